@@ -1,0 +1,193 @@
+# What one does here, by hand or in CI. `make` alone tells.
+#
+# It needs bash, Go, and for `test` a C compiler (the race detector is linked by one).
+# GOFLAGS and the rest of Go's environment are the caller's: nothing here sets them, but for
+# CGO_ENABLED, which each target needs one way or the other.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+ROOT     ?= $(shell go env GOROOT)/src
+ARGS     ?=
+TIMEOUT  ?= 10m
+BENCH    ?= .
+COUNT    ?= 1
+FUZZTIME ?= 20s
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+GO_WANTED := $(shell awk '$$1 == "go" { print $$2; exit }' go.mod)
+
+.PHONY: help
+help: ## tell what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	echo
+	echo '  ROOT=dir ARGS="..."    demo: the tree to read; demo, bench: arguments for the program'
+	echo '  BENCH=regexp COUNT=n   micro: which benchmarks, how often'
+	echo '  FUZZTIME=20s           fuzz: for how long each target'
+	echo '  TIMEOUT=10m            test, cover: limit for one package'
+
+.PHONY: build
+build: need-go ## build all packages, and the programs into bin/
+	@$(shell_functions)
+	export CGO_ENABLED=0
+	run go build ./...
+	mkdir -p bin
+	for program in $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./...); do
+		run go build -o bin/ "$$program"
+	done
+
+.PHONY: demo
+demo: need-go ## count the source lines of a tree (ROOT) on an embedded cluster; needs Go alone
+	@$(shell_functions)
+	export CGO_ENABLED=0
+	mkdir -p bin
+	run go build -o bin/ ./examples/srcstats
+	run bin/srcstats $(ARGS) "$(ROOT)"
+
+# The order of tests is shuffled, so that none leans on another; a failure prints the seed, and
+# -shuffle=SEED repeats it. That also turns the test cache off. For a quick look: go test ./queues/
+#
+# The race detector allocates, so allocation guards (TestAlloc...) have a pass without it.
+.PHONY: test
+test: need-go ## run all tests with the race detector, then the allocation guards without it
+	@$(shell_functions)
+	use_c_compiler
+	failed=0
+	run go test -race -shuffle=on -timeout $(TIMEOUT) -skip '^TestAlloc' ./... || failed=1
+	guarded=$$(packages_with TestAlloc)
+	run go test -run '^TestAlloc' $$guarded || failed=1
+	if [[ -f bench/go.mod ]]; then
+		cd bench
+		run go test -race -shuffle=on -timeout $(TIMEOUT) ./... || failed=1
+	fi
+	exit $$failed
+
+.PHONY: lint
+lint: need-go ## check formatting and what .golangci.yml asks for
+	@$(shell_functions)
+	export CGO_ENABLED=0
+	run $(GOLANGCI) run
+	if [[ -f bench/go.mod ]]; then
+		cd bench
+		run $(GOLANGCI) run --config ../.golangci.yml
+	fi
+
+.PHONY: fmt
+fmt: need-go ## format all Go files
+	@$(shell_functions)
+	export CGO_ENABLED=0
+	run $(GOLANGCI) fmt
+	if [[ -f bench/go.mod ]]; then
+		cd bench
+		run $(GOLANGCI) fmt --config ../.golangci.yml
+	fi
+
+.PHONY: bench
+bench: need-go ## measure against the peers that are installed
+	@if [[ ! -f bench/go.mod ]]; then
+		echo 'make bench: there is no module in bench/' >&2
+		exit 1
+	fi
+	cd bench
+	go run . $(ARGS)
+
+.PHONY: micro
+micro: need-go ## run the benchmarks that stand beside the code
+	@$(shell_functions)
+	packages=$$(packages_with Benchmark)
+	run go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $$packages
+
+# Go before 1.27 at times ends a target's time with the bare failure "context deadline exceeded"
+# (golang/go#75804). That is no finding: a finding names its input or its seed.
+.PHONY: fuzz
+fuzz: need-go ## fuzz each target in turn
+	@$(shell_functions)
+	failed=0
+	packages=$$(packages_with Fuzz)
+	log=$$(mktemp)
+	trap 'rm -f "$$log"' EXIT
+	for package in $$packages; do
+		targets=$$(go test -list '^Fuzz' "$$package" | grep '^Fuzz')
+		for target in $$targets; do
+			run go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" 2>&1 | tee "$$log" && continue
+			if grep -q '^    context deadline exceeded$$' "$$log" && ! grep -Eq 'Failing input|seed corpus|panic:' "$$log"; then
+				echo "make: its time was up; no finding"
+			else
+				failed=1
+			fi
+		done
+	done
+	exit $$failed
+
+# A statement counts as covered if any package's test runs it, since many tests work from above.
+.PHONY: cover
+cover: need-go ## run all tests and tell which share of each package's statements they reach
+	@$(shell_functions)
+	failed=0
+	run go test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=cover.out ./... || failed=1
+	echo
+	awk '
+		NR > 1 { statements[$$1] = $$(NF - 1); if ($$NF > 0) hit[$$1] = 1 }
+		END {
+			for (block in statements) {
+				package = block; sub(/\/[^\/]*$$/, "", package)
+				all[package] += statements[block]; total += statements[block]
+				if (block in hit) { some[package] += statements[block]; reached += statements[block] }
+			}
+			for (package in all) printf "%6.1f%%  %s\n", 100 * some[package] / all[package], package | "sort -k2"
+			close("sort -k2")
+			if (total) printf "%6.1f%%  total; go tool cover -html cover.out shows the lines\n", 100 * reached / total
+		}' cover.out
+	exit $$failed
+
+.PHONY: clean
+clean: ## remove what these targets made
+	@rm -rf bin bench/bin cover.out
+
+.PHONY: need-go
+need-go:
+	@if ! command -v go >/dev/null; then
+		echo 'make: Go is missing: install Go $(GO_WANTED) or newer and put it on the PATH' >&2
+		exit 1
+	fi
+	have=$$(go env GOVERSION)
+	if ! printf 'go%s\n%s\n' '$(GO_WANTED)' "$$have" | sort -VC; then
+		echo "make: this is $$have, and go.mod asks for Go $(GO_WANTED) or newer: install that" >&2
+		exit 1
+	fi
+
+# Functions for the recipes above.
+define shell_functions
+# run prints a command and runs it.
+run() {
+	echo "+ $$*"
+	"$$@"
+}
+# packages_with prints the folders whose tests have a function with a name that begins with $$1.
+packages_with() {
+	local folders
+	folders=$$(grep -rl --include='*_test.go' --exclude-dir=bench --exclude-dir=testdata "^func $$1" . |
+		xargs -r -n 1 dirname | sort -u)
+	if [[ -z $$folders ]]; then
+		echo "make: no package has a $$1 function" >&2
+		return 1
+	fi
+	echo "$$folders"
+}
+# use_c_compiler finds one that works, Go's own choice first, and has Go use it.
+use_c_compiler() {
+	for CC in "$$(go env CC)" cc gcc clang; do
+		if $$CC -fsyntax-only -x c - <<<'#include <stdlib.h>' 2>/dev/null; then
+			export CC CGO_ENABLED=1
+			return
+		fi
+	done
+	echo 'make: a C compiler with its headers is missing, and the race detector needs one:' \
+		'install gcc and libc6-dev, or clang, or name one in CC' >&2
+	return 1
+}
+endef
