@@ -1,0 +1,185 @@
+package queues
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Message is what carriers carry. It must not be changed once it was sent, and what was received is
+// shared by all who hold it.
+type Message struct {
+	Subject string
+	Header  map[string]string // nil if there is none
+	Data    []byte
+}
+
+// Storage says where streams are kept.
+type Storage int
+
+// Memory is gone when the server ends; Files survive it.
+const (
+	Memory Storage = iota
+	Files
+)
+
+// Dialer makes connections to a server in this process (embedded.Server is one).
+type Dialer interface {
+	InProcessConn() (net.Conn, error)
+}
+
+// Config says how to connect.
+type Config struct {
+	Namespace string       // the first token of every name
+	Client    string       // the connection's name, for people who list connections
+	URL       string       // of a server; ignored if Dialer is set
+	Dialer    Dialer       // a server in this process; nil to dial URL
+	Storage   Storage      // of streams that this broker creates
+	Logger    *slog.Logger // nil = slog.Default()
+}
+
+// Broker is one connection to a NATS server, and the carriers that go over it. It is safe for concurrent
+// use.
+type Broker struct {
+	Names
+
+	cfg  Config
+	conn *nats.Conn
+	js   jetstream.JetStream
+	out  *publisher
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	opened map[string]bool // guarded by mu; streams and consumers that exist for sure
+
+	closing sync.Once
+}
+
+// ErrClosed says that the broker was closed before the answer came: what was sent may be stored or not.
+var ErrClosed = errors.New("queues: broker closed")
+
+// apiTimeout bounds one request to the server's API. A cluster without a leader answers nothing for 6 to
+// 9 s.
+const apiTimeout = 10 * time.Second
+
+// Connect returns a broker, once it is connected. A connection that is lost later is made again for
+// as long as the broker is open, and what could not be sent meanwhile is sent then.
+func Connect(cfg Config) (*Broker, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	b := &Broker{Names: Names{cfg.Namespace}, cfg: cfg, log: cfg.Logger, opened: map[string]bool{}}
+	if err := b.Check(); err != nil {
+		return nil, err
+	}
+	opts := []nats.Option{
+		nats.Name(cfg.Client), nats.MaxReconnects(-1), nats.Timeout(apiTimeout),
+		nats.ErrorHandler(b.report), nats.DisconnectErrHandler(b.disconnected), nats.ReconnectHandler(b.reconnected),
+	}
+	if cfg.Dialer != nil {
+		opts = append(opts, nats.InProcessServer(cfg.Dialer))
+	}
+	var err error
+	if b.conn, err = nats.Connect(cfg.URL, opts...); err != nil {
+		return nil, fmt.Errorf("queues: connect: %w", err)
+	}
+	if b.js, err = jetstream.New(b.conn, jetstream.WithDefaultTimeout(apiTimeout)); err == nil {
+		b.out, err = newPublisher(b.conn)
+	}
+	if err != nil {
+		b.conn.Close()
+		return nil, fmt.Errorf("queues: connect: %w", err)
+	}
+	return b, nil
+}
+
+// Close ends the connection. Sends without an answer end with ErrClosed. Closing again does nothing.
+func (b *Broker) Close() {
+	b.closing.Do(func() {
+		_ = b.conn.FlushTimeout(time.Second) // acks and beats are told nothing; give them a chance
+		b.out.close()
+		b.conn.Close()
+	})
+}
+
+// MaxPayload returns how many bytes a message may have, headers included.
+func (b *Broker) MaxPayload() int { return int(b.conn.MaxPayload()) }
+
+func (b *Broker) report(_ *nats.Conn, sub *nats.Subscription, err error) {
+	subject := ""
+	if sub != nil {
+		subject = sub.Subject
+	}
+	b.log.Warn("nats", "err", err, "subject", subject)
+}
+
+func (b *Broker) disconnected(_ *nats.Conn, err error) {
+	if err != nil {
+		b.log.Warn("nats: connection lost; connecting again", "err", err)
+	}
+}
+
+func (b *Broker) reconnected(*nats.Conn) { b.log.Info("nats: connected again") }
+
+// once runs create unless it has succeeded for this name before.
+func (b *Broker) once(name string, create func() error) error {
+	b.mu.Lock()
+	done := b.opened[name]
+	b.mu.Unlock()
+	if done {
+		return nil
+	}
+	if err := create(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.opened[name] = true
+	b.mu.Unlock()
+	return nil
+}
+
+func (b *Broker) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) error {
+	if b.cfg.Storage == Memory {
+		cfg.Storage = jetstream.MemoryStorage
+	}
+	return b.once(cfg.Name, func() error {
+		_, err := b.js.CreateOrUpdateStream(ctx, cfg)
+		if err != nil {
+			return fmt.Errorf("queues: create stream %s: %w", cfg.Name, err)
+		}
+		return nil
+	})
+}
+
+func (m Message) nats(reply string) *nats.Msg {
+	msg := &nats.Msg{Subject: m.Subject, Reply: reply, Data: m.Data}
+	if len(m.Header) > 0 {
+		msg.Header = make(nats.Header, len(m.Header))
+		for k, v := range m.Header {
+			msg.Header[k] = []string{v}
+		}
+	}
+	return msg
+}
+
+func fromNATS(msg *nats.Msg) Message { return Message{msg.Subject, fromHeader(msg.Header), msg.Data} }
+
+func fromHeader(h nats.Header) map[string]string {
+	if len(h) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(h))
+	for k, v := range h {
+		if len(v) > 0 {
+			out[k] = v[0]
+		}
+	}
+	return out
+}

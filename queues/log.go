@@ -1,0 +1,226 @@
+package queues
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+// Log keeps messages in one order, for any reader from any position, without gap. Its sequences grow but
+// are not dense: several logs share a stream.
+type Log struct {
+	b    *Broker
+	name LogName
+}
+
+// LogEntry is a message and its place in the log.
+type LogEntry struct {
+	Message
+	Sequence uint64
+}
+
+// OpenLog returns the log, which it makes if there is none yet. Nothing is discarded and nothing ages
+// unless opts say so: a log that is cut under a second reader can change what it decided.
+func (b *Broker) OpenLog(ctx context.Context, name LogName, opts ...LogOption) (*Log, error) {
+	cfg := jetstream.StreamConfig{
+		Name: name.Stream, Subjects: []string{name.Binds},
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, AllowDirect: true,
+	}
+	if name.Told != "" {
+		cfg.RePublish = &jetstream.RePublish{Source: name.Binds, Destination: name.ToldBinds}
+	}
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	if err := b.ensureStream(ctx, cfg); err != nil {
+		return nil, err
+	}
+	return &Log{b, name}, nil
+}
+
+// LogOption changes how a log is kept.
+type LogOption func(*jetstream.StreamConfig)
+
+// Rolling keeps the newest messages alone: so many bytes of them, and none older than age.
+func Rolling(bytes int64, age time.Duration) LogOption {
+	return func(cfg *jetstream.StreamConfig) {
+		cfg.Discard, cfg.MaxBytes, cfg.MaxAge = jetstream.DiscardOld, bytes, age
+	}
+}
+
+// Send appends a message and returns at once; done is called once, with its sequence when it is stored,
+// or with the refusal, on a goroutine that it must not block. A send whose answer is lost is repeated, so
+// a message may stand in the log twice.
+func (l *Log) Send(m Message, done func(sequence uint64, err error)) {
+	m.Subject = l.name.Subject
+	l.b.out.send(m, done)
+}
+
+// Append appends messages and returns when all are stored.
+func (l *Log) Append(ctx context.Context, messages ...Message) error {
+	return publish(ctx, messages, func(m Message, done func(error)) {
+		l.Send(m, func(_ uint64, err error) { done(err) })
+	})
+}
+
+// readAhead bounds the bytes that one request of Read brings: the server has no flow control there.
+const readAhead = 4 << 20
+
+// Read yields what stands in the log behind the sequence after, in order, up to its end now. An error
+// ends it.
+func (l *Log) Read(ctx context.Context, after uint64) iter.Seq2[LogEntry, error] {
+	return func(yield func(LogEntry, error) bool) {
+		for {
+			n := 0
+			messages, err := jetstreamext.GetBatch(ctx, l.b.js, l.name.Stream, 256,
+				jetstreamext.GetBatchSubject(l.name.Subject), jetstreamext.GetBatchSeq(after+1), jetstreamext.GetBatchMaxBytes(readAhead))
+			if err != nil {
+				yield(LogEntry{}, fmt.Errorf("queues: read %s: %w", l.name.Subject, err))
+				return
+			}
+			for m, err := range messages {
+				if errors.Is(err, jetstreamext.ErrNoMessages) {
+					return
+				}
+				if err != nil {
+					yield(LogEntry{}, fmt.Errorf("queues: read %s: %w", l.name.Subject, err))
+					return
+				}
+				n++
+				after = m.Sequence
+				if !yield(LogEntry{Message{m.Subject, fromHeader(m.Header), m.Data}, m.Sequence}, nil) {
+					return
+				}
+			}
+			if n == 0 {
+				return
+			}
+		}
+	}
+}
+
+// Last returns the sequence of the last message in the log, 0 if it is empty.
+func (l *Log) Last(ctx context.Context) (uint64, error) {
+	msg, err := l.b.conn.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+l.name.Stream+"."+l.name.Subject, nil)
+	if err != nil {
+		return 0, fmt.Errorf("queues: last of %s: %w", l.name.Subject, err)
+	}
+	if msg.Header.Get("Status") == "404" {
+		return 0, nil
+	}
+	sequence, err := strconv.ParseUint(msg.Header.Get("Nats-Sequence"), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("queues: last of %s: answer without a sequence", l.name.Subject)
+	}
+	return sequence, nil
+}
+
+// Trim removes what stands in the log up to and with this sequence. Nobody else may be reading there.
+func (l *Log) Trim(ctx context.Context, upTo uint64) error {
+	stream, err := l.b.js.Stream(ctx, l.name.Stream)
+	if err == nil {
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject(l.name.Subject), jetstream.WithPurgeSequence(upTo+1))
+	}
+	if err != nil {
+		return fmt.Errorf("queues: trim %s: %w", l.name.Subject, err)
+	}
+	return nil
+}
+
+// Follower reads a log as it grows. Each message is told once it is stored, with the sequence of the one
+// before it in this log: so a gap shows at once, and is filled by reading. What is told may get lost, so
+// a reader that expects something and hears nothing calls Ask.
+type Follower struct {
+	log    *Log
+	handle func(LogEntry)
+	told   *Listener
+
+	mu   sync.Mutex // serialises reading; held while a gap is filled, since nothing may overtake it
+	last uint64     // guarded by mu; the sequence handled last
+	err  error      // guarded by mu; why the last filling failed
+}
+
+// Follow calls handle for every message behind the sequence after, in order, each once, on one goroutine
+// at a time. It returns when it listens; what stands in the log already is handled before.
+func (l *Log) Follow(ctx context.Context, after uint64, handle func(LogEntry)) (*Follower, error) {
+	f := &Follower{log: l, handle: handle, last: after}
+	var err error
+	if f.told, err = l.b.Topic(l.name.Told).Listen(f.hear); err != nil {
+		return nil, fmt.Errorf("queues: follow %s: %w", l.name.Subject, err)
+	}
+	if err := f.Ask(ctx); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *Follower) hear(m Message) {
+	sequence, err1 := strconv.ParseUint(m.Header["Nats-Sequence"], 10, 64)
+	previous, err2 := strconv.ParseUint(m.Header["Nats-Last-Sequence"], 10, 64)
+	if err1 != nil || err2 != nil {
+		return // not from the server
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if sequence <= f.last {
+		return
+	}
+	if previous > f.last {
+		ctx, cancel := context.WithTimeout(context.Background(), apiTimeout)
+		f.fill(ctx)
+		cancel()
+		if sequence <= f.last || previous > f.last {
+			return // read with the rest; or not to be read now, and Ask tries again
+		}
+	}
+	f.last = sequence
+	m.Subject = f.log.name.Subject
+	f.handle(LogEntry{m, sequence})
+}
+
+// fill handles what stands in the log behind what was handled last. mu is held.
+func (f *Follower) fill(ctx context.Context) {
+	f.err = nil
+	for e, err := range f.log.Read(ctx, f.last) {
+		if err != nil {
+			f.err = err
+			f.log.b.log.Warn("queues: follow", "err", err)
+			return
+		}
+		f.last = e.Sequence
+		f.handle(e)
+	}
+}
+
+// Ask asks the server for the log's last message, and handles what was missed.
+func (f *Follower) Ask(ctx context.Context) error {
+	last, err := f.log.Last(ctx)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if last > f.last {
+		f.fill(ctx)
+		return f.err
+	}
+	return nil
+}
+
+// Last returns the sequence of the message handled last.
+func (f *Follower) Last() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last
+}
+
+// Close ends the following. A call of handle may still be under way.
+func (f *Follower) Close() { f.told.Close() }

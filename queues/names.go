@@ -1,0 +1,86 @@
+package queues
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// Names makes the name of every queue, from the namespace that is their first token. This is the whole
+// table; a name that is not made here does not exist.
+//
+//	carrier  method   subject                        producer        consumer        retention      a loss means
+//	Queue    Batches  <ns>.b1.<class>.<level>.0      session outbox  nodeagent claim until acked    nothing: the owner asks again
+//	Log      Log      <ns>.log.<shard>.<owner>       nodeagent       session fold    until trimmed  a task runs again
+//	Topic    Log.Told <ns>.told.<shard>.<owner>      the server      session fold    none           a gap, noticed and filled
+//	Log      Dead     <ns>.dead.<class>.<func>       nodeagent       people          7 days, 64 MiB no history
+//	Table    Nodes    $KV.<ns>_nodes.<node>          nodeagent       sessions        the last       a node is not seen
+//	Table    Classes  $KV.<ns>_classes.<class>       session         nodeagent       the last       a class is not served
+//	Table    Sessions $KV.<ns>_sessions.<owner>      session         nodeagent       the last       a log is not trimmed
+//
+// Shard and bucket are 0: one process needs no more.
+type Names struct{ Namespace string }
+
+// QueueName names a queue: a stream, the one subject of it that is drawn, and the consumer that draws.
+type QueueName struct{ Stream, Subject, Consumer string }
+
+// LogName names a log: a stream, its subject there, what the stream binds, and where records are told
+// once they are stored (nowhere if empty).
+type LogName struct {
+	Stream, Subject, Binds string
+	Told                   TopicName
+	ToldBinds              string
+}
+
+// TableName names a table's bucket.
+type TableName string
+
+// TopicName is a subject, or a pattern of subjects to listen to.
+type TopicName string
+
+var namespace = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
+
+// Check returns an error unless the namespace is one token of a subject.
+func (n Names) Check() error {
+	if namespace.MatchString(n.Namespace) {
+		return nil
+	}
+	return fmt.Errorf("queues: namespace %q: want 1 to 32 of a-z, 0-9, _ and -", n.Namespace)
+}
+
+// Batches names the queue of a class and level.
+func (n Names) Batches(class, level string) QueueName {
+	return QueueName{
+		Stream:   n.Namespace + "_b1_" + class,
+		Subject:  n.Namespace + ".b1." + class + "." + level + ".0",
+		Consumer: level,
+	}
+}
+
+// Log names the log of an owner.
+func (n Names) Log(owner string) LogName {
+	return LogName{
+		Stream:    n.Namespace + "_log_0",
+		Subject:   n.Namespace + ".log.0." + owner,
+		Binds:     n.Namespace + ".log.0.*",
+		Told:      TopicName(n.Namespace + ".told.0." + owner),
+		ToldBinds: n.Namespace + ".told.0.{{wildcard(1)}}",
+	}
+}
+
+// Dead names the log of the dead letters of one class and function.
+func (n Names) Dead(class, fn string) LogName {
+	return LogName{
+		Stream:  n.Namespace + "_dead",
+		Subject: n.Namespace + ".dead." + class + "." + fn,
+		Binds:   n.Namespace + ".dead.*.*",
+	}
+}
+
+// Nodes names the table of nodes: what each has, and which functions.
+func (n Names) Nodes() TableName { return TableName(n.Namespace + "_nodes") }
+
+// Classes names the table of classes that were used.
+func (n Names) Classes() TableName { return TableName(n.Namespace + "_classes") }
+
+// Sessions names the table in which sessions say how far their logs are read.
+func (n Names) Sessions() TableName { return TableName(n.Namespace + "_sessions") }

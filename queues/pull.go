@@ -1,0 +1,185 @@
+package queues
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Puller draws messages from a queue by credit: it delivers as many as were asked for, and no more. Each
+// request has an account of its own, so that what the server says of it (or does not say) changes the
+// credit by exactly what is still open. The client library's Consume has no such account, and stood
+// still for 30 s in one run of thirty beside busy cores.
+//
+// Requests run in lanes. A lane is a subscription with at most one open request, since a delivery does
+// not say which request it answers.
+type Puller struct {
+	q       *Queue
+	deliver func(*Delivery)
+
+	mu     sync.Mutex
+	lanes  [lanesPerPuller]lane // guarded by mu
+	owed   int                  // guarded by mu; credit that no open request carries
+	closed bool                 // guarded by mu
+}
+
+// Two lanes: while one request is being used up, the next one is open.
+const lanesPerPuller = 2
+
+// A request lapses after expiry; the server says every heartbeat that it still knows of it.
+const (
+	expiry    = 30 * time.Second
+	heartbeat = 5 * time.Second
+	silence   = 2*heartbeat + heartbeat/2
+)
+
+type lane struct {
+	sub   *nats.Subscription
+	inbox string
+	open  int       // messages that the open request may still bring; 0 = none is open
+	heard time.Time // of the open request: when it was made or last heard of
+}
+
+// Pull returns a puller without credit. deliver is called for each message, on a goroutine of the
+// connection (two at a time at most); while it blocks, no more come.
+func (q *Queue) Pull(deliver func(*Delivery)) *Puller {
+	return &Puller{q: q, deliver: deliver}
+}
+
+// Ask adds credit for n messages. Credit stays until it is used: requests that lapse are made again.
+func (p *Puller) Ask(n int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owed += n
+	return p.request()
+}
+
+// Credit returns how many messages may still come.
+func (p *Puller) Credit() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.owed
+	for i := range p.lanes {
+		n += p.lanes[i].open
+	}
+	return n
+}
+
+// request opens a request for what is owed, if a lane is free. mu is held: a publish is an append to a
+// buffer.
+func (p *Puller) request() error {
+	if p.owed <= 0 || p.closed {
+		return nil
+	}
+	for i := range p.lanes {
+		l := &p.lanes[i]
+		if l.open > 0 {
+			continue
+		}
+		if err := p.subscribe(i); err != nil {
+			return err
+		}
+		l.open, l.heard, p.owed = p.owed, time.Now(), 0
+		body := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, l.open, expiry, heartbeat)
+		subject := "$JS.API.CONSUMER.MSG.NEXT." + p.q.name.Stream + "." + p.q.name.Consumer
+		return p.q.b.conn.PublishRequest(subject, l.inbox, body)
+	}
+	return nil
+}
+
+func (p *Puller) subscribe(i int) error {
+	l := &p.lanes[i]
+	if l.sub != nil {
+		return nil
+	}
+	l.inbox = p.q.b.conn.NewInbox()
+	inbox := l.inbox
+	sub, err := p.q.b.conn.Subscribe(inbox, func(msg *nats.Msg) { p.arrived(i, inbox, msg) })
+	if err != nil {
+		return fmt.Errorf("queues: pull: %w", err)
+	}
+	_ = sub.SetPendingLimits(-1, -1)
+	l.sub = sub
+	return nil
+}
+
+func (p *Puller) arrived(i int, inbox string, msg *nats.Msg) {
+	status := ""
+	if len(msg.Data) == 0 {
+		status = msg.Header.Get("Status")
+	}
+	p.mu.Lock()
+	l := &p.lanes[i]
+	if l.inbox == inbox {
+		l.heard = time.Now()
+		p.account(l, status)
+	}
+	closed := p.closed
+	p.mu.Unlock()
+	if status != "" || closed {
+		return // what comes after Stop is not acked, and so comes again
+	}
+	d, err := newDelivery(msg, p.q.b.conn)
+	if err != nil {
+		p.q.b.log.Error("queues: pull", "err", err)
+		return
+	}
+	p.deliver(d)
+}
+
+// account books what has arrived on the lane. mu is held.
+func (p *Puller) account(l *lane, status string) {
+	switch status {
+	case "": // a message
+		if l.open > 0 {
+			l.open--
+		}
+	case "100": // a heartbeat
+	default: // the request has ended: 408 lapsed, 409 the server or the consumer changed, 503 nobody there
+		p.owed += l.open
+		l.open = 0
+		if status == "503" || status == "404" {
+			return // asking at once would spin; Tend asks again
+		}
+	}
+	if err := p.request(); err != nil {
+		p.q.b.log.Warn("queues: pull", "err", err)
+	}
+}
+
+// Tend makes requests again that the server has forgotten. It is to be called every second or so.
+func (p *Puller) Tend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	for i := range p.lanes {
+		l := &p.lanes[i]
+		if l.open > 0 && now.Sub(l.heard) > silence {
+			p.owed += l.open
+			l.open = 0
+			p.drop(l) // what the old request may still bring must not be booked on the next one
+		}
+	}
+	if err := p.request(); err != nil {
+		p.q.b.log.Warn("queues: pull", "err", err)
+	}
+}
+
+func (p *Puller) drop(l *lane) {
+	if l.sub != nil {
+		_ = l.sub.Unsubscribe()
+	}
+	*l = lane{}
+}
+
+// Stop takes nothing more. A message that is on its way comes again, to anyone, when its lease ends.
+func (p *Puller) Stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed, p.owed = true, 0
+	for i := range p.lanes {
+		p.drop(&p.lanes[i])
+	}
+}

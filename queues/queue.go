@@ -1,0 +1,133 @@
+package queues
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Queue gives each message to one consumer at a time, at least once. A message is leased when it is
+// delivered, and comes again, to anyone, if neither Ack nor Extend is called within Lease.
+type Queue struct {
+	b    *Broker
+	name QueueName
+}
+
+// Lease is how long a delivery is its receiver's without a word from it.
+const Lease = 15 * time.Second
+
+// maxWaiting bounds the open pull requests of a consumer. It cannot be changed later.
+const maxWaiting = 4096
+
+// OpenQueue returns the queue, which it makes if there is none yet.
+func (b *Broker) OpenQueue(ctx context.Context, name QueueName) (*Queue, error) {
+	err := b.ensureStream(ctx, jetstream.StreamConfig{
+		Name: name.Stream, Subjects: []string{name.Subject},
+		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
+		MaxConsumers: 32, // an ack costs O(consumers)
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = b.once(name.Stream+" "+name.Consumer, func() error { return b.createConsumer(ctx, name) })
+	if err != nil {
+		return nil, err
+	}
+	return &Queue{b, name}, nil
+}
+
+// createConsumer makes the one consumer of the queue. It bounds neither deliveries (a message beyond that
+// bound would be stuck for ever) nor messages in flight (its default stops delivery at 1,000).
+func (b *Broker) createConsumer(ctx context.Context, name QueueName) error {
+	_, err := b.js.CreateOrUpdateConsumer(ctx, name.Stream, jetstream.ConsumerConfig{
+		Durable: name.Consumer, FilterSubject: name.Subject,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: Lease, MaxDeliver: -1,
+		MaxAckPending: -1, MaxWaiting: maxWaiting, MemoryStorage: true,
+	})
+	if err != nil {
+		return fmt.Errorf("queues: create consumer %s of %s: %w", name.Consumer, name.Stream, err)
+	}
+	return nil
+}
+
+// Send stores a message and returns at once; done is called once, when the message is stored (nil) or
+// refused (ErrFull, ErrNoStream, …), on a goroutine that it must not block. The message's subject is the
+// queue's.
+func (q *Queue) Send(m Message, done func(error)) {
+	m.Subject = q.name.Subject
+	q.b.out.send(m, func(_ uint64, err error) { done(err) })
+}
+
+// Publish stores messages and returns when all are stored, or with the first refusal. If ctx ends before
+// that, some may be stored and some not.
+func (q *Queue) Publish(ctx context.Context, messages ...Message) error {
+	return publish(ctx, messages, q.Send)
+}
+
+// publish sends all messages and waits for all.
+func publish(ctx context.Context, messages []Message, send func(Message, func(error))) error {
+	answers := make(chan error, len(messages))
+	for _, m := range messages {
+		send(m, func(err error) { answers <- err })
+	}
+	var first error
+	for range messages {
+		select {
+		case err := <-answers:
+			if first == nil {
+				first = err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return first
+}
+
+// Delivery is a message under lease.
+type Delivery struct {
+	Message
+	Sequence uint64 // of the message in its queue
+	Count    int    // 1 is the first delivery, as far as the server remembers: no budget
+	ack      string
+	conn     *nats.Conn
+}
+
+// Ack removes the message from the queue. It is sent, not confirmed: if it is lost, the message comes
+// again.
+func (d *Delivery) Ack() error { return d.conn.Publish(d.ack, []byte("+ACK")) }
+
+// Extend begins the lease anew.
+func (d *Delivery) Extend() error { return d.conn.Publish(d.ack, []byte("+WPI")) }
+
+// Nak gives the message back: it is delivered again at once.
+func (d *Delivery) Nak() error { return d.conn.Publish(d.ack, []byte("-NAK")) }
+
+var errAckSubject = errors.New("queues: delivery without an ack subject")
+
+// newDelivery reads count and sequence from the ack subject, of which there are two forms:
+//
+//	$JS.ACK.<stream>.<consumer>.<count>.<sequence>.<consumer sequence>.<time>.<pending>
+//	$JS.ACK.<domain>.<account>.<stream>.<consumer>.<count>.<sequence>.…
+func newDelivery(msg *nats.Msg, conn *nats.Conn) (*Delivery, error) {
+	tokens := strings.Split(msg.Reply, ".")
+	at := 4
+	if len(tokens) >= 11 {
+		at = 6
+	}
+	if len(tokens) < 9 || tokens[0] != "$JS" || tokens[1] != "ACK" {
+		return nil, fmt.Errorf("%w: %q", errAckSubject, msg.Reply)
+	}
+	count, err1 := strconv.Atoi(tokens[at])
+	sequence, err2 := strconv.ParseUint(tokens[at+1], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fmt.Errorf("%w: %q", errAckSubject, msg.Reply)
+	}
+	return &Delivery{Message: fromNATS(msg), Sequence: sequence, Count: count, ack: msg.Reply, conn: conn}, nil
+}
