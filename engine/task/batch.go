@@ -1,0 +1,213 @@
+package task
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Version is the version of batches and records. It stands in the subject of batches too, so that an
+// agent is never given what it cannot read.
+const Version = 1
+
+// Batch is one message with many specs of one owner, class and level: a unit of transport and of lease,
+// not of execution, failure or outcome. Written by session (outbox), read by nodeagent (claim).
+type Batch struct {
+	Owner string
+	Class Class
+	Level Level
+	Calls []Call // the shared parts of Specs
+	Specs []Spec
+}
+
+// Call is what many tasks of a batch have in common.
+type Call struct {
+	Func    string
+	Retries int // further attempts after an error
+}
+
+// Spec is one task to run.
+type Spec struct {
+	Number  uint64 // the owner's number for it
+	Call    int    // index into the batch's Calls
+	Attempt int    // 1 is the first
+	Losses  int    // how often an agent was lost with it
+	Input   Value
+}
+
+// Limits of one message. A decoder refuses what is beyond them.
+const (
+	MaxSpecs    = 1 << 16
+	MaxAttempts = 1 << 20
+)
+
+// Keys of a batch, a call and a spec. Numbers are never used again for another meaning.
+const (
+	batchVersion = 0
+	batchOwner   = 1
+	batchClass   = 2
+	batchLevel   = 3
+	batchCalls   = 4
+	batchSpecs   = 5
+
+	callFunc    = 1
+	callRetries = 2
+
+	specNumber  = 1
+	specCall    = 2
+	specAttempt = 3 // less one, left out for the first
+	specLosses  = 4
+	specType    = 5
+	specInput   = 6
+)
+
+// SpecBytes bounds how much longer than its input an encoded spec is.
+const SpecBytes = 40
+
+// AppendBatch writes the batch behind dst and returns the longer slice. It allocates only if dst is too
+// short.
+func AppendBatch(dst []byte, b *Batch) []byte {
+	dst = appendHead(dst, majorMap, 6)
+	dst = appendUint(appendUint(dst, batchVersion), Version)
+	dst = appendText(appendUint(dst, batchOwner), b.Owner)
+	dst = appendText(appendUint(dst, batchClass), string(b.Class))
+	dst = appendText(appendUint(dst, batchLevel), string(b.Level))
+	dst = appendHead(appendUint(dst, batchCalls), majorArray, uint64(len(b.Calls)))
+	for i := range b.Calls {
+		dst = appendCall(dst, &b.Calls[i])
+	}
+	dst = appendHead(appendUint(dst, batchSpecs), majorArray, uint64(len(b.Specs)))
+	for i := range b.Specs {
+		dst = appendSpec(dst, &b.Specs[i])
+	}
+	return dst
+}
+
+func appendCall(dst []byte, c *Call) []byte {
+	dst = appendHead(dst, majorMap, 1+fields(uint64(c.Retries)))
+	dst = appendText(appendUint(dst, callFunc), c.Func)
+	return appendField(dst, callRetries, uint64(c.Retries))
+}
+
+func appendSpec(dst []byte, s *Spec) []byte {
+	call, attempt, losses, kind := uint64(s.Call), uint64(s.Attempt-1), uint64(s.Losses), uint64(s.Input.Type)
+	dst = appendHead(dst, majorMap, 2+fields(call, attempt, losses, kind))
+	dst = appendUint(appendUint(dst, specNumber), s.Number)
+	dst = appendField(dst, specCall, call)
+	dst = appendField(dst, specAttempt, attempt)
+	dst = appendField(dst, specLosses, losses)
+	dst = appendField(dst, specType, kind)
+	return appendBytes(appendUint(dst, specInput), s.Input.Data)
+}
+
+// DecodeBatch reads a batch into b, whose slices it uses again. Names and inputs are parts of data, which
+// must not change afterwards. On an error b holds nothing of use.
+func DecodeBatch(data []byte, b *Batch) error {
+	*b = Batch{Calls: b.Calls[:0], Specs: b.Specs[:0]}
+	r := &reader{rest: data}
+	version := uint64(0)
+	for range r.count(majorMap, 2) {
+		switch key := r.uint(); key {
+		case batchVersion:
+			version = r.uint()
+		case batchOwner:
+			b.Owner = r.text()
+		case batchClass:
+			b.Class = Class(r.text())
+		case batchLevel:
+			b.Level = Level(r.text())
+		case batchCalls:
+			b.readCalls(r)
+		case batchSpecs:
+			b.readSpecs(r)
+		default:
+			r.skip(maxSkipDepth)
+		}
+	}
+	if err := r.end(version); err != nil {
+		return fmt.Errorf("task: decode batch: %w", err)
+	}
+	return b.check()
+}
+
+// end says what was wrong with a message that is read to its end.
+func (r *reader) end(version uint64) error {
+	switch {
+	case r.err != nil:
+		return r.err
+	case len(r.rest) > 0:
+		return fmt.Errorf("%d bytes behind the end", len(r.rest))
+	case version != Version:
+		return fmt.Errorf("version %d, want %d", version, Version)
+	}
+	return nil
+}
+
+func (b *Batch) readCalls(r *reader) {
+	n := r.count(majorArray, 3)
+	b.Calls = slices.Grow(b.Calls[:0], n)
+	for range n {
+		var c Call
+		for range r.count(majorMap, 2) {
+			switch r.uint() {
+			case callFunc:
+				c.Func = r.text()
+			case callRetries:
+				c.Retries = r.small(MaxAttempts)
+			default:
+				r.skip(maxSkipDepth)
+			}
+		}
+		b.Calls = append(b.Calls, c)
+	}
+}
+
+// specLeast is the length of the shortest spec: two keys, a number and an empty input.
+const specLeast = 5
+
+func (b *Batch) readSpecs(r *reader) {
+	n := min(r.count(majorArray, specLeast), MaxSpecs)
+	b.Specs = slices.Grow(b.Specs[:0], n)
+	for range n {
+		if r.err != nil {
+			return
+		}
+		b.Specs = append(b.Specs, readSpec(r))
+	}
+}
+
+func readSpec(r *reader) Spec {
+	s := Spec{Attempt: 1}
+	for range r.count(majorMap, 2) {
+		switch r.uint() {
+		case specNumber:
+			s.Number = r.uint()
+		case specCall:
+			s.Call = r.small(MaxSpecs)
+		case specAttempt:
+			s.Attempt = r.small(MaxAttempts) + 1
+		case specLosses:
+			s.Losses = r.small(MaxAttempts)
+		case specType:
+			s.Input.Type = ValueType(r.small(1 << 8))
+		case specInput:
+			s.Input.Data = r.bytes()
+		default:
+			r.skip(maxSkipDepth)
+		}
+	}
+	return s
+}
+
+// check reports what a batch says that cannot be.
+func (b *Batch) check() error {
+	if len(b.Specs) == 0 {
+		return fmt.Errorf("task: decode batch: no specs")
+	}
+	for i := range b.Specs {
+		s := &b.Specs[i]
+		if s.Number == 0 || s.Call >= len(b.Calls) {
+			return fmt.Errorf("task: decode batch: spec %d: number %d, call %d of %d", i, s.Number, s.Call, len(b.Calls))
+		}
+	}
+	return nil
+}

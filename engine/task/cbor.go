@@ -1,0 +1,193 @@
+package task
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unsafe"
+)
+
+// The part of CBOR that our messages use, written by hand: it is the one encoding on the hot path, and a
+// reader that hands out parts of the message instead of copies is what makes it free of allocations. The
+// test reads all of it with github.com/fxamacker/cbor too.
+
+// Major types of RFC 8949, in the upper three bits of a head.
+const (
+	majorUint  = 0 << 5
+	majorBytes = 2 << 5
+	majorText  = 3 << 5
+	majorArray = 4 << 5
+	majorMap   = 5 << 5
+	majorTag   = 6 << 5
+	majorOther = 7 << 5
+)
+
+func appendHead(dst []byte, major byte, n uint64) []byte {
+	switch {
+	case n < 24:
+		return append(dst, major|byte(n))
+	case n < 1<<8:
+		return append(dst, major|24, byte(n))
+	case n < 1<<16:
+		return append(dst, major|25, byte(n>>8), byte(n))
+	case n < 1<<32:
+		return binary.BigEndian.AppendUint32(append(dst, major|26), uint32(n))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, major|27), n)
+}
+
+func appendUint(dst []byte, n uint64) []byte { return appendHead(dst, majorUint, n) }
+
+func appendBytes(dst, b []byte) []byte {
+	return append(appendHead(dst, majorBytes, uint64(len(b))), b...)
+}
+
+func appendText(dst []byte, s string) []byte {
+	return append(appendHead(dst, majorText, uint64(len(s))), s...)
+}
+
+// appendField writes a key and a number, and nothing for 0: the fields of a map that have their
+// defaults are left out.
+func appendField(dst []byte, key, n uint64) []byte {
+	if n == 0 {
+		return dst
+	}
+	return appendUint(appendUint(dst, key), n)
+}
+
+// fields counts the numbers that appendField will write.
+func fields(numbers ...uint64) (n uint64) {
+	for _, number := range numbers {
+		if number != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+var (
+	errShort = errors.New("message ends early")
+	errDepth = errors.New("nested too deeply")
+)
+
+// reader takes values off the front of a message. After the first error it yields zeros, and err says
+// what was wrong: callers check once at the end. What it hands out are parts of the message.
+type reader struct {
+	rest []byte
+	err  error
+}
+
+func (r *reader) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+	r.rest = nil
+}
+
+// head returns the next item's major type and number. An indefinite length is an error.
+func (r *reader) head() (major byte, n uint64) {
+	if len(r.rest) == 0 {
+		r.fail(errShort)
+		return 0, 0
+	}
+	major, n = r.rest[0]&0xe0, uint64(r.rest[0]&0x1f)
+	if n < 24 {
+		r.rest = r.rest[1:]
+		return major, n
+	}
+	if n > 27 {
+		r.fail(fmt.Errorf("head %#x", r.rest[0]))
+		return 0, 0
+	}
+	size := 1 << (n - 24)
+	if len(r.rest) < 1+size {
+		r.fail(errShort)
+		return 0, 0
+	}
+	n = 0
+	for _, b := range r.rest[1 : 1+size] {
+		n = n<<8 | uint64(b)
+	}
+	r.rest = r.rest[1+size:]
+	return major, n
+}
+
+func (r *reader) want(want byte) uint64 {
+	major, n := r.head()
+	if major != want && r.err == nil {
+		r.fail(fmt.Errorf("major type %d where %d was expected", major>>5, want>>5))
+		return 0
+	}
+	return n
+}
+
+func (r *reader) uint() uint64 { return r.want(majorUint) }
+
+// count returns the length of an array or map, each item of which takes at least so many bytes: a
+// length that the rest of the message cannot hold is an error here, and no allocation later.
+func (r *reader) count(major byte, itemBytes int) int {
+	n := r.want(major)
+	if n > uint64(len(r.rest)/itemBytes) {
+		r.fail(errShort)
+		return 0
+	}
+	return int(n)
+}
+
+// small returns a number that is below the limit.
+func (r *reader) small(limit uint64) int {
+	n := r.uint()
+	if n >= limit {
+		r.fail(fmt.Errorf("number %d where less than %d was expected", n, limit))
+		return 0
+	}
+	return int(n)
+}
+
+func (r *reader) bytes() []byte { return r.take(r.want(majorBytes)) }
+
+// text returns a string that shares the message's memory.
+func (r *reader) text() string {
+	b := r.take(r.want(majorText))
+	return unsafe.String(unsafe.SliceData(b), len(b))
+}
+
+func (r *reader) take(n uint64) []byte {
+	if n > uint64(len(r.rest)) {
+		r.fail(errShort)
+		return nil
+	}
+	b := r.rest[:n:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+// skip passes over one item of any kind: the value of a key from a later minor version.
+func (r *reader) skip(depth int) {
+	if depth == 0 {
+		r.fail(errDepth)
+		return
+	}
+	major, n := r.head()
+	switch major {
+	case majorBytes, majorText:
+		r.take(n)
+	case majorTag:
+		r.skip(depth - 1)
+	case majorMap, majorArray:
+		if n > uint64(len(r.rest)) {
+			r.fail(errShort)
+			return
+		}
+		items := n
+		if major == majorMap {
+			items *= 2
+		}
+		for ; items > 0 && r.err == nil; items-- {
+			r.skip(depth - 1)
+		}
+	}
+}
+
+// maxSkipDepth bounds the recursion of skip.
+const maxSkipDepth = 16

@@ -1,0 +1,236 @@
+package task
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// State says what an entry reports. The numbers are part of the wire: add at the end.
+type State uint8
+
+// The states. The first two are final: the first final entry for a task in its owner's log is the
+// task's outcome. The others are notes, on which the owner acts.
+const (
+	OK      State = iota + 1 // final: a result
+	Failed                   // final: the last failure
+	Errored                  // note: this attempt failed, and others are left
+	Lost                     // note: an agent was lost with it, or a batch came a second time
+	Refused                  // note: the agent cannot run it (an unknown function)
+)
+
+var states = [...]string{OK: "ok", Failed: "failed", Errored: "errored", Lost: "lost", Refused: "refused"}
+
+// String returns the state in a word.
+func (s State) String() string {
+	if int(s) < len(states) && states[s] != "" {
+		return states[s]
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// Final reports whether an entry in this state can be the outcome.
+func (s State) Final() bool { return s == OK || s == Failed }
+
+// Entry is what became of one attempt of one task. Written by nodeagent (record) and by session, read by
+// session (fold).
+type Entry struct {
+	Number  uint64
+	State   State
+	Attempt int           // as in the spec
+	Losses  int           // as in the spec
+	Ran     time.Duration // how long the function ran
+	Value   Value         // of OK
+	Failure *Failure      // of the other states; Func, Task, Attempt and Node are filled by the reader
+}
+
+// Record is one message with entries of one owner. Its envelope (version, writer, owner, task numbers,
+// and a place for the writer's signature) never changes; the body, one item an entry, belongs to the
+// version.
+type Record struct {
+	Writer  string // the node that ran the tasks, or the owner itself
+	Owner   string
+	Entries []Entry
+}
+
+// RecordWriter collects encoded entries until they are sent together. The zero value is ready. It is
+// not safe for concurrent use.
+type RecordWriter struct {
+	numbers []byte
+	body    []byte
+	count   int
+}
+
+// Keys of an entry and a failure.
+const (
+	entryState   = 1
+	entryAttempt = 2 // less one, left out for the first
+	entryLosses  = 3
+	entryRan     = 4 // nanoseconds
+	entryType    = 5
+	entryValue   = 6
+	entryFailure = 7
+
+	failureKind    = 1
+	failureMessage = 2
+	failureStack   = 3
+)
+
+// Add encodes the entry; nothing of it is kept.
+func (w *RecordWriter) Add(e *Entry) {
+	w.count++
+	w.numbers = appendUint(w.numbers, e.Number)
+	w.body = appendEntry(w.body, e)
+}
+
+// Len returns how many entries were added.
+func (w *RecordWriter) Len() int { return w.count }
+
+// Size returns about how many bytes the record will have.
+func (w *RecordWriter) Size() int { return len(w.numbers) + len(w.body) + recordOverhead }
+
+// recordOverhead bounds what the envelope adds, names included.
+const recordOverhead = 256
+
+// Reset forgets the entries and keeps the memory.
+func (w *RecordWriter) Reset() { w.numbers, w.body, w.count = w.numbers[:0], w.body[:0], 0 }
+
+// Append writes a record of all entries behind dst.
+func (w *RecordWriter) Append(dst []byte, writer, owner string) []byte {
+	dst = slices.Grow(dst, w.Size())
+	dst = appendHead(dst, majorArray, 6)
+	dst = appendUint(dst, Version)
+	dst = appendText(dst, writer)
+	dst = appendText(dst, owner)
+	dst = append(appendHead(dst, majorArray, uint64(w.count)), w.numbers...)
+	dst = appendBytes(dst, nil) // the place for the writer's signature
+	return append(appendHead(dst, majorArray, uint64(w.count)), w.body...)
+}
+
+func appendEntry(dst []byte, e *Entry) []byte {
+	attempt, losses, ran, kind := uint64(e.Attempt-1), uint64(e.Losses), uint64(max(e.Ran, 0)), uint64(e.Value.Type)
+	n := 1 + fields(attempt, losses, ran, kind)
+	if e.State == OK {
+		n++
+	}
+	if e.Failure != nil {
+		n++
+	}
+	dst = appendHead(dst, majorMap, n)
+	dst = appendUint(appendUint(dst, entryState), uint64(e.State))
+	dst = appendField(dst, entryAttempt, attempt)
+	dst = appendField(dst, entryLosses, losses)
+	dst = appendField(dst, entryRan, ran)
+	dst = appendField(dst, entryType, kind)
+	if e.State == OK {
+		dst = appendBytes(appendUint(dst, entryValue), e.Value.Data)
+	}
+	if e.Failure != nil {
+		dst = appendFailure(appendUint(dst, entryFailure), e.Failure)
+	}
+	return dst
+}
+
+func appendFailure(dst []byte, f *Failure) []byte {
+	dst = appendHead(dst, majorMap, 3)
+	dst = appendUint(appendUint(dst, failureKind), uint64(f.Kind))
+	dst = appendText(appendUint(dst, failureMessage), Clip(f.Message, MaxText))
+	return appendText(appendUint(dst, failureStack), Clip(f.Stack, MaxText))
+}
+
+// DecodeRecord reads a record into rec, whose slice it uses again. Values are parts of data, which must
+// not change afterwards. The error wraps ErrVersion if the record is of another version: its reader must
+// stop, since skipping it could change an outcome. Any other error means that this is no record, and
+// every reader skips it.
+func DecodeRecord(data []byte, rec *Record) error {
+	*rec = Record{Entries: rec.Entries[:0]}
+	r := &reader{rest: data}
+	if n := r.count(majorArray, 1); n != 6 && r.err == nil {
+		r.fail(fmt.Errorf("envelope of %d items, want 6", n))
+	}
+	version := r.uint()
+	rec.Writer = r.text()
+	rec.Owner = r.text()
+	rec.readNumbers(r)
+	r.bytes() // signature
+	if r.err == nil && version != Version {
+		return fmt.Errorf("task: decode record of %s: %w: %d, want %d", rec.Owner, ErrVersion, version, Version)
+	}
+	rec.readBody(r)
+	if err := r.end(version); err != nil {
+		return fmt.Errorf("task: decode record: %w", err)
+	}
+	return nil
+}
+
+// ErrVersion says that a record is whole but of a version that this program does not know.
+var ErrVersion = fmt.Errorf("unknown version")
+
+func (rec *Record) readNumbers(r *reader) {
+	n := r.count(majorArray, 1)
+	if n > MaxSpecs {
+		r.fail(fmt.Errorf("%d entries", n))
+		return
+	}
+	rec.Entries = slices.Grow(rec.Entries, n)
+	for range n {
+		rec.Entries = append(rec.Entries, Entry{Number: r.uint(), Attempt: 1})
+	}
+}
+
+func (rec *Record) readBody(r *reader) {
+	if n := r.count(majorArray, 3); n != len(rec.Entries) && r.err == nil {
+		r.fail(fmt.Errorf("%d entries, %d numbers", n, len(rec.Entries)))
+	}
+	for i := range rec.Entries {
+		e := &rec.Entries[i]
+		e.read(r)
+		if r.err == nil && (e.Number == 0 || e.State < OK || e.State > Refused) {
+			r.fail(fmt.Errorf("entry %d: task %d, %s", i, e.Number, e.State))
+		}
+		if r.err != nil {
+			return
+		}
+	}
+}
+
+func (e *Entry) read(r *reader) {
+	for range r.count(majorMap, 2) {
+		switch r.uint() {
+		case entryState:
+			e.State = State(r.small(1 << 8))
+		case entryAttempt:
+			e.Attempt = r.small(MaxAttempts) + 1
+		case entryLosses:
+			e.Losses = r.small(MaxAttempts)
+		case entryRan:
+			e.Ran = time.Duration(r.uint() & (1<<63 - 1))
+		case entryType:
+			e.Value.Type = ValueType(r.small(1 << 8))
+		case entryValue:
+			e.Value.Data = r.bytes()
+		case entryFailure:
+			e.Failure = readFailure(r)
+		default:
+			r.skip(maxSkipDepth)
+		}
+	}
+}
+
+func readFailure(r *reader) *Failure {
+	f := &Failure{}
+	for range r.count(majorMap, 2) {
+		switch r.uint() {
+		case failureKind:
+			f.Kind = Kind(r.small(1 << 8))
+		case failureMessage:
+			f.Message = strings.Clone(r.text())
+		case failureStack:
+			f.Stack = strings.Clone(r.text())
+		default:
+			r.skip(maxSkipDepth)
+		}
+	}
+	return f
+}
