@@ -1,0 +1,100 @@
+package graph
+
+const pageSize = 256
+
+// Pages is a map from task numbers to T for numbers that are used about in order: an array in pages,
+// which are made when first used and dropped when empty. A look-up costs one map access, and none when
+// it follows one nearby. The zero value is empty. It is not safe for concurrent use.
+type Pages[T any] struct {
+	pages map[uint64]*page[T]
+	last  *page[T] // the page of the last look-up
+	spare *page[T] // an empty page, kept so that steady traffic allocates none
+	count int
+}
+
+type page[T any] struct {
+	at    uint64 // number / pageSize
+	count int
+	used  [pageSize]bool
+	slots [pageSize]T
+}
+
+// Len returns how many numbers are in use.
+func (p *Pages[T]) Len() int { return p.count }
+
+// Get returns the place of the number, nil if it is not in use. The place is valid until Delete.
+func (p *Pages[T]) Get(number uint64) *T {
+	pg := p.page(number / pageSize)
+	if pg == nil || !pg.used[number%pageSize] {
+		return nil
+	}
+	return &pg.slots[number%pageSize]
+}
+
+func (p *Pages[T]) page(at uint64) *page[T] {
+	if p.last != nil && p.last.at == at {
+		return p.last
+	}
+	pg := p.pages[at]
+	if pg != nil {
+		p.last = pg
+	}
+	return pg
+}
+
+// Put sets the value of the number.
+func (p *Pages[T]) Put(number uint64, v T) {
+	pg := p.page(number / pageSize)
+	if pg == nil {
+		pg = p.add(number / pageSize)
+	}
+	if i := number % pageSize; !pg.used[i] {
+		pg.used[i] = true
+		pg.count++
+		p.count++
+	}
+	pg.slots[number%pageSize] = v
+}
+
+func (p *Pages[T]) add(at uint64) *page[T] {
+	pg := p.spare
+	p.spare = nil
+	if pg == nil {
+		pg = new(page[T])
+	}
+	pg.at = at
+	if p.pages == nil {
+		p.pages = map[uint64]*page[T]{}
+	}
+	p.pages[at] = pg
+	p.last = pg
+	return pg
+}
+
+// Delete takes the number out of use; one that is not in use is ignored.
+func (p *Pages[T]) Delete(number uint64) {
+	pg := p.page(number / pageSize)
+	i := number % pageSize
+	if pg == nil || !pg.used[i] {
+		return
+	}
+	var zero T
+	pg.slots[i], pg.used[i] = zero, false
+	pg.count--
+	p.count--
+	if pg.count == 0 {
+		delete(p.pages, pg.at)
+		p.last, p.spare = nil, pg
+	}
+}
+
+// All calls visit for each number in use, in no order.
+func (p *Pages[T]) All(visit func(number uint64, v T)) {
+	for _, pg := range p.pages {
+		for i := range pg.used {
+			if pg.used[i] {
+				visit(pg.at*pageSize+uint64(i), pg.slots[i])
+			}
+		}
+	}
+}
