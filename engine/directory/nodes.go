@@ -1,0 +1,180 @@
+package directory
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/queues"
+)
+
+// Node is what an agent says of itself. Written by nodeagent (announce), read by session (place).
+type Node struct {
+	ID        string         `json:"id"`
+	Resources task.Resources `json:"resources"`
+	Funcs     []string       `json:"funcs"` // sorted
+}
+
+// Nodes is a view of the nodes that live. It is safe for concurrent use.
+type Nodes struct {
+	watch   *queues.Watcher
+	log     *slog.Logger
+	changes atomic.Uint64
+
+	mu    sync.Mutex
+	nodes map[string]Node // guarded by mu
+}
+
+// WatchNodes returns a view that follows the table of nodes until Close. Rows that are there already are
+// in it when WatchNodes returns.
+func WatchNodes(ctx context.Context, b *queues.Broker, log *slog.Logger) (*Nodes, error) {
+	table, err := b.OpenTable(ctx, b.Nodes())
+	if err != nil {
+		return nil, err
+	}
+	n := &Nodes{log: log, nodes: map[string]Node{}}
+	if n.watch, err = table.Watch(ctx, n.row); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// Close ends the view.
+func (n *Nodes) Close() { n.watch.Stop() }
+
+func (n *Nodes) row(r queues.Row) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	defer n.changes.Add(1)
+	if r.Deleted {
+		delete(n.nodes, r.Key)
+		return
+	}
+	var node Node
+	if err := json.Unmarshal(r.Value, &node); err != nil {
+		n.log.Warn("directory: row of a node", "node", r.Key, "err", err)
+		return
+	}
+	n.nodes[r.Key] = node
+}
+
+// Changes counts the changes of the view: what was decided at another count is to be decided again.
+func (n *Nodes) Changes() uint64 { return n.changes.Load() }
+
+// Count returns how many nodes there are.
+func (n *Nodes) Count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.nodes)
+}
+
+// Slots returns how many tasks of this shape the nodes can run at a time, together.
+func (n *Nodes) Slots(shape task.Resources) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	slots := 0
+	for _, node := range n.nodes {
+		slots += shape.Times(node.Resources)
+	}
+	return slots
+}
+
+// Funcs returns the names of all functions that some node has, sorted.
+func (n *Nodes) Funcs() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var names []string
+	for _, node := range n.nodes {
+		names = append(names, node.Funcs...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Has reports whether some node has the function.
+func (n *Nodes) Has(fn string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, node := range n.nodes {
+		if _, ok := slices.BinarySearch(node.Funcs, fn); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Fitting returns the node with the most CPUs of those that the shape fits into. ok is false if it fits
+// into none.
+func (n *Nodes) Fitting(shape task.Resources) (largest Node, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, node := range n.nodes {
+		if shape.Fits(node.Resources) && (!ok || node.Resources.Of(task.CPU) > largest.Resources.Of(task.CPU)) {
+			largest, ok = node, true
+		}
+	}
+	return largest, ok
+}
+
+// All returns the nodes, sorted by ID.
+func (n *Nodes) All() []Node {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make([]Node, 0, len(n.nodes))
+	for _, node := range n.nodes {
+		all = append(all, node)
+	}
+	slices.SortFunc(all, func(a, b Node) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+// Row is the agent's own row in the table of nodes.
+type Row struct {
+	table *queues.Table
+	node  string
+}
+
+// ErrNodeTaken says that another agent lives under the same node ID.
+var ErrNodeTaken = errors.New("directory: the node ID is taken")
+
+// Announce writes the row of a node that begins. It returns ErrNodeTaken if there is one.
+func Announce(ctx context.Context, b *queues.Broker, node Node) (*Row, error) {
+	table, err := b.OpenTable(ctx, b.Nodes())
+	if err != nil {
+		return nil, err
+	}
+	r := &Row{table, node.ID}
+	value, err := json.Marshal(node)
+	if err != nil {
+		return nil, fmt.Errorf("directory: announce %s: %w", node.ID, err)
+	}
+	if _, err := table.Create(ctx, node.ID, value); errors.Is(err, queues.ErrRevision) {
+		return nil, fmt.Errorf("%w: %s", ErrNodeTaken, node.ID)
+	} else if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Update writes the row anew: the node has other functions now.
+func (r *Row) Update(ctx context.Context, node Node) error {
+	value, err := json.Marshal(node)
+	if err == nil {
+		_, err = r.table.Put(ctx, r.node, value)
+	}
+	return err
+}
+
+// Withdraw removes the row: the node takes nothing more.
+func (r *Row) Withdraw(ctx context.Context) error { return r.table.Delete(ctx, r.node) }
