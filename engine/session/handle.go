@@ -1,0 +1,203 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// ErrClosed is the outcome, for those who wait, of what had none when its session was closed.
+var ErrClosed = errors.New("session closed")
+
+// Handle is a task that was submitted, or a value that was put, seen from its owner. It is safe for
+// concurrent use.
+type Handle struct {
+	s       *Session
+	number  uint64 // 0: never became a task
+	route   *route
+	input   task.Value // of the task, while it is open
+	attempt int        // of the newest dispatch
+	losses  int
+	tag     int  // of who submitted it
+	stored  bool // the first dispatch was acknowledged; guarded by s.mu
+
+	borrow   bool           // the value may share the record's memory: it is looked at soon, and then forgotten
+	done     chan struct{}  // made when somebody waits; guarded by s.mu
+	watchers []*Completions // guarded by s.mu
+	first    *Completions   // as watchers: the usual single one, without a slice
+
+	ended    atomic.Bool // set last: failure may be read once it is true
+	failure  error
+	value    task.Value // guarded by s.mu
+	released bool       // guarded by s.mu
+}
+
+// ErrReleased is what a value is after Release.
+var ErrReleased = errors.New("the value was released")
+
+// Resolved returns a handle that has its outcome already: a value that was put, or a failure to submit.
+func (s *Session) Resolved(v task.Value, failure error) *Handle {
+	h := &Handle{s: s, value: v, failure: failure}
+	h.ended.Store(true)
+	return h
+}
+
+// Failed returns a handle of no session with a failure as its outcome.
+func Failed(failure error) *Handle { return (*Session)(nil).Resolved(task.Value{}, failure) }
+
+// Tag returns the Order's tag.
+func (h *Handle) Tag() int { return h.tag }
+
+// Ended reports whether the task has its outcome.
+func (h *Handle) Ended() bool { return h.ended.Load() }
+
+// Outcome returns value or failure, once Ended. The value's bytes must not be changed.
+func (h *Handle) Outcome() (task.Value, error) {
+	if h.failure != nil || h.s == nil {
+		return h.value, h.failure
+	}
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if h.released {
+		return task.Value{}, ErrReleased
+	}
+	return h.value, nil
+}
+
+// Release forgets the value, now or when it comes. The task itself goes on.
+func (h *Handle) Release() {
+	if h.s == nil {
+		return
+	}
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	h.released, h.value = true, task.Value{}
+}
+
+var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// Done returns a channel that is closed when the task has its outcome.
+func (h *Handle) Done() <-chan struct{} {
+	if h.ended.Load() {
+		return closedChannel
+	}
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if h.ended.Load() {
+		return closedChannel
+	}
+	if h.done == nil {
+		h.done = make(chan struct{})
+	}
+	return h.done
+}
+
+// Wait returns when the task has its outcome, or with the context's error.
+func (h *Handle) Wait(ctx context.Context) error {
+	if h.ended.Load() {
+		return nil
+	}
+	select {
+	case <-h.Done():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// end sets the outcome and tells who waits. s.mu is held.
+func (h *Handle) end(v task.Value, failure error) {
+	if !h.released {
+		h.value = v
+	}
+	h.failure, h.input = failure, task.Value{}
+	h.ended.Store(true)
+	if h.done != nil {
+		close(h.done)
+	}
+	if h.first != nil {
+		h.first.add(h)
+	}
+	for _, c := range h.watchers {
+		c.add(h)
+	}
+	h.first, h.watchers = nil, nil
+}
+
+// Completions collects handles as they end. One goroutine takes from it.
+type Completions struct {
+	signal chan struct{} // has a token when ready is not empty
+	count  atomic.Int64  // len(ready)
+	closed atomic.Bool   // what ends later is dropped
+
+	mu    sync.Mutex // taken after a session's
+	ready []*Handle  // guarded by mu
+}
+
+// NewCompletions returns an empty collection.
+func NewCompletions() *Completions { return &Completions{signal: make(chan struct{}, 1)} }
+
+// Watch adds a handle: it comes when it ends, or at once if it has.
+func (c *Completions) Watch(h *Handle) {
+	if h.s == nil {
+		c.add(h)
+		return
+	}
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	switch {
+	case h.ended.Load():
+		c.add(h)
+	case h.first == nil || h.first.closed.Load():
+		h.first = c
+	default:
+		h.watchers = append(slices.DeleteFunc(h.watchers, func(c *Completions) bool { return c.closed.Load() }), c)
+	}
+}
+
+func (c *Completions) add(h *Handle) {
+	if c.closed.Load() {
+		return
+	}
+	c.mu.Lock()
+	c.ready = append(c.ready, h)
+	c.mu.Unlock()
+	if c.count.Add(1) == 1 {
+		select {
+		case c.signal <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Len returns how many handles are ready to be taken.
+func (c *Completions) Len() int { return int(c.count.Load()) }
+
+// Take returns what has ended since the last call, in the order of ending, and uses into for it. If
+// nothing has, it waits until something does or ctx ends.
+func (c *Completions) Take(ctx context.Context, into []*Handle) ([]*Handle, error) {
+	for {
+		c.mu.Lock()
+		out := c.ready
+		if len(out) > 0 {
+			c.ready = into[:0]
+			c.count.Add(int64(-len(out)))
+		}
+		c.mu.Unlock()
+		if len(out) > 0 {
+			return out, nil
+		}
+		select {
+		case <-c.signal:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Close drops what will end.
+func (c *Completions) Close() { c.closed.Store(true) }

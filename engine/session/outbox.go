@@ -1,0 +1,234 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/queues"
+)
+
+// lane is the owner's end of one class: the tasks that wait to be published there. What waits when the
+// writer is free goes out together, so an idle lane sends one task at once and a busy one fills batches;
+// no timer is involved.
+type lane struct {
+	class task.Class
+	shape task.Resources
+
+	queue   *queues.Queue // only the run loop; nil until it is opened
+	waiting []*Handle     // guarded by Session.mu
+	writing int           // guarded by Session.mu; batches without an answer
+	retry   time.Time     // guarded by Session.mu; not before, after a refusal
+
+	slots   int    // guarded by Session.mu; of the nodes together, for this shape
+	changes uint64 // guarded by Session.mu; of the directory, when slots was counted
+}
+
+// Sizes of a batch: the least of all of them.
+const (
+	batchTasks    = 1024
+	batchBytes    = 256 << 10
+	batchCalls    = 64
+	leastWork     = 2 * time.Millisecond // of one batch, by expected run times
+	storesPerWork = 20                   // and at least this many times what storing a message takes
+	unknownTasks  = 64                   // of a function whose run time is not known
+
+	firstStoring = 50 * time.Microsecond
+	refusedAgain = 250 * time.Millisecond
+)
+
+// lane returns the lane of the class. mu is held.
+func (s *Session) lane(class task.Class, shape task.Resources) *lane {
+	l := s.lanes[class]
+	if l == nil {
+		l = &lane{class: class, shape: shape, changes: ^uint64(0)}
+		s.lanes[class] = l
+		s.order = append(s.order, l)
+	}
+	return l
+}
+
+// enqueue puts a task into its lane. mu is held.
+func (s *Session) enqueue(h *Handle) {
+	l := h.route.lane
+	l.waiting = append(l.waiting, h)
+	if l.writing == 0 {
+		s.rouse()
+	}
+}
+
+// ClassKey returns the class's key in the table of classes. A class may hold "=", which a key may too.
+func ClassKey(c task.Class) string { return string(c) }
+
+func (l *lane) sendable(now time.Time) bool {
+	return len(l.waiting) > 0 && l.writing == 0 && !now.Before(l.retry)
+}
+
+// sendable reports whether some lane can send. mu is held.
+func (s *Session) sendable(now time.Time) bool {
+	for _, l := range s.order {
+		if l.sendable(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// publish sends a batch from each lane whose writer is free.
+func (s *Session) publish() {
+	now := time.Now()
+	s.mu.Lock()
+	s.wakeDue(now)
+	lanes := s.order
+	s.mu.Unlock()
+	for _, l := range lanes {
+		s.mu.Lock()
+		sendable := l.sendable(now)
+		s.mu.Unlock()
+		if sendable && s.openLane(l) {
+			s.sendBatch(l)
+		}
+	}
+}
+
+// openLane makes the class's queue when it is first used, and tells agents of the class.
+func (s *Session) openLane(l *lane) bool {
+	if l.queue != nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	queue, err := s.broker.OpenQueue(ctx, s.broker.Batches(string(l.class), string(task.Normal)))
+	if err == nil {
+		_, err = s.classes.Create(ctx, ClassKey(l.class), []byte(l.class))
+	}
+	if err != nil && !errors.Is(err, queues.ErrRevision) {
+		s.cfg.Logger.Warn("session: open a class", "class", l.class, "err", err)
+		s.mu.Lock()
+		l.retry = time.Now().Add(refusedAgain)
+		s.mu.Unlock()
+		return false
+	}
+	l.queue = queue
+	return true
+}
+
+// sendBatch forms a batch from what waits and sends it. The answer comes to stored.
+func (s *Session) sendBatch(l *lane) {
+	s.mu.Lock()
+	tasks := s.form(l)
+	if len(tasks) == 0 {
+		s.mu.Unlock()
+		return
+	}
+	l.writing++
+	data := s.encode(l, tasks)
+	s.mu.Unlock()
+	sent := time.Now()
+	m := queues.Message{Header: map[string]string{"Tm-Owner": s.cfg.Owner}, Data: data}
+	l.queue.Send(m, func(err error) { s.stored(l, tasks, sent, err) })
+}
+
+// form takes the tasks of the next batch from the lane. mu is held.
+func (s *Session) form(l *lane) []*Handle {
+	s.drop(l)
+	s.count(l)
+	limit := min(batchTasks, (len(l.waiting)+l.slots-1)/l.slots)
+	budget := max(leastWork, storesPerWork*s.storing)
+	n, bytes, work := 0, 0, time.Duration(0)
+	for _, h := range l.waiting[:limit] {
+		c := h.route.cost
+		if !c.known() {
+			if limit = min(limit, c.unknownLimit(l.slots)); n >= limit {
+				break
+			}
+			c.trying++
+		}
+		size := len(h.input.Data) + task.SpecBytes
+		if n > 0 && (bytes+size > batchBytes || work+c.expected() > budget) {
+			break
+		}
+		n, bytes, work = n+1, bytes+size, work+c.expected()
+	}
+	tasks := append([]*Handle(nil), l.waiting[:n]...)
+	l.take(n)
+	return tasks
+}
+
+// count counts the lane's slots, if the directory has changed. mu is held.
+func (s *Session) count(l *lane) {
+	if changes := s.nodes.Changes(); changes != l.changes {
+		l.changes, l.slots = changes, max(1, s.nodes.Slots(l.shape))
+	}
+}
+
+// unknownLimit is how many tasks of a function that was not measured yet go into one batch: one, until
+// each slot has one, and some more then.
+func (c *cost) unknownLimit(slots int) int {
+	if c.trying < slots {
+		return 1
+	}
+	return unknownTasks
+}
+
+// take removes the first n tasks. The array is used again when half of it is free.
+func (l *lane) take(n int) {
+	clear(l.waiting[:n])
+	l.waiting = l.waiting[n:]
+	if len(l.waiting) == 0 {
+		l.waiting = nil
+	}
+}
+
+// drop removes tasks at the head that got their outcome while they waited. mu is held.
+func (s *Session) drop(l *lane) {
+	n := 0
+	for n < len(l.waiting) && l.waiting[n].Ended() {
+		s.markStored(l.waiting[n])
+		n++
+	}
+	l.take(n)
+}
+
+// encode writes the batch. mu is held.
+func (s *Session) encode(l *lane, tasks []*Handle) []byte {
+	b := task.Batch{Owner: s.cfg.Owner, Class: l.class, Level: task.Normal, Specs: s.specs[:0], Calls: s.calls[:0]}
+	size := 64
+	for _, h := range tasks {
+		call := len(b.Calls) - 1
+		for call >= 0 && b.Calls[call] != h.route.call {
+			call--
+		}
+		if call < 0 {
+			call = len(b.Calls)
+			b.Calls = append(b.Calls, h.route.call)
+			size += len(h.route.call.Func) + task.SpecBytes
+		}
+		b.Specs = append(b.Specs, task.Spec{Number: h.number, Call: call, Attempt: h.attempt, Losses: h.losses, Input: h.input})
+		size += len(h.input.Data) + task.SpecBytes
+	}
+	s.specs, s.calls = b.Specs, b.Calls
+	return task.AppendBatch(make([]byte, 0, size), &b)
+}
+
+// stored takes the answer to a batch: it is stored, or refused, and then its tasks wait again.
+func (s *Session) stored(l *lane, tasks []*Handle, sent time.Time, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.writing--
+	switch {
+	case err == nil:
+		s.storing += (time.Since(sent) - s.storing) / 16
+		for _, h := range tasks {
+			s.markStored(h)
+		}
+	case s.broken == nil:
+		l.waiting = append(append([]*Handle(nil), tasks...), l.waiting...)
+		l.retry = time.Now().Add(refusedAgain)
+		s.cfg.Logger.Warn("session: a batch was refused; trying again", "class", l.class, "tasks", len(tasks), "err", err)
+	}
+	if len(l.waiting) > 0 {
+		s.rouse()
+	}
+}

@@ -1,0 +1,100 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// route is where tasks of a template go, as decided by one session at one state of the directory.
+type route struct {
+	session *Session
+	call    task.Call
+	lane    *lane
+	cost    *cost
+	changes uint64 // of the directory
+}
+
+// place returns the template's route. A function that no agent has and a shape that no node has room for
+// are failures, if agents live; where none lives, tasks of this program's own functions wait. mu is
+// held.
+func (s *Session) place(t *Template) (*route, error) {
+	changes := s.nodes.Changes()
+	if r := t.route.Load(); r != nil && r.session == s && r.changes == changes {
+		return r, nil
+	}
+	if err := s.known(t.Func); err != nil {
+		return nil, err
+	}
+	class, shape, err := s.feasible(t)
+	if err != nil {
+		return nil, err
+	}
+	r := &route{
+		session: s, call: task.Call{Func: t.Func, Retries: t.Retries},
+		lane: s.lane(class, shape), cost: s.costs[t.Func], changes: changes,
+	}
+	if r.cost == nil {
+		r.cost = &cost{}
+		s.costs[t.Func] = r.cost
+	}
+	t.route.Store(r)
+	return r, nil
+}
+
+// known returns a failure if the function can run nowhere.
+func (s *Session) known(fn string) error {
+	if s.cfg.Local != nil && s.cfg.Local.Lookup(fn) != nil {
+		return nil // the agent in this process looks into the same registry
+	}
+	alive := s.nodes.Count() > 0
+	if s.nodes.Has(fn) || !alive && s.cfg.Registry != nil && s.cfg.Registry.Lookup(fn) != nil {
+		return nil
+	}
+	there := s.nodes.Funcs()
+	if s.cfg.Local != nil {
+		there, _ = s.cfg.Local.Names()
+	}
+	return &task.Failure{
+		Kind: task.KindUnknownFunc, Func: fn,
+		Message: fmt.Sprintf("no agent has a function %q: %s", fn, Suggest(fn, there)),
+	}
+}
+
+// feasible returns the class of the template's shape, or a failure that says what there is.
+func (s *Session) feasible(t *Template) (task.Class, task.Resources, error) {
+	shape := t.Resources
+	if !shape.Has(task.CPU) {
+		shape = shape.With(task.Amount{Name: task.CPU, Value: 1000})
+	}
+	largest, fits := s.nodes.Fitting(shape)
+	if !fits && s.nodes.Count() > 0 {
+		return "", nil, s.infeasible(t.Func, shape)
+	}
+	class, rounded, err := task.ClassOf(shape, largest.Resources)
+	if err != nil {
+		return "", nil, &task.Failure{Kind: task.KindInfeasible, Func: t.Func, Message: err.Error()}
+	}
+	return class, rounded, nil
+}
+
+func (s *Session) infeasible(fn string, shape task.Resources) error {
+	var there, names []string
+	for _, node := range s.nodes.All() {
+		there = append(there, fmt.Sprintf("%s has %s", node.ID, node.Resources))
+		for _, a := range node.Resources {
+			names = append(names, a.Name)
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	message := fmt.Sprintf("it needs %s, and no node has that: %s", shape, strings.Join(there, "; "))
+	for _, a := range shape {
+		if !slices.Contains(names, a.Name) {
+			message += fmt.Sprintf(" (no node has any %q: %s)", a.Name, Suggest(a.Name, names))
+		}
+	}
+	return &task.Failure{Kind: task.KindInfeasible, Func: fn, Message: message}
+}

@@ -1,0 +1,91 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/agext/levenshtein"
+
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// Function is code that tasks can name.
+type Function struct {
+	Name    string
+	Version string // part of a task's identity: changed when the code's answer changes
+
+	// Invoke decodes the input, calls the code and encodes its result behind dst. An error that is a
+	// *task.Failure is the task's failure as it stands; any other is the code's own. It may panic: who
+	// calls it recovers.
+	Invoke func(ctx context.Context, in task.Value, dst []byte) (task.Value, error)
+}
+
+// Registry keeps functions by name. It is safe for concurrent use, and functions may be added while
+// agents serve it.
+type Registry struct {
+	mu      sync.RWMutex
+	funcs   map[string]*Function // guarded by mu
+	changes uint64               // guarded by mu
+}
+
+// NewRegistry returns an empty registry.
+func NewRegistry() *Registry { return &Registry{funcs: map[string]*Function{}} }
+
+// Add registers the function. A name that is taken, or that is no name, is an error.
+func (r *Registry) Add(f *Function) error {
+	if err := task.CheckName("function", f.Name); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.funcs[f.Name] != nil {
+		return fmt.Errorf("session: function %q is registered twice", f.Name)
+	}
+	r.funcs[f.Name] = f
+	r.changes++
+	return nil
+}
+
+// Lookup returns the function of that name, nil if there is none.
+func (r *Registry) Lookup(name string) *Function {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.funcs[name]
+}
+
+// Names returns all names, sorted, and a count that grows with each change.
+func (r *Registry) Names() (names []string, changes uint64) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for name := range r.funcs {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names, r.changes
+}
+
+// Suggest says which of the names there are was probably meant by one that is not there, and lists them:
+// `did you mean "square"? There are: cube, square`.
+func Suggest(name string, there []string) string {
+	if len(there) == 0 {
+		return "there are none"
+	}
+	best, distance := "", len(name)/2+1
+	for _, candidate := range there {
+		if d := levenshtein.Distance(name, candidate, nil); d < distance {
+			best, distance = candidate, d
+		}
+	}
+	const shown = 12
+	list := strings.Join(there[:min(shown, len(there))], ", ")
+	if more := len(there) - shown; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	if best == "" {
+		return "there are: " + list
+	}
+	return fmt.Sprintf("did you mean %q? There are: %s", best, list)
+}

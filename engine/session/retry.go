@@ -1,0 +1,51 @@
+package session
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/graph"
+)
+
+// dueTimes is a heap of tasks in a backoff, the earliest first.
+type dueTimes []dueTime
+
+type dueTime struct {
+	at     time.Time
+	number uint64
+}
+
+// Len, Less, Swap, Push and Pop make it a heap.Interface.
+func (d dueTimes) Len() int { return len(d) }
+
+// Less orders by time.
+func (d dueTimes) Less(i, j int) bool { return d[i].at.Before(d[j].at) }
+
+// Swap exchanges two.
+func (d dueTimes) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
+
+// Push is for package heap.
+func (d *dueTimes) Push(x any) { *d = append(*d, x.(dueTime)) }
+
+// Pop is for package heap.
+func (d *dueTimes) Pop() any {
+	last := (*d)[len(*d)-1]
+	*d = (*d)[:len(*d)-1]
+	return last
+}
+
+// wait tells the graph of Due after the delay. mu is held.
+func (s *Session) wait(number uint64, delay time.Duration) {
+	heap.Push(&s.due, dueTime{time.Now().Add(delay), number})
+	s.rouse() // it may sleep longer than this
+}
+
+// wakeDue dispatches the tasks whose backoff is over. mu is held.
+func (s *Session) wakeDue(now time.Time) {
+	for s.due.Len() > 0 && !s.due[0].at.After(now) {
+		number := heap.Pop(&s.due).(dueTime).number
+		if place := s.open.Get(number); place != nil {
+			s.step(graph.Event{What: graph.Due, Task: number}, *place, nil)
+		}
+	}
+}

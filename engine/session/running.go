@@ -1,0 +1,123 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// Errors of looking for a session in a context.
+var (
+	// ErrNoSession says that the context carries no session.
+	ErrNoSession = errors.New("no session in the context: use the one that Main or Cluster.Context gives")
+	// ErrInTask says that a task tried to submit or to wait for another task.
+	ErrInTask = errors.New("not inside a task: nested tasks are not built yet")
+)
+
+type (
+	sessionKey struct{}
+	runningKey struct{}
+)
+
+// With returns a context that carries the session.
+func With(ctx context.Context, s *Session) context.Context {
+	return context.WithValue(ctx, sessionKey{}, s)
+}
+
+// From returns the session that the context carries. In a task's context there is none to use yet.
+func From(ctx context.Context) (*Session, error) {
+	if RunningIn(ctx) != nil {
+		return nil, ErrInTask
+	}
+	if s, ok := ctx.Value(sessionKey{}).(*Session); ok {
+		return s, nil
+	}
+	return nil, ErrNoSession
+}
+
+// Running is the context of a running task, and what it says of the task. It is its own context, of one
+// allocation: the channel of Done is made when somebody asks for it. It ends when the task does.
+type Running struct {
+	Parent  context.Context //nolint:containedctx // it is a context itself
+	Node    string
+	Func    string
+	Task    task.ID
+	Attempt int
+	Log     *slog.Logger // of the agent; without the task's names
+
+	mu    sync.Mutex
+	inner context.Context    // guarded by mu; made by the first Done
+	end   context.CancelFunc // guarded by mu; of inner
+	ended bool               // guarded by mu
+}
+
+// Deadline makes Running a context.Context.
+func (r *Running) Deadline() (time.Time, bool) { return r.Parent.Deadline() }
+
+// Done is closed when the task ends, or is to end.
+func (r *Running) Done() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.inner == nil {
+		r.inner, r.end = context.WithCancel(r.Parent)
+		if r.ended {
+			r.end()
+		}
+	}
+	return r.inner.Done()
+}
+
+// Err says why Done is closed.
+func (r *Running) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.inner != nil:
+		return r.inner.Err()
+	case r.ended:
+		return context.Canceled
+	}
+	return r.Parent.Err()
+}
+
+// Value makes a Running found by RunningIn.
+func (r *Running) Value(key any) any {
+	if key == (runningKey{}) {
+		return r
+	}
+	return r.Parent.Value(key)
+}
+
+// End ends the context: the task has ended.
+func (r *Running) End() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	if r.end != nil {
+		r.end()
+	}
+}
+
+// RunningIn returns the task that runs under this context, nil outside of tasks.
+func RunningIn(ctx context.Context) *Running {
+	r, _ := ctx.Value(runningKey{}).(*Running)
+	return r
+}
+
+// Logger returns a logger whose lines carry the task's names.
+func (r *Running) Logger() *slog.Logger {
+	return r.Log.With("func", r.Func, "task", r.Task.String(), "attempt", r.Attempt, "node", r.Node)
+}
+
+// NonRetryable marks an error that another attempt would not mend.
+type NonRetryable struct{ Err error }
+
+// Error returns the text of the marked error.
+func (e *NonRetryable) Error() string { return e.Err.Error() }
+
+// Unwrap returns the marked error.
+func (e *NonRetryable) Unwrap() error { return e.Err }

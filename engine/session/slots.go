@@ -1,0 +1,91 @@
+package session
+
+import (
+	"sync"
+
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// Slots are an agent's account of its resources. A slot is so much as one task of a shape takes; what is
+// taken never exceeds what the agent has. The zero value has nothing.
+type Slots struct {
+	mu   sync.Mutex
+	has  task.Resources // fixed
+	free []int64        // guarded by mu; parallel to has
+}
+
+// NewSlots returns an account of which nothing is taken.
+func NewSlots(has task.Resources) *Slots {
+	s := &Slots{has: has, free: make([]int64, len(has))}
+	for i, a := range has {
+		s.free[i] = a.Value
+	}
+	return s
+}
+
+// Take takes a slot of the shape if there is room, and reports whether it did. A resource in scarce is
+// treated as used up: it is kept for somebody who waits. If there is no room, what the shape lacked is
+// added to scarce.
+func (s *Slots) Take(shape task.Resources, scarce map[string]bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fits := true
+	var lacks []string
+	for _, a := range shape {
+		if a.Value == 0 {
+			continue
+		}
+		i := s.index(a.Name)
+		if scarce[a.Name] {
+			fits = false
+		}
+		if i < 0 || s.free[i] < a.Value {
+			fits, lacks = false, append(lacks, a.Name)
+		}
+	}
+	if !fits {
+		for _, name := range lacks {
+			scarce[name] = true
+		}
+		return false
+	}
+	s.add(shape, -1)
+	return true
+}
+
+// Give gives a slot back.
+func (s *Slots) Give(shape task.Resources) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(shape, 1)
+}
+
+// Free returns how many slots of the shape could be taken now.
+func (s *Slots) Free(shape task.Resources) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.free[s.index(task.CPU)]
+	for _, a := range shape {
+		if a.Value > 0 {
+			n = min(n, s.free[s.index(a.Name)]/a.Value)
+		}
+	}
+	return int(n)
+}
+
+func (s *Slots) add(shape task.Resources, sign int64) {
+	for _, a := range shape {
+		if i := s.index(a.Name); i >= 0 {
+			s.free[i] += sign * a.Value
+		}
+	}
+}
+
+func (s *Slots) index(name string) int {
+	for i := range s.has {
+		if s.has[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,229 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// Template is what submits of one function with the same options have in common. It must not be copied
+// or changed once it was used: sessions remember in it what they decided for it.
+type Template struct {
+	Func      string
+	Resources task.Resources // one CPU is understood
+	Retries   int            // further attempts after an error
+	Pending   int            // bound on the owner's open tasks; 0 = DefaultPending, below 0 = none
+
+	route atomic.Pointer[route]
+}
+
+// Bounds on the open tasks of a session: Submit waits while one of them is reached.
+const (
+	DefaultPending = 1_000_000
+	pendingBytes   = 256 << 20 // of inputs
+)
+
+// ErrPendingFull says that the context ended while Submit waited for other tasks to end.
+var ErrPendingFull = errors.New("too many pending tasks")
+
+// Order is one submit.
+type Order struct {
+	Template *Template
+	Input    task.Value   // copied by Submit
+	Failure  error        // known before: the outcome, and no task is made
+	Collect  *Completions // told when the task has its outcome; nil = nobody
+	Tag      int          // for Handle.Tag
+	Borrow   bool         // the outcome is looked at soon, and then forgotten: its value need not be copied
+}
+
+// Submit numbers a task and puts it on its way. It waits only while a bound on open tasks is reached. A
+// failure to submit is the handle's outcome. The handle is h, which nobody else may hold any more, or a
+// new one if h is nil.
+func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
+	if h == nil {
+		h = new(Handle)
+	}
+	*h = Handle{s: s, first: o.Collect, tag: o.Tag, borrow: o.Borrow}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := o.Failure
+	if err == nil {
+		err = s.admit(ctx, h, o.Template, o.Input)
+	}
+	if err != nil {
+		h.end(task.Value{}, err)
+		return h
+	}
+	s.number++
+	h.number, h.attempt = s.number, 1
+	h.input = task.Value{Type: o.Input.Type, Data: s.keep(o.Input.Data)}
+	s.bytes += len(h.input.Data)
+	s.unstored++
+	s.open.Put(h.number, h)
+	if s.open.Len() == 1 { // silence begins with the first open task
+		s.heard = time.Now()
+		s.rouse()
+	}
+	s.step(graph.Event{What: graph.Submitted, Task: h.number, Retries: o.Template.Retries}, h, nil)
+	return h
+}
+
+// admit finds the task's route, and waits for room. mu is held, and given up while waiting.
+func (s *Session) admit(ctx context.Context, h *Handle, t *Template, in task.Value) error {
+	if err := s.Fits(in); err != nil {
+		return err
+	}
+	for {
+		if s.broken != nil {
+			return s.broken
+		}
+		if s.room(t.Pending) {
+			break
+		}
+		if err := s.awaitRoom(ctx); err != nil {
+			return err
+		}
+	}
+	var err error
+	h.route, err = s.place(t)
+	return err
+}
+
+// Fits returns a failure if the value is too large for a message.
+func (s *Session) Fits(v task.Value) error {
+	if len(v.Data) <= s.maxValue {
+		return nil
+	}
+	return &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
+		"a value of %d bytes, and %d is the most: values by reference are not built yet", len(v.Data), s.maxValue)}
+}
+
+func (s *Session) room(pending int) bool {
+	switch {
+	case pending < 0:
+		return true
+	case pending == 0:
+		pending = DefaultPending
+	}
+	return s.open.Len() < pending && s.bytes < pendingBytes
+}
+
+// awaitRoom waits until a task has ended. mu is held before and after.
+func (s *Session) awaitRoom(ctx context.Context) error {
+	if s.asleep == nil {
+		s.asleep = make(chan struct{})
+	}
+	room := s.asleep
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	select {
+	case <-room:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrPendingFull, ctx.Err())
+	}
+}
+
+// roomAgain wakes who waits for room. mu is held.
+func (s *Session) roomAgain() {
+	if s.asleep != nil {
+		close(s.asleep)
+		s.asleep = nil
+	}
+}
+
+// A Map has so much work under way for each slot, by expected run times, and so many tasks at most.
+const (
+	windowWork  = 4 * leastWork
+	windowTasks = 4 * batchTasks
+)
+
+// InFlight returns how many tasks of the template should be under way at a time to keep the slots of its
+// class busy and the batches full: twice the slots, and more for short functions.
+func (s *Session) InFlight(t *Template) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.place(t)
+	if err != nil {
+		return 1
+	}
+	s.count(r.lane)
+	each := 2
+	if r.cost.known() {
+		each += int(min(windowWork/max(r.cost.expected(), 1), windowTasks))
+	}
+	return r.lane.slots * each
+}
+
+// Inputs are kept in chunks: one allocation for many. A chunk lives as long as one of its inputs.
+const (
+	arenaBytes = 64 << 10
+	arenaOwn   = 8 << 10 // an input of this size has its own
+)
+
+// keep copies an input. mu is held.
+func (s *Session) keep(in []byte) []byte {
+	if len(in) >= arenaOwn {
+		return append([]byte(nil), in...)
+	}
+	if cap(s.arena)-len(s.arena) < len(in) {
+		s.arena = make([]byte, 0, arenaBytes)
+	}
+	at := len(s.arena)
+	s.arena = append(s.arena, in...)
+	return s.arena[at:len(s.arena):len(s.arena)]
+}
+
+// flush is somebody who waits until what was submitted before is stored.
+type flush struct {
+	upTo uint64 // the number of the last task submitted before
+	left int    // tasks up to it that are not stored
+	done chan struct{}
+}
+
+// Flush returns when every task submitted before is stored in its queue. It returns the context's error
+// if that ends first, and the session's if it is closed.
+func (s *Session) Flush(ctx context.Context) error {
+	s.mu.Lock()
+	if s.broken != nil || s.unstored == 0 {
+		defer s.mu.Unlock()
+		return s.broken
+	}
+	f := &flush{upTo: s.number, left: s.unstored, done: make(chan struct{})}
+	s.flushes = append(s.flushes, f)
+	s.mu.Unlock()
+	select {
+	case <-f.done:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.broken
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// markStored notes that a task's first dispatch is acknowledged, or needs to be no more. mu is held.
+func (s *Session) markStored(h *Handle) {
+	if h.stored || h.number == 0 {
+		return
+	}
+	h.stored = true
+	s.unstored--
+	kept := s.flushes[:0]
+	for _, f := range s.flushes {
+		if h.number <= f.upTo {
+			f.left--
+		}
+		if f.left > 0 {
+			kept = append(kept, f)
+		} else {
+			close(f.done)
+		}
+	}
+	s.flushes = kept
+}
