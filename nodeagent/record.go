@@ -1,0 +1,247 @@
+package nodeagent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/session"
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/queues"
+)
+
+// recorder appends entries to the logs of their owners, and acks a batch when all of it is recorded.
+// Entries that end while a record is on its way go together into the next one. Otherwise an entry waits
+// for others of its batch while those run, a millisecond at most.
+type recorder struct {
+	broker    *queues.Broker
+	node      string
+	log       *slog.Logger
+	maxValue  int          // bytes
+	maxRecord int          // bytes
+	recorded  func(*batch) // called, without mu, when all of a batch is recorded
+	resume    func()       // called, without mu, when a stall is over
+
+	stall atomic.Bool // a record was refused: nothing new is to be started
+
+	mu     sync.Mutex
+	owners map[string]*pending // guarded by mu
+	closed bool                // guarded by mu
+	idle   chan struct{}       // guarded by mu; closed when nothing is pending; nil if nobody waits
+}
+
+// pending is what is to be recorded for one owner.
+type pending struct {
+	r     *recorder
+	owner string
+	log   *queues.Log // nil until first used
+
+	entries task.RecordWriter // guarded by recorder.mu
+	shares  []share           // guarded by recorder.mu; of entries
+	sealed  []record          // guarded by recorder.mu; full records that wait to be sent
+	busy    bool              // guarded by recorder.mu; a record is on its way
+	hurry   bool              // guarded by recorder.mu; entries are to be sent when not busy
+	timer   *time.Timer       // fires maxWait after the first entry
+	armed   bool              // guarded by recorder.mu
+}
+
+// share says how many entries of a record belong to a batch.
+type share struct {
+	batch *batch
+	n     int64
+}
+
+type record struct {
+	data   []byte
+	shares []share
+}
+
+const (
+	maxWait     = time.Millisecond // of an entry for its siblings
+	goodRecord  = 64 << 10         // bytes; a record of this size waits for no more
+	refusedWait = 250 * time.Millisecond
+)
+
+func newRecorder(b *queues.Broker, cfg Config, recorded func(*batch), resume func()) *recorder {
+	return &recorder{
+		broker: b, node: cfg.NodeID, log: cfg.Logger, recorded: recorded, resume: resume, owners: map[string]*pending{},
+		maxValue: session.MaxValue(b.MaxPayload()), maxRecord: b.MaxPayload() / 2,
+	}
+}
+
+// stalled reports whether records are refused: what was started ends, and nothing more is started.
+func (r *recorder) stalled() bool { return r.stall.Load() }
+
+// add records an entry of the batch, soon. The entry is encoded at once and may be used again.
+func (r *recorder) add(b *batch, e *task.Entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	p := r.owners[b.Owner]
+	if p == nil {
+		p = r.newPending(b.Owner)
+	}
+	if p.entries.Len() > 0 && p.entries.Size()+len(e.Value.Data) > r.maxRecord {
+		p.seal()
+	}
+	p.entries.Add(e)
+	p.share(b)
+	switch {
+	case b.unstarted() == 0 || p.entries.Size() >= goodRecord:
+		p.hurry = true
+		p.send()
+	case !p.armed:
+		p.armed = true
+		p.timer.Reset(maxWait)
+	}
+}
+
+func (r *recorder) newPending(owner string) *pending {
+	p := &pending{r: r, owner: string([]byte(owner))} // not to keep the batch that names it
+	p.timer = time.AfterFunc(time.Hour, p.waited)
+	p.timer.Stop()
+	r.owners[p.owner] = p
+	return p
+}
+
+func (p *pending) share(b *batch) {
+	if last := len(p.shares) - 1; last >= 0 && p.shares[last].batch == b {
+		p.shares[last].n++
+		return
+	}
+	p.shares = append(p.shares, share{b, 1})
+}
+
+// waited is called when entries have waited long enough.
+func (p *pending) waited() {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	p.armed = false
+	p.hurry = p.entries.Len() > 0
+	p.send()
+}
+
+// seal makes a record of the entries. mu is held.
+func (p *pending) seal() {
+	p.sealed = append(p.sealed, record{p.entries.Append(nil, p.r.node, p.owner), p.shares})
+	p.entries.Reset()
+	p.shares, p.hurry = nil, false
+}
+
+// send sends the next record, if none is on its way. mu is held: sending is appending to a buffer.
+func (p *pending) send() {
+	if p.busy || p.r.closed {
+		return
+	}
+	if len(p.sealed) == 0 {
+		if !p.hurry {
+			return
+		}
+		p.seal()
+	}
+	if p.log == nil && !p.open() {
+		return
+	}
+	p.busy = true
+	rec := p.sealed[0]
+	p.log.Send(queues.Message{Data: rec.data}, func(_ uint64, err error) { p.sent(rec, err) })
+}
+
+// open opens the owner's log. It is a local matter once the stream exists, and a request to the server
+// before: once in an agent's life.
+func (p *pending) open() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), apiTimeout)
+	defer cancel()
+	var err error
+	if p.log, err = p.r.broker.OpenLog(ctx, p.r.broker.Log(p.owner)); err != nil {
+		p.refused(err)
+		return false
+	}
+	return true
+}
+
+// sent takes the server's answer to a record. When it is stored, batches of which nothing is left are
+// acked. Until then they are not: a refused record is sent again, and if this process ends first, its
+// tasks run again.
+func (p *pending) sent(rec record, err error) {
+	p.r.mu.Lock()
+	p.busy = false
+	if err != nil {
+		p.refused(err)
+		p.r.mu.Unlock()
+		return
+	}
+	p.sealed = p.sealed[1:]
+	if len(p.sealed) == 0 {
+		p.sealed = nil
+	}
+	p.send()
+	p.r.checkIdle()
+	resume := p.r.stall.CompareAndSwap(true, false)
+	p.r.mu.Unlock()
+	for _, s := range rec.shares {
+		if s.batch.left.Add(-s.n) == 0 {
+			p.r.recorded(s.batch)
+		}
+	}
+	if resume {
+		p.r.resume()
+	}
+}
+
+// refused stalls the agent and tries again later. mu is held.
+func (p *pending) refused(err error) {
+	if errors.Is(err, queues.ErrClosed) {
+		return
+	}
+	p.r.stall.Store(true)
+	p.r.log.Warn("nodeagent: a record was refused; trying again, starting nothing meanwhile", "owner", p.owner, "err", err)
+	p.armed = true
+	p.timer.Reset(refusedWait)
+}
+
+func (r *recorder) checkIdle() {
+	if r.idle == nil {
+		return
+	}
+	for _, p := range r.owners {
+		if p.busy || len(p.sealed) > 0 || p.entries.Len() > 0 {
+			return
+		}
+	}
+	close(r.idle)
+	r.idle = nil
+}
+
+// flush returns when everything added before is recorded, or the recorder is closed.
+func (r *recorder) flush() {
+	r.mu.Lock()
+	idle := make(chan struct{})
+	r.idle = idle
+	for _, p := range r.owners {
+		p.hurry = p.entries.Len() > 0
+		p.send()
+	}
+	r.checkIdle()
+	r.mu.Unlock()
+	<-idle
+}
+
+// close drops what is pending.
+func (r *recorder) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	for _, p := range r.owners {
+		p.timer.Stop()
+	}
+	if r.idle != nil {
+		close(r.idle)
+		r.idle = nil
+	}
+}
