@@ -1,0 +1,51 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tidemill/tidemill/engine/session"
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// Errors that a program can act upon, through errors.Is. A task's own failure is a *task.Failure, through
+// errors.As.
+var (
+	// ErrUnknownFunc: no agent has a function of that name.
+	ErrUnknownFunc = task.ErrUnknownFunc
+	// ErrInfeasible: no node has the resources that the function needs.
+	ErrInfeasible = task.ErrInfeasible
+	// ErrTooLarge: an input or a result is larger than a message may be.
+	ErrTooLarge = task.ErrTooLarge
+	// ErrCancelled: the task was cancelled.
+	ErrCancelled = task.ErrCancelled
+	// ErrPendingFull: the context ended while Submit waited for other tasks to end.
+	ErrPendingFull = session.ErrPendingFull
+	// ErrNoSession: the context carries no session.
+	ErrNoSession = session.ErrNoSession
+	// ErrInTask: a task tried to submit, or to wait for another task.
+	ErrInTask = session.ErrInTask
+	// ErrClosed: the cluster was closed before the task had an outcome.
+	ErrClosed = session.ErrClosed
+	// ErrReleased: the value was given up by Release.
+	ErrReleased = session.ErrReleased
+	// ErrOutOfBand: a Ref was to be encoded by something else than the engine.
+	ErrOutOfBand = errors.New("a Ref is good in its own program alone: it cannot be encoded")
+)
+
+// NonRetryable marks an error of a function that another attempt would not mend: the task fails at once,
+// whatever Retries says. It returns nil for nil.
+func NonRetryable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &session.NonRetryable{Err: err}
+}
+
+func wrap(verb string, err error) error {
+	var f *task.Failure
+	if errors.As(err, &f) {
+		return err // says for itself whose it is
+	}
+	return fmt.Errorf("engine: %s: %w", verb, err)
+}

@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/tidemill/tidemill/engine/session"
+)
+
+var errZeroRef = errors.New("the zero Ref refers to nothing")
+
+// GetAll waits for all values and returns them in the order of refs. The error is that of the first ref,
+// by index, that has one, and names the index; the others are waited for only up to there.
+func GetAll[T any](ctx context.Context, refs []Ref[T]) ([]T, error) {
+	values := make([]T, len(refs))
+	for i, r := range refs {
+		var err error
+		if values[i], err = r.Get(ctx); err != nil {
+			return nil, fmt.Errorf("ref %d of %d: %w", i, len(refs), err)
+		}
+	}
+	return values, nil
+}
+
+// Wait returns when n of the refs are done (all, if there are fewer), and says which are and which are
+// not, both in the order of refs; more than n may be ready. The error says only that the waiting ended
+// before: what is ready then is returned too. Failures come from Get.
+func Wait[T any](ctx context.Context, refs []Ref[T], n int) (ready, pending []Ref[T], err error) {
+	done, err := watch(ctx, refs)
+	if err != nil {
+		return nil, refs, wrap("wait", err)
+	}
+	defer done.Close()
+	var scratch []*session.Handle
+	for have := 0; have < min(n, len(refs)); have += len(scratch) {
+		if scratch, err = done.Take(ctx, scratch); err != nil {
+			err = wrap("wait", err)
+			break
+		}
+	}
+	for _, r := range refs {
+		if r.h.Ended() {
+			ready = append(ready, r)
+		} else {
+			pending = append(pending, r)
+		}
+	}
+	return ready, pending, err
+}
+
+// Completed yields each ref once, as it is done; a ref that stands twice in refs comes twice. The error
+// says only that the waiting ended, and comes with the zero Ref, last. Failures come from Get.
+func Completed[T any](ctx context.Context, refs []Ref[T]) iter.Seq2[Ref[T], error] {
+	return func(yield func(Ref[T], error) bool) {
+		done, err := watch(ctx, refs)
+		if err != nil {
+			yield(Ref[T]{}, wrap("wait", err))
+			return
+		}
+		defer done.Close()
+		var batch []*session.Handle
+		for left := len(refs); left > 0; left -= len(batch) {
+			if batch, err = done.Take(ctx, batch); err != nil {
+				yield(Ref[T]{}, wrap("wait", err))
+				return
+			}
+			for _, h := range batch {
+				if !yield(Ref[T]{h: h}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func watch[T any](ctx context.Context, refs []Ref[T]) (*session.Completions, error) {
+	if _, err := session.From(ctx); err != nil {
+		return nil, err
+	}
+	for i, r := range refs {
+		if r.h == nil {
+			return nil, fmt.Errorf("ref %d of %d: %w", i, len(refs), errZeroRef)
+		}
+	}
+	done := session.NewCompletions()
+	for _, r := range refs {
+		done.Watch(r.h)
+	}
+	return done, nil
+}
