@@ -1,0 +1,131 @@
+package tidemill
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tidemill/tidemill/engine"
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/queues"
+)
+
+// AgentMode says whether this process runs tasks.
+type AgentMode int8
+
+// AgentAuto is on where the server is embedded.
+const (
+	AgentAuto AgentMode = iota
+	AgentOn
+	AgentOff
+)
+
+// String returns the mode as the flag -agent takes it.
+func (m AgentMode) String() string {
+	switch m {
+	case AgentOn:
+		return "on"
+	case AgentOff:
+		return "off"
+	}
+	return "auto"
+}
+
+// Config says what to open. The zero value is a whole cluster in this process: a server that listens to
+// nobody else, streams in memory, and an agent with a slot for each CPU.
+type Config struct {
+	// Namespace is the first token of every subject and stream, [a-z0-9_-]{1,32}. "" = "tm".
+	Namespace string
+
+	// Listen is the address at which the embedded server lets other NATS clients in, such as
+	// 127.0.0.1:4222; port 0 takes any free one. "" = this process alone.
+	Listen string
+
+	// Agent says whether this process runs tasks. Without an agent, tasks wait.
+	Agent AgentMode
+
+	// Resources are what the agent's tasks may take together, over what was detected: "cpu" (default:
+	// GOMAXPROCS), "memory" in bytes (default: the machine's), and any others by name, such as
+	// {"cpu_only_node": 1}.
+	Resources map[string]float64
+
+	// NodeID is the agent's name, [a-z0-9_-]{1,64}. "" = the host's name, as far as it is one.
+	NodeID string
+
+	// Registry holds the functions that the agent can run. nil = engine.DefaultRegistry().
+	Registry *engine.Registry
+
+	// Logger gets what is worth a warning. nil = slog.Default().
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.Namespace == "" {
+		c.Namespace = "tm"
+	}
+	if c.Agent == AgentAuto {
+		c.Agent = AgentOn
+	}
+	if c.NodeID == "" {
+		c.NodeID = hostName()
+	}
+	if c.Registry == nil {
+		c.Registry = engine.DefaultRegistry()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	resources := map[string]float64{task.CPU: float64(runtime.GOMAXPROCS(0)), task.Memory: float64(totalMemory())}
+	maps.Copy(resources, c.Resources)
+	c.Resources = resources
+	return c
+}
+
+// validate reports all faults at once.
+func (c Config) validate() error {
+	var errs []error
+	fault := func(field string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("Config.%s: %w", field, err))
+		}
+	}
+	fault("Namespace", queues.Names{Namespace: c.Namespace}.Check())
+	fault("NodeID", task.CheckName("node", c.NodeID))
+	r, err := task.NewResources(c.Resources)
+	fault("Resources", err)
+	if err == nil && r.Of(task.CPU) < 1 {
+		fault("Resources", errors.New("an agent needs some cpu"))
+	}
+	if c.Agent < AgentAuto || c.Agent > AgentOff {
+		fault("Agent", fmt.Errorf("no mode %d", c.Agent))
+	}
+	return errors.Join(errs...)
+}
+
+var notInNames = regexp.MustCompile(`[^a-z0-9_-]+`)
+
+func hostName() string {
+	host, _ := os.Hostname()
+	host, _, _ = strings.Cut(strings.ToLower(host), ".")
+	host = strings.Trim(notInNames.ReplaceAllString(host, "-"), "-")
+	if host == "" {
+		return "node"
+	}
+	return host[:min(len(host), 64)]
+}
+
+// totalMemory returns the machine's memory in bytes, 1 GiB if it cannot be told.
+func totalMemory() uint64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 1 << 30
+	}
+	return info.Totalram * uint64(info.Unit)
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/tidemill/tidemill"
+)
+
+func TestRootArg(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "file", "")
+	t.Chdir(dir)
+	for _, c := range []struct {
+		args    []string
+		usage   bool
+		message string
+	}{
+		{nil, true, "wants a ROOT"},
+		{[]string{".", "-check"}, true, "flags before it; got . -check"},
+		{[]string{"gone"}, false, "ROOT: stat gone: no such file or directory"},
+		{[]string{"file"}, false, "ROOT: file is no directory"},
+		{[]string{""}, false, "ROOT: "},
+	} {
+		_, err := rootArg(c.args)
+		if err == nil || !strings.Contains(err.Error(), c.message) || errors.Is(err, tidemill.ErrUsage) != c.usage {
+			t.Errorf("%q: %v", c.args, err)
+		}
+	}
+	if root, err := rootArg([]string{"."}); err != nil || !filepath.IsAbs(root) {
+		t.Errorf("got %q, %v; want an absolute path", root, err)
+	}
+}
+
+// open returns the context of a cluster that ends with the test.
+func open(t *testing.T) context.Context {
+	t.Helper()
+	cluster, err := tidemill.Open(t.Context(), tidemill.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return cluster.Context(t.Context())
+}
+
+func TestTasksAndPlainLoopAgree(t *testing.T) {
+	broken := t.TempDir()
+	write(t, broken, "a/good.go", "package a\n")
+	write(t, broken, "a/bad.go", "package )\n")
+	write(t, broken, "worse.go", "")
+
+	large := t.TempDir() // a directory with more files than one task adds up
+	for i := range sumLimit + 1 {
+		write(t, large, fmt.Sprintf("f%d.go", i), fmt.Sprintf("package p\n\nfunc f%d() {}\n", i))
+	}
+
+	for _, c := range []struct {
+		name, root string
+		tasks      int
+	}{
+		{"tree", "testdata/tree", 5 + 4},
+		{"broken", broken, 3 + 2},
+		{"large", large, sumLimit + 1 + 2 + 1},
+		{"empty", t.TempDir(), 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root, err := filepath.Abs(c.root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := plainLoop(t.Context(), root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			report, err := countTree(open(t), root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if report.Tasks != c.tasks {
+				t.Errorf("%d tasks, want %d", report.Tasks, c.tasks)
+			}
+			if diff := gocmp.Diff(want, report.Stats, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("(-plain loop +tasks):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,175 @@
+package tidemill
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrUsage marks an error of how a program was called: Main prints it with the usage, and exits 2.
+var ErrUsage = errors.New("usage")
+
+// closeGrace is how long Main waits for running tasks after run has returned.
+const closeGrace = 10 * time.Second
+
+// Main runs a program: it parses the flags, opens a cluster, calls run with its context, closes the
+// cluster and exits: 0 if run returned nil, 1 after an error, 2 after a wrong call.
+//
+// Main adds its flags to flag.CommandLine, beside the program's own, and parses; the program reads its
+// arguments with flag.Args(). Each flag has a variable, TIDEMILL_ and its name in capitals, which is
+// looked at where the flag is not given. A flag that the program has defined already is left to it; the
+// variable still works.
+//
+// The first interrupt ends run's context; a second one ends the process at once.
+func Main(run func(ctx context.Context) error) {
+	os.Exit(mainWith(run))
+}
+
+func mainWith(run func(ctx context.Context) error) int {
+	if len(os.Args) > 1 && os.Args[1] == "agent" {
+		return complain(fmt.Errorf("%w: agents in processes of their own are not built yet; a program runs its tasks itself", ErrUsage))
+	}
+	settings := addFlags(flag.CommandLine)
+	flag.Parse()
+	cfg, err := settings.config(flag.CommandLine, os.LookupEnv)
+	if err != nil {
+		return complain(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal finds the default handling
+	return complain(runWith(ctx, cfg, run))
+}
+
+func runWith(ctx context.Context, cfg Config, run func(ctx context.Context) error) error {
+	cluster, err := Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	err = run(cluster.Context(ctx))
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+	defer cancel()
+	return errors.Join(err, cluster.Close(grace))
+}
+
+// complain prints the error, if there is one, and returns the exit code.
+func complain(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "%s: %v\n", program(), err)
+	if errors.Is(err, ErrUsage) {
+		fmt.Fprintf(os.Stderr, "Run %q for help.\n", program()+" -h")
+		return 2
+	}
+	return 1
+}
+
+func program() string {
+	name := os.Args[0]
+	return name[strings.LastIndexByte(name, '/')+1:]
+}
+
+// settings are Main's flags before they are a Config.
+type settings map[string]*string
+
+// setting is a flag of Main.
+type setting struct {
+	name, help string
+	set        func(cfg *Config, value string) error
+}
+
+var flags = []setting{
+	{"listen", "let other NATS clients in at this `address`, such as 127.0.0.1:4222", func(cfg *Config, v string) error {
+		cfg.Listen = v
+		return nil
+	}},
+	{"node", "this node's `name` (default: the host's)", func(cfg *Config, v string) error {
+		cfg.NodeID = v
+		return nil
+	}},
+	{"namespace", "the first `token` of every subject and stream (default: tm)", func(cfg *Config, v string) error {
+		cfg.Namespace = v
+		return nil
+	}},
+	{"resources", "what tasks may take together, over what was detected: `name=amount`,… such as cpu=4,memory=8Gi,db=1", func(cfg *Config, v string) (err error) {
+		cfg.Resources, err = parseResources(v)
+		return err
+	}},
+	{"agent", "whether this process runs tasks: `auto`, on or off", func(cfg *Config, v string) error {
+		for mode := AgentAuto; mode <= AgentOff; mode++ {
+			if v == mode.String() {
+				cfg.Agent = mode
+				return nil
+			}
+		}
+		return errors.New("want auto, on or off")
+	}},
+}
+
+// addFlags adds Main's flags to the set, but for those that the program has.
+func addFlags(set *flag.FlagSet) settings {
+	values := settings{}
+	for _, f := range flags {
+		if set.Lookup(f.name) == nil {
+			values[f.name] = set.String(f.name, "", f.help+"; or $"+variable(f.name))
+		}
+	}
+	return values
+}
+
+func variable(name string) string { return "TIDEMILL_" + strings.ToUpper(name) }
+
+// config returns what flags and variables say: flag before variable before default.
+func (s settings) config(set *flag.FlagSet, lookup func(string) (string, bool)) (Config, error) {
+	given := map[string]bool{}
+	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var cfg Config
+	var errs []error
+	for _, f := range flags {
+		value, from := "", ""
+		if v, ok := lookup(variable(f.name)); ok {
+			value, from = v, "$"+variable(f.name)
+		}
+		if v := s[f.name]; v != nil && given[f.name] {
+			value, from = *v, "-"+f.name
+		}
+		if value == "" {
+			continue
+		}
+		if err := f.set(&cfg, value); err != nil {
+			errs = append(errs, fmt.Errorf("%w: %s %q: %w", ErrUsage, from, value, err))
+		}
+	}
+	return cfg, errors.Join(errs...)
+}
+
+// parseResources reads cpu=4,memory=8Gi,db=1.
+func parseResources(list string) (map[string]float64, error) {
+	resources := map[string]float64{}
+	for item := range strings.SplitSeq(list, ",") {
+		name, amount, ok := strings.Cut(strings.TrimSpace(item), "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("%q: want name=amount", item)
+		}
+		scale := 1.0
+		for unit, bytes := range map[string]float64{"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40} {
+			if digits, ok := strings.CutSuffix(amount, unit); ok {
+				amount, scale = digits, bytes
+			}
+		}
+		n, err := strconv.ParseFloat(amount, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %q is no number", item, amount)
+		}
+		resources[name] = n * scale
+	}
+	return resources, nil
+}
