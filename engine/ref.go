@@ -27,6 +27,9 @@ func (r Ref[T]) Get(ctx context.Context) (T, error) {
 	if r.h == nil {
 		return zero, wrap("get", errZeroRef)
 	}
+	if err := r.h.NotSubmitted(); err != nil {
+		return zero, err
+	}
 	if _, err := session.From(ctx); err != nil {
 		return zero, wrap("get", err)
 	}

@@ -101,6 +101,9 @@ func (a *Agent) join(ctx context.Context) (err error) {
 	if a.row, err = directory.Announce(ctx, a.broker, node); err != nil {
 		return err
 	}
+	if _, err = a.broker.OpenLog(ctx, a.broker.Log(node.ID)); err != nil { // makes the stream of all logs
+		return err
+	}
 	for _, w := range []struct {
 		table  queues.TableName
 		handle func(queues.Row)

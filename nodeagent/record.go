@@ -152,8 +152,7 @@ func (p *pending) send() {
 	p.log.Send(queues.Message{Data: rec.data}, func(_ uint64, err error) { p.sent(rec, err) })
 }
 
-// open opens the owner's log. It is a local matter once the stream exists, and a request to the server
-// before: once in an agent's life.
+// open opens the owner's log: a local matter, since the agent has made the stream when it started.
 func (p *pending) open() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), apiTimeout)
 	defer cancel()

@@ -49,6 +49,14 @@ func (s *Session) Resolved(v task.Value, failure error) *Handle {
 // Failed returns a handle of no session with a failure as its outcome.
 func Failed(failure error) *Handle { return (*Session)(nil).Resolved(task.Value{}, failure) }
 
+// NotSubmitted returns the failure of a handle made by Failed, nil for any other.
+func (h *Handle) NotSubmitted() error {
+	if h.s == nil {
+		return h.failure
+	}
+	return nil
+}
+
 // Tag returns the Order's tag.
 func (h *Handle) Tag() int { return h.tag }
 

@@ -17,7 +17,7 @@ type lane struct {
 	shape task.Resources
 
 	queue   *queues.Queue // only the run loop; nil until it is opened
-	waiting []*Handle     // guarded by Session.mu
+	waiting []uint64      // guarded by Session.mu; numbers: a handle may be used again once its task has an outcome
 	writing int           // guarded by Session.mu; batches without an answer
 	retry   time.Time     // guarded by Session.mu; not before, after a refusal
 
@@ -52,7 +52,7 @@ func (s *Session) lane(class task.Class, shape task.Resources) *lane {
 // enqueue puts a task into its lane. mu is held.
 func (s *Session) enqueue(h *Handle) {
 	l := h.route.lane
-	l.waiting = append(l.waiting, h)
+	l.waiting = append(l.waiting, h.number)
 	if l.writing == 0 {
 		s.rouse()
 	}
@@ -124,35 +124,46 @@ func (s *Session) sendBatch(l *lane) {
 	}
 	l.writing++
 	data := s.encode(l, tasks)
+	numbers := make([]uint64, len(tasks))
+	for i, h := range tasks {
+		numbers[i] = h.number
+	}
 	s.mu.Unlock()
 	sent := time.Now()
 	m := queues.Message{Header: map[string]string{"Tm-Owner": s.cfg.Owner}, Data: data}
-	l.queue.Send(m, func(err error) { s.stored(l, tasks, sent, err) })
+	l.queue.Send(m, func(err error) { s.stored(l, numbers, sent, err) })
 }
 
-// form takes the tasks of the next batch from the lane. mu is held.
+// form takes the tasks of the next batch from the lane. What got its outcome while it waited is left out.
+// The slice is good until the next call. mu is held.
 func (s *Session) form(l *lane) []*Handle {
-	s.drop(l)
 	s.count(l)
 	limit := min(batchTasks, (len(l.waiting)+l.slots-1)/l.slots)
 	budget := max(leastWork, storesPerWork*s.storing)
-	n, bytes, work := 0, 0, time.Duration(0)
-	for _, h := range l.waiting[:limit] {
+	tasks, bytes, work := s.forming[:0], 0, time.Duration(0)
+	n := 0
+	for ; n < len(l.waiting) && len(tasks) < limit; n++ {
+		place := s.open.Get(l.waiting[n])
+		if place == nil {
+			continue
+		}
+		h := *place
 		c := h.route.cost
 		if !c.known() {
-			if limit = min(limit, c.unknownLimit(l.slots)); n >= limit {
+			if limit = min(limit, c.unknownLimit(l.slots)); len(tasks) >= limit {
 				break
 			}
 			c.trying++
 		}
-		size := len(h.input.Data) + task.SpecBytes
-		if n > 0 && (bytes+size > batchBytes || work+c.expected() > budget) {
+		bytes += len(h.input.Data) + task.SpecBytes
+		work += c.expected()
+		if len(tasks) > 0 && (bytes > batchBytes || work > budget) {
 			break
 		}
-		n, bytes, work = n+1, bytes+size, work+c.expected()
+		tasks = append(tasks, h)
 	}
-	tasks := append([]*Handle(nil), l.waiting[:n]...)
 	l.take(n)
+	s.forming = tasks
 	return tasks
 }
 
@@ -174,21 +185,10 @@ func (c *cost) unknownLimit(slots int) int {
 
 // take removes the first n tasks. The array is used again when half of it is free.
 func (l *lane) take(n int) {
-	clear(l.waiting[:n])
 	l.waiting = l.waiting[n:]
 	if len(l.waiting) == 0 {
 		l.waiting = nil
 	}
-}
-
-// drop removes tasks at the head that got their outcome while they waited. mu is held.
-func (s *Session) drop(l *lane) {
-	n := 0
-	for n < len(l.waiting) && l.waiting[n].Ended() {
-		s.markStored(l.waiting[n])
-		n++
-	}
-	l.take(n)
 }
 
 // encode writes the batch. mu is held.
@@ -213,20 +213,22 @@ func (s *Session) encode(l *lane, tasks []*Handle) []byte {
 }
 
 // stored takes the answer to a batch: it is stored, or refused, and then its tasks wait again.
-func (s *Session) stored(l *lane, tasks []*Handle, sent time.Time, err error) {
+func (s *Session) stored(l *lane, numbers []uint64, sent time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.writing--
 	switch {
 	case err == nil:
 		s.storing += (time.Since(sent) - s.storing) / 16
-		for _, h := range tasks {
-			s.markStored(h)
+		for _, number := range numbers {
+			if place := s.open.Get(number); place != nil {
+				s.markStored(*place)
+			}
 		}
 	case s.broken == nil:
-		l.waiting = append(append([]*Handle(nil), tasks...), l.waiting...)
+		l.waiting = append(numbers, l.waiting...)
 		l.retry = time.Now().Add(refusedAgain)
-		s.cfg.Logger.Warn("session: a batch was refused; trying again", "class", l.class, "tasks", len(tasks), "err", err)
+		s.cfg.Logger.Warn("session: a batch was refused; trying again", "class", l.class, "tasks", len(numbers), "err", err)
 	}
 	if len(l.waiting) > 0 {
 		s.rouse()

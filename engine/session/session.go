@@ -56,6 +56,7 @@ type Session struct {
 	unstored int                  // guarded by mu; tasks whose first dispatch is not acknowledged
 	arena    []byte               // guarded by mu; where inputs are kept
 	commands []graph.Command      // guarded by mu; scratch
+	forming  []*Handle            // guarded by mu; scratch
 	specs    []task.Spec          // guarded by mu; scratch
 	calls    []task.Call          // guarded by mu; scratch
 	broken   error                // guarded by mu; why the session can read its log no more, or ErrClosed

@@ -53,6 +53,9 @@ func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
 	defer s.mu.Unlock()
 	err := o.Failure
 	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
 		err = s.admit(ctx, h, o.Template, o.Input)
 	}
 	if err != nil {
@@ -209,7 +212,7 @@ func (s *Session) Flush(ctx context.Context) error {
 
 // markStored notes that a task's first dispatch is acknowledged, or needs to be no more. mu is held.
 func (s *Session) markStored(h *Handle) {
-	if h.stored || h.number == 0 {
+	if h.stored {
 		return
 	}
 	h.stored = true

@@ -1,0 +1,394 @@
+package engine_test
+
+import (
+	"context"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tidemill/tidemill"
+	"github.com/tidemill/tidemill/engine"
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// own returns a registry of the test's own, and the context of a cluster that runs its functions.
+func own(t testing.TB, cfg tidemill.Config) (engine.Option, context.Context) {
+	t.Helper()
+	cfg.Registry = engine.NewRegistry()
+	return engine.In(cfg.Registry), open(t, cfg)
+}
+
+func failure(t *testing.T, err error) *task.Failure {
+	t.Helper()
+	var f *task.Failure
+	if !errors.As(err, &f) {
+		t.Fatalf("%v (%T) is no *task.Failure", err, err)
+	}
+	return f
+}
+
+func contains(t *testing.T, what string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(what, part) {
+			t.Errorf("%q does not say %q", what, part)
+		}
+	}
+}
+
+type inner struct {
+	At    time.Time
+	Big   *big.Int
+	Names map[string][]int
+}
+
+type value struct {
+	inner
+	I8    int8
+	U64   uint64
+	F     float64
+	Bytes []byte
+	Text  string
+	Ptr   *int
+	Next  *value
+	Array [2]bool
+	Skip  func() `cbor:"-"`
+}
+
+// Every value comes back as it went, through two encodings.
+func TestValuesTravelWhole(t *testing.T) {
+	seven := 7
+	at := time.Date(2026, 11, 22, 1, 2, 3, 456789, time.FixedZone("", 3600))
+	ctx := open(t, tidemill.Config{})
+	echo(t, ctx, "ints", []int{0, 1, -1, 23, 24, 255, 256, 1 << 16, 1 << 32, -1 << 63, 1<<63 - 1})
+	for _, n := range []int{0, -1, 23, 24, 1 << 40, -1 << 63, 1<<63 - 1} {
+		echo(t, ctx, "int", n)
+		echo(t, ctx, "int64", int64(n))
+	}
+	echo(t, ctx, "uint64", uint64(1<<64-1))
+	echo(t, ctx, "none", engine.None{})
+	echo(t, ctx, "text", "a\x00\xff b")
+	echo(t, ctx, "empty-text", "")
+	echo(t, ctx, "bytes", []byte{0, 255})
+	echo(t, ctx, "empty-bytes", []byte{})
+	echo(t, ctx, "nil-bytes", []byte(nil))
+	echo(t, ctx, "floats", []float64{0, 1.5, 1e300, -0.1})
+	echo(t, ctx, "map", map[string]int{"": 0, "\xff": 1})
+	echo(t, ctx, "nil-map", map[string]int(nil))
+	echo(t, ctx, "pointer", &seven)
+	echo(t, ctx, "large", strings.Repeat("x", 1<<20))
+	echo(t, ctx, "many", make([]int, 300_000))
+	echo(t, ctx, "struct", value{
+		inner: inner{at, big.NewInt(0).Lsh(big.NewInt(1), 100), map[string][]int{"a": {1}, "b": nil}},
+		I8:    -128, U64: 1<<64 - 1, F: 0.1, Bytes: []byte("b"), Text: "t", Ptr: &seven,
+		Next: &value{inner: inner{Big: new(big.Int)}, Array: [2]bool{true, false}},
+	})
+}
+
+func echo[T any](t *testing.T, ctx context.Context, name string, v T) {
+	t.Helper()
+	f, ok := echoes[fmt.Sprintf("%T", v)].(*engine.Func[T, T])
+	if !ok {
+		name := fmt.Sprintf("echo-%d", len(echoes))
+		f = engine.NewFunc(name, func(_ context.Context, v T) (T, error) { return v, nil })
+		echoes[fmt.Sprintf("%T", v)] = f
+	}
+	got, err := f.Submit(ctx, v).Get(ctx)
+	if err == nil && reflect.DeepEqual(v, got) {
+		return
+	}
+	if diff := cmp.Diff(v, got, cmp.Comparer(func(a, b *big.Int) bool { return a == b || a != nil && b != nil && a.Cmp(b) == 0 }),
+		cmp.AllowUnexported(value{}), cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Skip" }, cmp.Ignore())); err != nil || diff != "" {
+		t.Errorf("%s: %v (-sent +got):\n%s", name, err, diff)
+	}
+}
+
+var echoes = map[string]any{}
+
+func TestSubmitCopiesTheInput(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := engine.NewFunc("sum", func(_ context.Context, b []byte) (int, error) { return int(b[0]), nil }, in)
+	input := []byte{1}
+	ref := f.Submit(ctx, input)
+	input[0] = 2
+	if v, err := ref.Get(ctx); v != 1 || err != nil {
+		t.Errorf("got %d, %v", v, err)
+	}
+}
+
+func TestErrorIsRetriedThenAFailure(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{NodeID: "n1"})
+	var runs atomic.Int64
+	f := engine.NewFunc("fails", func(ctx context.Context, upTo int) (int, error) {
+		if runs.Add(1); engine.Attempt(ctx) <= upTo {
+			return 0, fmt.Errorf("attempt %d of %s: %w", engine.Attempt(ctx), engine.TaskID(ctx), io.EOF)
+		}
+		return engine.Attempt(ctx), nil
+	}, engine.Retries(1), in)
+
+	if v, err := f.Submit(ctx, 1).Get(ctx); v != 2 || err != nil {
+		t.Errorf("got %d, %v; want the second attempt's result", v, err)
+	}
+	runs.Store(0)
+	_, err := f.Submit(ctx, 9).Get(ctx)
+	got := failure(t, err)
+	if runs.Load() != 2 || got.Kind != task.KindError || got.Func != "fails" || got.Attempt != 2 || got.Node != "n1" || got.Task.Number != 2 {
+		t.Errorf("after %d runs: %+v", runs.Load(), got)
+	}
+	contains(t, got.Message, "attempt 2 of", got.Task.String(), "EOF")
+	runs.Store(0)
+	if _, err := f.Submit(ctx, 9, engine.Retries(0)).Get(ctx); err == nil || runs.Load() != 1 {
+		t.Errorf("%d runs without retries: %v", runs.Load(), err)
+	}
+}
+
+func TestNonRetryableEndsAtOnce(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	var runs atomic.Int64
+	f := engine.NewFunc("never", func(context.Context, int) (int, error) {
+		runs.Add(1)
+		return 0, fmt.Errorf("wrapped: %w", engine.NonRetryable(io.EOF))
+	}, engine.Retries(5), in)
+	_, err := f.Submit(ctx, 0).Get(ctx)
+	if got := failure(t, err); got.Message != "wrapped: EOF" || runs.Load() != 1 {
+		t.Errorf("after %d runs: %v", runs.Load(), err)
+	}
+	if engine.NonRetryable(nil) != nil {
+		t.Error("NonRetryable(nil) is an error")
+	}
+}
+
+func TestPanicIsAFailureWithItsStack(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := engine.NewFunc("panics", func(_ context.Context, why string) (int, error) { panic(why) }, engine.Retries(0), in)
+	exits := engine.NewFunc("exits", func(context.Context, int) (int, error) { runtime.Goexit(); return 0, nil }, engine.Retries(0), in)
+	_, err := f.Submit(ctx, "out of luck").Get(ctx)
+	got := failure(t, err)
+	if got.Kind != task.KindPanic || got.Message != "out of luck" {
+		t.Errorf("%+v", got)
+	}
+	contains(t, got.Stack, "TestPanicIsAFailureWithItsStack", "func_test.go")
+	_, err = f.Submit(ctx, strings.Repeat("long ", 1<<20/5)).Get(ctx)
+	if n := len(failure(t, err).Message); n > task.MaxText {
+		t.Errorf("a message of %d bytes", n)
+	}
+	for range 10 { // more than there are slots
+		_, err = exits.Submit(ctx, 0).Get(ctx)
+		if got := failure(t, err); got.Kind != task.KindExited {
+			t.Errorf("%+v", got)
+		}
+	}
+	if v, err := noopIn(in).Submit(ctx, 3).Get(ctx); v != 3 || err != nil {
+		t.Errorf("afterwards: %d, %v", v, err)
+	}
+}
+
+func noopIn(in engine.Option) *engine.Func[int, int] {
+	return engine.NewFunc("noop", func(_ context.Context, n int) (int, error) { return n, nil }, in)
+}
+
+func TestUnknownFunctionSaysWhatThereIs(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	noopIn(in)
+	other := engine.NewFunc("nop", func(context.Context, int) (int, error) { return 0, nil }, engine.In(engine.NewRegistry()))
+	_, err := other.Submit(ctx, 1).Get(ctx)
+	if !errors.Is(err, engine.ErrUnknownFunc) {
+		t.Errorf("got %v", err)
+	}
+	contains(t, err.Error(), `"nop"`, `did you mean "noop"?`)
+}
+
+func TestInfeasibleSaysWhatThereIs(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{NodeID: "n1", Resources: map[string]float64{"cpu": 3, "cpu_only_node": 1}})
+	f := noopIn(in)
+	for _, c := range []struct {
+		opt  engine.Option
+		says string
+	}{
+		{engine.CPUs(4), "it needs cpu=4, and no node has that: n1 has cpu=3 cpu_only_node=1 memory="},
+		{engine.Resource("cpu_only_nod", 1), `did you mean "cpu_only_node"?`},
+		{engine.Memory(1 << 49), "it needs cpu=1 memory=512Ti"},
+	} {
+		_, err := f.Submit(ctx, 1, c.opt).Get(ctx)
+		if !errors.Is(err, engine.ErrInfeasible) {
+			t.Errorf("got %v", err)
+			continue
+		}
+		contains(t, err.Error(), c.says)
+	}
+	if v, err := f.Submit(ctx, 5, engine.CPUs(3)).Get(ctx); v != 5 || err != nil {
+		t.Errorf("three CPUs of three: %d, %v", v, err)
+	}
+	_, err := f.Submit(ctx, 1, engine.CPUs(0)).Get(ctx)
+	contains(t, fmt.Sprint(err), "CPUs(0)")
+}
+
+func TestTooLargeValuesAreRefused(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := engine.NewFunc("make", func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil }, in)
+	g := engine.NewFunc("len", func(_ context.Context, b []byte) (int, error) { return len(b), nil }, in)
+	const most = 3 << 20
+	if v, err := f.Submit(ctx, most).Get(ctx); len(v) != most || err != nil {
+		t.Errorf("%d bytes, %v", len(v), err)
+	}
+	_, err := f.Submit(ctx, 2*most).Get(ctx)
+	if !errors.Is(err, engine.ErrTooLarge) {
+		t.Errorf("result: %v", err)
+	}
+	if _, err := g.Submit(ctx, make([]byte, 2*most)).Get(ctx); !errors.Is(err, engine.ErrTooLarge) {
+		t.Errorf("input: %v", err)
+	}
+	if _, err := engine.Put(ctx, make([]byte, 2*most)).Get(ctx); !errors.Is(err, engine.ErrTooLarge) {
+		t.Errorf("put: %v", err)
+	}
+}
+
+func TestCyclesAndBadMarshalersAreErrors(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	type list struct{ Next *list }
+	loop := &list{}
+	loop.Next = loop
+	f := engine.NewFunc("list", func(_ context.Context, l *list) (*list, error) { l.Next = l; return l, nil }, in)
+	if _, err := f.Submit(ctx, loop).Get(ctx); failure(t, err).Kind != task.KindInput {
+		t.Error(err)
+	}
+	if _, err := f.Submit(ctx, &list{}).Get(ctx); failure(t, err).Kind != task.KindOutput {
+		t.Error(err)
+	}
+}
+
+// Inside a task there is no session yet, and that is an error that says so.
+func TestSubmitInsideATaskSaysThatItCannot(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	leaf := noopIn(in)
+	done := leaf.Submit(ctx, 1)
+	parent := engine.NewFunc("parent", func(ctx context.Context, n int) (string, error) {
+		_, err1 := leaf.Submit(ctx, n).Get(ctx)
+		_, err2 := done.Get(ctx)
+		var err3 error
+		for _, err3 = range engine.Map(ctx, leaf, func(func(int) bool) {}) {
+		}
+		for _, err := range []error{err1, err2, err3, engine.Flush(ctx)} {
+			if !errors.Is(err, engine.ErrInTask) {
+				return "", fmt.Errorf("got %w", err)
+			}
+		}
+		return err1.Error(), nil
+	}, engine.Retries(0), in)
+	text, err := parent.Submit(ctx, 1).Get(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, text, "submit noop", "inside a task", "not built yet")
+}
+
+func TestATaskKnowsItself(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{NodeID: "here"})
+	kept := make(chan context.Context, 1)
+	f := engine.NewFunc("self", func(ctx context.Context, _ engine.None) (string, error) {
+		kept <- ctx
+		engine.Logger(ctx).Debug("a line")
+		return fmt.Sprint(engine.NodeID(ctx), engine.TaskID(ctx).Number, engine.Attempt(ctx), ctx.Err()), nil
+	}, in)
+	if s, err := f.Submit(ctx, engine.None{}).Get(ctx); s != "here1 1 <nil>" || err != nil {
+		t.Errorf("%q, %v", s, err)
+	}
+	<-(<-kept).Done() // its context ends with the task
+	if engine.NodeID(ctx) != "" || engine.Attempt(ctx) != 0 || !engine.TaskID(ctx).IsZero() || engine.Logger(ctx) == nil {
+		t.Error("a context outside of tasks names one")
+	}
+}
+
+func TestWithoutASession(t *testing.T) {
+	ctx := context.Background()
+	for i, err := range []error{
+		second(noop.Submit(ctx, 1).Get(ctx)),
+		second(engine.Put(ctx, 1).Get(ctx)),
+		engine.Flush(ctx),
+		third(engine.Wait(ctx, []engine.Ref[int]{noop.Submit(ctx, 1)}, 1)),
+	} {
+		if !errors.Is(err, engine.ErrNoSession) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	var none *engine.Func[int, int]
+	live := open(t, tidemill.Config{})
+	contains(t, second(none.Submit(live, 1).Get(live)).Error(), "assigned in init")
+	contains(t, second(engine.Ref[int]{}.Get(live)).Error(), "zero Ref")
+	<-engine.Ref[int]{}.Done(live)
+}
+
+func second[T any](_ T, err error) error      { return err }
+func third[T, U any](_ T, _ U, e error) error { return e }
+
+func TestRefRefusesEveryEncoding(t *testing.T) {
+	ctx := open(t, tidemill.Config{})
+	ref := engine.Put(ctx, 1)
+	_, err1 := json.Marshal(map[string]any{"r": ref})
+	err2 := gob.NewEncoder(io.Discard).Encode(ref)
+	_, err3 := ref.MarshalBinary()
+	_, err4 := ref.MarshalText()
+	_, err5 := ref.MarshalCBOR()
+	for i, err := range []error{err1, err2, err3, err4, err5} {
+		if !errors.Is(err, engine.ErrOutOfBand) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
+
+func TestNewFuncPanicsOnWhatIsWrong(t *testing.T) {
+	r := engine.NewRegistry()
+	ok := func(context.Context, int) (int, error) { return 0, nil }
+	engine.NewFunc("taken", ok, engine.In(r))
+	for want, make := range map[string]func(){
+		`"taken" is registered twice`:              func() { engine.NewFunc("taken", ok, engine.In(r)) },
+		`function name "no dots."`:                 func() { engine.NewFunc("no dots.", ok, engine.In(r)) },
+		"nil function":                             func() { engine.NewFunc[int, int]("a", nil, engine.In(r)) },
+		"InOrder has no meaning for NewFunc":       func() { engine.NewFunc("b", ok, engine.In(r), engine.InOrder()) },
+		"Retries: -1, want 0 to 1000":              func() { engine.NewFunc("c", ok, engine.In(r), engine.Retries(-1)) },
+		"zero Option":                              func() { engine.NewFunc("d", ok, engine.Option{}) },
+		"Inner.hidden: an unexported field":        func() { lossy[struct{ Inner struct{ hidden int } }](r) },
+		"A[].B[key]: an interface":                 func() { lossy[struct{ A []struct{ B map[any]int } }](r) },
+		"C: a chan cannot travel":                  func() { lossy[struct{ C chan int }](r) },
+		"F: a func cannot travel":                  func() { lossy[struct{ F func() }](r) },
+		"E: an interface":                          func() { lossy[struct{ E error }](r) },
+		"a complex128 cannot travel":               func() { lossy[complex128](r) },
+		"P: a pointer to a pointer":                func() { lossy[struct{ P **int }](r) },
+		`Y: is encoded as "x", and so is X`:        func() { lossy[clash](r) },
+		"R: a Ref inside a value is not built yet": func() { lossy[struct{ R engine.Ref[int] }](r) },
+	} {
+		func() {
+			defer func() { contains(t, fmt.Sprint(recover()), "engine: NewFunc", want) }()
+			make()
+		}()
+	}
+}
+
+type clash struct {
+	X int `cbor:"x"`
+	Y int `cbor:"x"`
+}
+
+func lossy[T any](r *engine.Registry) {
+	engine.NewFunc("lossy", func(_ context.Context, v T) (T, error) { return v, nil }, engine.In(r))
+}
+
+func TestOptionsOfACallWin(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := noopIn(in)
+	_, err := f.Submit(ctx, 1, engine.InOrder()).Get(ctx)
+	contains(t, fmt.Sprint(err), "InOrder has no meaning for Submit")
+	_, err = f.Submit(ctx, 1, engine.Pending(0), engine.CPUs(-1)).Get(ctx)
+	contains(t, fmt.Sprint(err), "Pending: 0", "CPUs: ", "cpu=-1")
+}

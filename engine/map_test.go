@@ -1,0 +1,235 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/tidemill/tidemill"
+	"github.com/tidemill/tidemill/engine"
+)
+
+func upTo(n int) func(func(int) bool) {
+	return func(yield func(int) bool) {
+		for i := range n {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+func TestMapYieldsEveryResultOnce(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := noopIn(in)
+	for _, c := range []struct {
+		n       int
+		ordered bool
+		opts    []engine.Option
+	}{
+		{20_000, false, nil},
+		{20_000, true, []engine.Option{engine.InOrder()}},
+		{500, false, []engine.Option{engine.Pending(3)}},
+		{5_000, true, []engine.Option{engine.Pending(-1), engine.InOrder()}},
+	} {
+		n := c.n
+		var got []int
+		for v, err := range engine.Map(ctx, f, upTo(n), c.opts...) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, v)
+		}
+		ordered := slices.IsSorted(got)
+		slices.Sort(got)
+		if len(got) != n || got[0] != 0 || got[n-1] != n-1 || len(slices.Compact(got)) != n {
+			t.Errorf("%d results", len(got))
+		}
+		if c.ordered && !ordered {
+			t.Error("out of order")
+		}
+	}
+}
+
+func TestMapYieldsFailuresAndGoesOn(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := engine.NewFunc("third", func(_ context.Context, n int) (int, error) {
+		if n%3 == 0 {
+			return 0, fmt.Errorf("no %d", n)
+		}
+		return n, nil
+	}, engine.Retries(0), in)
+	var results, failures int
+	for _, err := range engine.Map(ctx, f, upTo(100)) {
+		if err == nil {
+			results++
+			continue
+		}
+		failures++
+		failure(t, err)
+	}
+	if results != 66 || failures != 34 {
+		t.Errorf("%d results, %d failures", results, failures)
+	}
+}
+
+// Results come while inputs are still to come, and a bounded number is under way.
+func TestMapTakesInputsAsResultsAreTaken(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := noopIn(in)
+	taken, yielded := 0, 0
+	for range engine.Map(ctx, f, func(yield func(int) bool) {
+		for i := range 1000 {
+			if taken++; !yield(i) {
+				return
+			}
+		}
+	}, engine.Pending(10)) {
+		if yielded++; taken-yielded > 10 {
+			t.Fatalf("%d inputs taken, %d results yielded", taken, yielded)
+		}
+	}
+	// What the loop finds may be the inputs that come.
+	found := []int{1}
+	sum := 0
+	for v := range engine.Map(ctx, f, func(yield func(int) bool) {
+		for len(found) > 0 {
+			next := found[0]
+			found = found[1:]
+			if !yield(next) {
+				return
+			}
+		}
+	}, engine.Pending(1)) {
+		if sum += v; v < 64 {
+			found = append(found, 2*v)
+		}
+	}
+	if sum != 127 {
+		t.Errorf("sum %d", sum)
+	}
+}
+
+func TestMapBrokenSubmitsNothingMore(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	var runs atomic.Int64
+	f := engine.NewFunc("count", func(_ context.Context, n int) (int, error) { runs.Add(1); return n, nil }, in)
+	taken := 0
+	stopped := false
+	for v, err := range engine.Map(ctx, f, func(yield func(int) bool) {
+		defer func() { stopped = true }()
+		for i := 0; ; i++ {
+			if taken = i; !yield(i) {
+				return
+			}
+		}
+	}, engine.InOrder()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v == 10 {
+			break
+		}
+	}
+	if !stopped {
+		t.Error("the inputs were not told to stop")
+	}
+	before := taken
+	if _, err := noopIn(in).Submit(ctx, 1).Get(ctx); err != nil { // the session goes on
+		t.Error(err)
+	}
+	if taken != before || runs.Load() > int64(before)+1 {
+		t.Errorf("%d inputs taken after the break, %d of %d run", taken-before, runs.Load(), before+1)
+	}
+}
+
+func TestMapEndsWithItsContext(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f, open := gate(t, in)
+	open(0)
+	short, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var last error
+	for v, err := range engine.Map(short, f, upTo(9)) { // 1 to 8 wait for ever
+		if last = err; err == nil && v == 0 {
+			cancel()
+		}
+	}
+	if !errors.Is(last, context.Canceled) {
+		t.Errorf("the last error is %v", last)
+	}
+	for i := 1; i <= 9; i++ {
+		open(i)
+	}
+	short, cancel = context.WithCancel(ctx)
+	defer cancel()
+	var keys []string
+	var waiting int
+	for k, ref := range engine.MapKeyed(short, f, maps.All(map[string]int{"done": 9, "waits": 10})) {
+		if cancel(); !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+		if _, err := ref.Get(short); errors.Is(err, context.Canceled) {
+			waiting++
+		}
+	}
+	if len(keys) != 2 || waiting != 1 {
+		t.Errorf("keys %v, %d still waiting", keys, waiting)
+	}
+	open(10)
+}
+
+func TestMapKeyedYieldsKeysWithFinishedRefs(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := engine.NewFunc("len", func(_ context.Context, s string) (int, error) { return len(s), nil }, in)
+	words := map[int]string{1: "a", 2: "bb", 3: "ccc"}
+	got := map[int]int{}
+	refs := map[engine.Ref[int]]bool{}
+	for k, ref := range engine.MapKeyed(ctx, f, maps.All(words)) {
+		select {
+		case <-ref.Done(ctx):
+		default:
+			t.Error("a Ref that is not done")
+		}
+		refs[ref] = true
+		got[k], _ = ref.Get(ctx)
+	}
+	for ref := range refs { // they stay good after the loop
+		if _, err := ref.Get(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	if !maps.Equal(got, map[int]int{1: 1, 2: 2, 3: 3}) || len(refs) != 3 {
+		t.Errorf("%v, %d refs", got, len(refs))
+	}
+	for _, ref := range engine.MapKeyed(context.Background(), f, maps.All(words)) {
+		if _, err := ref.Get(ctx); !errors.Is(err, engine.ErrNoSession) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// A Map keeps no memory of what was yielded.
+func TestMapMemoryIsFlat(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := engine.NewFunc("pad", func(_ context.Context, n int) ([]byte, error) { return make([]byte, 1000), nil }, in)
+	var before, after runtime.MemStats
+	n := 0
+	for range engine.Map(ctx, f, upTo(60_000)) {
+		if n++; n == 20_000 {
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	// 40,000 results of 1,000 bytes came in between; the server keeps what it was not told to trim yet.
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 30<<20 {
+		t.Errorf("the heap grew by %d MB", grown>>20)
+	}
+}
