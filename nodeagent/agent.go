@@ -62,7 +62,7 @@ type Agent struct {
 	ended  chan struct{} // closed when tend has ended
 
 	running sync.WaitGroup // slots
-	blocked atomic.Int64   // when the oldest batch came that waits for what other classes hold; UnixNano
+	blocked atomic.Int64   // when the oldest batch came that waits for what other classes hold, UnixNano; 0 = all slots are to end
 
 	mu       sync.Mutex
 	classes  map[task.Class]*class // guarded by mu
@@ -201,6 +201,7 @@ func (a *Agent) extend(c *class) {
 func (a *Agent) Drain(ctx context.Context) error {
 	a.mu.Lock()
 	a.draining = true
+	a.blocked.Store(0) // slots end after the task that they run
 	for _, c := range a.order {
 		c.puller.Stop()
 	}

@@ -74,7 +74,7 @@ func (s *slot) run() {
 // claim takes the next task. It returns false when there is none, or when an older batch of another class
 // waits for what this slot holds.
 func (s *slot) claim() bool {
-	if s.batch != nil && s.agent.blocked.Load() > s.batch.came.UnixNano() {
+	if s.batch != nil && s.agent.blocked.Load() > s.batch.came.UnixNano() && !s.agent.recorder.stalled() {
 		if s.now = s.batch.start(); s.now != nil {
 			return true
 		}

@@ -213,15 +213,26 @@ func (r *recorder) checkIdle() {
 			return
 		}
 	}
-	close(r.idle)
-	r.idle = nil
+	r.closeIdle()
+}
+
+func (r *recorder) closeIdle() {
+	if r.idle != nil {
+		close(r.idle)
+		r.idle = nil
+	}
 }
 
 // flush returns when everything added before is recorded, or the recorder is closed.
 func (r *recorder) flush() {
 	r.mu.Lock()
-	idle := make(chan struct{})
-	r.idle = idle
+	if r.idle == nil {
+		r.idle = make(chan struct{})
+	}
+	idle := r.idle
+	if r.closed {
+		r.closeIdle()
+	}
 	for _, p := range r.owners {
 		p.hurry = p.entries.Len() > 0
 		p.send()
@@ -239,8 +250,5 @@ func (r *recorder) close() {
 	for _, p := range r.owners {
 		p.timer.Stop()
 	}
-	if r.idle != nil {
-		close(r.idle)
-		r.idle = nil
-	}
+	r.closeIdle()
 }

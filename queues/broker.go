@@ -103,7 +103,9 @@ func Connect(cfg Config) (*Broker, error) {
 // Close ends the connection. Sends without an answer end with ErrClosed. Closing again does nothing.
 func (b *Broker) Close() {
 	b.closing.Do(func() {
-		_ = b.conn.FlushTimeout(time.Second) // acks and beats are told nothing; give them a chance
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_ = b.conn.FlushWithContext(ctx) // acks are told nothing; give them a chance. (FlushTimeout shares timers between bubbles of virtual time.)
+		cancel()
 		b.out.close()
 		b.conn.Close()
 	})
