@@ -42,7 +42,8 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 func (c *Cluster) open(ctx context.Context, cfg Config) (err error) {
-	if c.server, err = embedded.Start(embedded.Config{Listen: cfg.Listen, Logger: cfg.Logger}); err != nil {
+	memory := int64(totalMemory() / 4)
+	if c.server, err = embedded.Start(embedded.Config{Listen: cfg.Listen, Memory: memory, Logger: cfg.Logger}); err != nil {
 		return err
 	}
 	if cfg.Agent == AgentOn {
@@ -54,7 +55,7 @@ func (c *Cluster) open(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	sessionConfig := session.Config{Owner: freshName(), Registry: cfg.Registry, Logger: cfg.Logger}
+	sessionConfig := session.Config{Owner: freshName(), Registry: cfg.Registry, Logger: cfg.Logger, MaxPendingBytes: int(memory / 2)}
 	if c.agent != nil {
 		sessionConfig.Local = cfg.Registry
 	}

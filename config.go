@@ -45,7 +45,8 @@ type Config struct {
 	Namespace string
 
 	// Listen is the address at which the embedded server lets other NATS clients in, such as
-	// 127.0.0.1:4222; port 0 takes any free one. "" = this process alone.
+	// 127.0.0.1:4222; port 0 takes any free one. They are trusted: they can read and publish whatever this
+	// program can. "" = this process alone.
 	Listen string
 
 	// Agent says whether this process runs tasks. Without an agent, tasks wait.
@@ -100,7 +101,7 @@ func (c Config) validate() error {
 	fault("NodeID", task.CheckName("node", c.NodeID))
 	r, err := task.NewResources(c.Resources)
 	fault("Resources", err)
-	if err == nil && r.Of(task.CPU) < 1 {
+	if err == nil && c.Agent == AgentOn && r.Of(task.CPU) < 1 {
 		fault("Resources", errors.New("an agent needs some cpu"))
 	}
 	if c.Agent < AgentAuto || c.Agent > AgentOff {

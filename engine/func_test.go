@@ -198,6 +198,32 @@ func noopIn(in engine.Option) *engine.Func[int, int] {
 	return engine.NewFunc("noop", func(_ context.Context, n int) (int, error) { return n, nil }, in)
 }
 
+type nilError struct{ text string }
+
+func (e *nilError) Error() string { return e.text }
+
+type wildError struct{}
+
+func (wildError) Error() string { panic("in Error") }
+
+// Whatever a function returns as an error, the agent goes on.
+func TestErrorsThatPanicAreFailures(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	for i, bad := range []error{(*nilError)(nil), (*task.Failure)(nil), wildError{}} {
+		f := engine.NewFunc(fmt.Sprint("bad", i), func(context.Context, int) (int, error) { return 0, bad }, engine.Retries(0), in)
+		if _, err := f.Submit(ctx, 1).Get(ctx); failure(t, err).Kind != task.KindPanic {
+			t.Errorf("%T: %v", bad, err)
+		}
+	}
+	f := engine.NewFunc("wild", func(context.Context, int) (int, error) { panic(wildError{}) }, engine.Retries(0), in)
+	if _, err := f.Submit(ctx, 1).Get(ctx); failure(t, err).Kind != task.KindPanic {
+		t.Error(err)
+	}
+	if v, err := noopIn(in).Submit(ctx, 3).Get(ctx); v != 3 || err != nil {
+		t.Errorf("afterwards: %d, %v", v, err)
+	}
+}
+
 func TestUnknownFunctionSaysWhatThereIs(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	noopIn(in)
@@ -265,6 +291,22 @@ func TestCyclesAndBadMarshalersAreErrors(t *testing.T) {
 	}
 	if _, err := f.Submit(ctx, &list{}).Get(ctx); failure(t, err).Kind != task.KindOutput {
 		t.Error(err)
+	}
+}
+
+type tree struct {
+	Parent *tree `cbor:"-"`
+	Kids   []*tree
+}
+
+// What is left out of the encoding may point in circles.
+func TestLeftOutFieldsMayBeCycles(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := engine.NewFunc("kids", func(_ context.Context, r *tree) (int, error) { return len(r.Kids), nil }, in)
+	root := &tree{}
+	root.Kids = []*tree{{Parent: root}, {Parent: root}}
+	if v, err := f.Submit(ctx, root).Get(ctx); v != 2 || err != nil {
+		t.Errorf("%d, %v", v, err)
 	}
 }
 

@@ -122,6 +122,9 @@ func (m *mapping[K, I, O]) measure() {
 func (m *mapping[K, I, O]) run(in iter.Seq2[K, I], yield func(K, *session.Handle) bool) error {
 	defer m.done.Close()
 	for k, v := range in {
+		if err := m.ctx.Err(); err != nil {
+			return wrap("map "+m.f.name, err)
+		}
 		m.submit(k, v)
 		for m.open >= m.bound || m.done.Len() > 0 {
 			if more, err := m.take(yield); !more || err != nil {

@@ -78,6 +78,22 @@ func TestMapYieldsFailuresAndGoesOn(t *testing.T) {
 	}
 }
 
+// Handles are used again at once, also when all tasks fail and few are under way.
+func TestMapWithABoundYieldsEveryFailure(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := engine.NewFunc("fails", func(context.Context, int) (int, error) { return 0, errors.New("no") }, engine.Retries(0), in)
+	const n = 30_000
+	got := 0
+	for _, err := range engine.Map(ctx, f, upTo(n), engine.Pending(22)) {
+		if got++; failure(t, err).Message != "no" {
+			t.Fatal(err)
+		}
+	}
+	if got != n {
+		t.Errorf("%d of %d", got, n)
+	}
+}
+
 // Results come while inputs are still to come, and a bounded number is under way.
 func TestMapTakesInputsAsResultsAreTaken(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
@@ -165,6 +181,20 @@ func TestMapEndsWithItsContext(t *testing.T) {
 	}
 	for i := 1; i <= 9; i++ {
 		open(i)
+	}
+	taken, failures := 0, 0
+	short, cancel = context.WithCancel(ctx)
+	defer cancel()
+	for _, err := range engine.Map(short, noopIn(in), func(yield func(int) bool) {
+		for taken = 1; yield(taken); taken++ { // for ever
+		}
+	}) {
+		if cancel(); err != nil {
+			failures++
+		}
+	}
+	if failures != 1 {
+		t.Errorf("%d errors, the context's own comes once", failures)
 	}
 	short, cancel = context.WithCancel(ctx)
 	defer cancel()

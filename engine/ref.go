@@ -64,7 +64,7 @@ func (r Ref[T]) Done(context.Context) <-chan struct{} {
 }
 
 // Release gives the value up: its memory is free, now or when the task has ended, and Get returns
-// ErrReleased. The task itself goes on. It is optional, since a value that no Ref refers to any more is
+// ErrReleased (a failure stays). The task itself goes on. It is optional, since a value that no Ref refers to any more is
 // collected.
 func (r Ref[T]) Release() {
 	if r.h != nil {
@@ -107,5 +107,5 @@ func Put[T any](ctx context.Context, v T) Ref[T] {
 	if err != nil {
 		return failed[T](wrap("put", err))
 	}
-	return Ref[T]{h: s.Resolved(encoded, nil)}
+	return Ref[T]{h: s.Resolved(encoded)}
 }

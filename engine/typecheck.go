@@ -189,8 +189,11 @@ func checkDepth(v any) error { return depth(reflect.ValueOf(v), 0) }
 var errTooDeep = fmt.Errorf("nested more than %d deep: is it a cycle?", maxDepth)
 
 func depth(v reflect.Value, at int) error {
-	if at > maxDepth {
+	switch {
+	case at > maxDepth:
 		return errTooDeep
+	case encodesItself(v.Type()):
+		return nil
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -210,10 +213,18 @@ func depth(v reflect.Value, at int) error {
 			}
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if err := depth(v.Field(i), at+1); err != nil {
-				return err
-			}
+		return depthOfFields(v, at+1)
+	}
+	return nil
+}
+
+func depthOfFields(v reflect.Value, at int) error {
+	for i := range v.NumField() {
+		if _, encoded := encodedName(v.Type().Field(i)); !encoded {
+			continue
+		}
+		if err := depth(v.Field(i), at); err != nil {
+			return err
 		}
 	}
 	return nil

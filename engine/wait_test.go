@@ -146,6 +146,22 @@ func TestReleaseGivesTheValueUp(t *testing.T) {
 	engine.Ref[int]{}.Release()
 }
 
+// A failure stays, and releasing it beside a Get is no race.
+func TestReleaseOfAFailure(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f := engine.NewFunc("fails", func(context.Context, int) (int, error) { return 0, errors.New("no") }, engine.Retries(0), in)
+	ref := f.Submit(ctx, 1)
+	released := make(chan struct{})
+	<-ref.Done(ctx)
+	go func() { ref.Release(); close(released) }()
+	for range 2 {
+		if _, err := ref.Get(ctx); failure(t, err).Message != "no" {
+			t.Error(err)
+		}
+		<-released
+	}
+}
+
 func TestSubmitWaitsAtItsBound(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f, open := gate(t, in)

@@ -58,15 +58,19 @@ type Agent struct {
 
 	base   context.Context //nolint:containedctx // of all running tasks; ended by Close
 	cancel context.CancelFunc
+	begun  time.Time
+	once   sync.Once     // of Close
+	err    error         // of Close; set by once
 	done   chan struct{} // closed by Close
 	ended  chan struct{} // closed when tend has ended
 
 	running sync.WaitGroup // slots
-	blocked atomic.Int64   // when the oldest batch came that waits for what other classes hold, UnixNano; 0 = all slots are to end
+	blocked atomic.Int64   // when the oldest batch came that waits for what other classes hold; 0 = all slots are to end
 
 	mu       sync.Mutex
 	classes  map[task.Class]*class // guarded by mu
 	order    []*class              // guarded by mu; by age of the oldest batch with unstarted tasks
+	unserved []queues.Row          // guarded by mu; rows of classes that could not be opened yet
 	draining bool                  // guarded by mu; takes nothing more, starts nothing more
 }
 
@@ -79,7 +83,7 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, broker: b, slots: session.NewSlots(cfg.Resources),
 		classes: map[task.Class]*class{},
-		done:    make(chan struct{}), ended: make(chan struct{}),
+		begun:   time.Now(), done: make(chan struct{}), ended: make(chan struct{}),
 	}
 	a.blocked.Store(math.MaxInt64)
 	a.base, a.cancel = context.WithCancel(context.Background())
@@ -158,7 +162,23 @@ func (a *Agent) tend() {
 				a.extend(c)
 			}
 		}
+		a.serveAgain()
+		a.recorder.prune()
 		a.tell()
+	}
+}
+
+// serveAgain tries the classes again that could not be opened.
+func (a *Agent) serveAgain() {
+	a.mu.Lock()
+	rows := a.unserved
+	a.unserved = nil
+	for _, c := range a.order {
+		a.ask(c) // whatever became of the credit
+	}
+	a.mu.Unlock()
+	for _, row := range rows {
+		a.serve(row)
 	}
 }
 
@@ -197,7 +217,7 @@ func (a *Agent) extend(c *class) {
 }
 
 // Drain takes nothing more and starts nothing more, waits for what runs, and records it. If ctx ends
-// first, the contexts of what runs are cancelled and an error says how much that is.
+// first, the contexts of what runs are cancelled and an error says how many tasks that are.
 func (a *Agent) Drain(ctx context.Context) error {
 	a.mu.Lock()
 	a.draining = true
@@ -216,14 +236,40 @@ func (a *Agent) Drain(ctx context.Context) error {
 	case <-idle:
 		return nil
 	case <-ctx.Done():
+	}
+	if n := a.slotsRunning(); n > 0 {
 		a.cancel()
-		return fmt.Errorf("nodeagent: drain %s: tasks are still running: %w", a.cfg.NodeID, ctx.Err())
+		return fmt.Errorf("nodeagent: drain %s: %d tasks are still running: %w", a.cfg.NodeID, n, ctx.Err())
+	}
+	last := time.NewTimer(tendEvery) // nothing runs: recording is all that is left
+	defer last.Stop()
+	select {
+	case <-idle:
+		return nil
+	case <-last.C:
+		return fmt.Errorf("nodeagent: drain %s: results are not recorded: %w", a.cfg.NodeID, ctx.Err())
 	}
 }
 
+func (a *Agent) slotsRunning() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, c := range a.order {
+		n += c.running
+	}
+	return n
+}
+
 // Close drains the agent, and ends it when nothing runs any more. If ctx ends first, it returns an error;
-// functions that ignore their cancelled contexts are left behind with their goroutines.
+// functions that ignore their cancelled contexts are left behind with their goroutines. Closing again
+// returns what the first Close did.
 func (a *Agent) Close(ctx context.Context) error {
+	a.once.Do(func() { a.err = a.close(ctx) })
+	return a.err
+}
+
+func (a *Agent) close(ctx context.Context) error {
 	err := a.Drain(ctx)
 	a.cancel()
 	close(a.done)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,7 +41,7 @@ func start(t *testing.T, resources map[string]float64) *bench {
 	server, err := embedded.Start(embedded.Config{})
 	check(t, err)
 	t.Cleanup(server.Close)
-	b := &bench{T: t, ctx: t.Context(), server: server, registry: session.NewRegistry(), entries: make(chan task.Entry, 10_000)}
+	b := &bench{T: t, ctx: t.Context(), server: server, registry: session.NewRegistry(), entries: make(chan task.Entry, 200_000)}
 	b.broker = b.connect()
 	b.agent = b.startAgent("n1", resources)
 	log, err := b.broker.OpenLog(b.ctx, b.broker.Log(owner))
@@ -193,6 +194,34 @@ func TestAgentNotesWhatComesAgainAsLost(t *testing.T) {
 	}
 }
 
+// What comes again does not use up the credit of an idle agent.
+func TestAgentGoesOnAfterWhatComesAgain(t *testing.T) {
+	b := start(t, map[string]float64{"cpu": 1})
+	b.define("f", func(context.Context, []byte) ([]byte, error) { return nil, nil })
+	queue, err := b.broker.OpenQueue(b.ctx, b.broker.Batches("db", string(task.Normal)))
+	check(t, err)
+	came := make(chan *queues.Delivery, 10)
+	puller := queue.Pull(func(d *queues.Delivery) { came <- d })
+	check(t, puller.Ask(5))
+	for i := range uint64(5) {
+		b.publish("db", "f", numbered(1+i, 1)...)
+	}
+	var held []*queues.Delivery
+	for range 5 {
+		held = append(held, <-came)
+	}
+	puller.Stop()
+	b.startAgent("n2", map[string]float64{"cpu": 1, "db": 1})
+	for _, d := range held {
+		check(t, d.Nak())
+	}
+	b.next(5)
+	b.publish("db", "f", numbered(10, 1)...)
+	if e := b.next(1)[10]; e.State != task.OK {
+		t.Errorf("%+v", e)
+	}
+}
+
 // A message that is no batch is kept as a dead letter with its reason, and the agent goes on.
 func TestAgentSurvivesHostileMessages(t *testing.T) {
 	b := start(t, map[string]float64{"cpu": 2})
@@ -202,9 +231,21 @@ func TestAgentSurvivesHostileMessages(t *testing.T) {
 	queue, err := b.broker.OpenQueue(b.ctx, b.broker.Batches("cpu", string(task.Normal)))
 	check(t, err)
 	whole := task.AppendBatch(nil, &task.Batch{Owner: owner, Class: "cpu", Calls: []task.Call{{Func: "f"}}, Specs: numbered(5, 2)})
-	hostile := [][]byte{nil, {}, []byte("nonsense"), whole[:len(whole)-1], append(whole, 0), {0xbf, 0xff}, {0x9b, 255, 255, 255, 255, 255, 255, 255, 255}}
+	from := func(owner, fn string, class task.Class) []byte {
+		return task.AppendBatch(nil, &task.Batch{Owner: owner, Class: class, Level: task.Normal, Calls: []task.Call{{Func: fn}}, Specs: numbered(5, 2)})
+	}
+	hostile := [][]byte{
+		from("", "f", "cpu"), from("a.b", "f", "cpu"), from("x y", "f", "cpu"), from(strings.Repeat("x", 5000), "f", "cpu"),
+		from(owner, "no name", "cpu"), from(owner, "f", "gpu"),
+		nil, {}, []byte("nonsense"), whole[:len(whole)-1], append(whole, 0), {0xbf, 0xff}, {0x9b, 255, 255, 255, 255, 255, 255, 255, 255},
+		make([]byte, b.broker.MaxPayload()),
+	}
 	for _, data := range hostile {
 		check(t, queue.Publish(b.ctx, queues.Message{Data: data}))
+	}
+	for _, status := range []string{"100", "404", "408", "409", "503"} { // as the server's own messages have
+		check(t, queue.Publish(b.ctx, queues.Message{Header: queues.Header{"Status": {status}}}))
+		hostile = append(hostile, nil)
 	}
 	b.publish("cpu", "f", numbered(2, 1)...)
 	if e := b.next(1)[2]; e.State != task.OK {
@@ -212,15 +253,14 @@ func TestAgentSurvivesHostileMessages(t *testing.T) {
 	}
 	dead, err := b.broker.OpenLog(b.ctx, b.broker.Dead("cpu", "unreadable"), queues.Rolling(64<<20, 7*24*time.Hour))
 	check(t, err)
-	letters := 0
-	for e, err := range dead.Read(b.ctx, 0) {
-		check(t, err)
-		if letters++; e.Header["Tm-Reason"] == "" {
-			t.Errorf("no reason: %+v", e)
+	for letters := 0; letters != len(hostile); { // they are buried beside the batches
+		letters = 0
+		for e, err := range dead.Read(b.ctx, 0) {
+			check(t, err)
+			if letters++; e.Header.Get("Tm-Reason") == "" {
+				t.Fatalf("no reason: %+v", e)
+			}
 		}
-	}
-	if letters != len(hostile) {
-		t.Errorf("%d of %d dead letters", letters, len(hostile))
 	}
 }
 
@@ -340,4 +380,25 @@ func TestDrainWaitsForWhatRuns(t *testing.T) {
 	if len(begun) > 0 {
 		t.Error("another task was started")
 	}
+}
+
+// Drain of an idle agent is no error, even if its context is over already.
+func TestDrainOfAnIdleAgent(t *testing.T) {
+	b := start(t, map[string]float64{"cpu": 1})
+	b.define("f", func(context.Context, []byte) ([]byte, error) { return nil, nil })
+	b.publish("cpu", "f", numbered(1, 1)...)
+	b.next(1)
+	over, cancel := context.WithCancel(b.ctx)
+	cancel()
+	check(t, b.agent.Close(over))
+}
+
+// A record holds no more entries than its reader takes, however many end while one is on its way.
+func TestRecordsAreCut(t *testing.T) {
+	b := start(t, map[string]float64{"cpu": 4})
+	b.define("f", func(context.Context, []byte) ([]byte, error) { return nil, nil })
+	for i := range uint64(6) {
+		b.publish("cpu", "f", numbered(1+i*20_000, 20_000)...)
+	}
+	b.next(120_000)
 }

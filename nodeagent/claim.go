@@ -28,9 +28,9 @@ type batch struct {
 	task.Batch
 	class    *class
 	delivery *queues.Delivery
-	came     time.Time
-	next     atomic.Int64 // index of the next spec to start
-	left     atomic.Int64 // specs that are not recorded
+	came     time.Duration // since the agent began
+	next     atomic.Int64  // index of the next spec to start
+	left     atomic.Int64  // specs that are not recorded
 }
 
 // unstarted returns how many specs were not started.
@@ -55,15 +55,16 @@ func (a *Agent) serve(row queues.Row) {
 	if row.Deleted || err != nil || !shape.Fits(a.cfg.Resources) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), apiTimeout)
+	ctx, cancel := context.WithTimeout(a.base, apiTimeout)
 	defer cancel()
 	queue, err := a.broker.OpenQueue(ctx, a.broker.Batches(string(name), string(task.Normal)))
-	if err != nil {
-		a.cfg.Logger.Error("nodeagent: serve a class", "class", name, "err", err)
-		return
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err != nil {
+		a.cfg.Logger.Warn("nodeagent: serve a class; trying again", "class", name, "err", err)
+		a.unserved = append(a.unserved, row)
+		return
+	}
 	if a.classes[name] != nil || a.draining {
 		return
 	}
@@ -76,12 +77,11 @@ func (a *Agent) serve(row queues.Row) {
 
 // claim takes a batch that was delivered. It runs on a goroutine of the connection.
 func (a *Agent) claim(c *class, d *queues.Delivery) {
-	b := &batch{class: c, delivery: d, came: time.Now()}
-	if err := task.DecodeBatch(d.Data, &b.Batch); err != nil {
+	b := &batch{class: c, delivery: d, came: time.Since(a.begun)}
+	if err := b.decode(); err != nil {
 		a.bury(c, d, err)
 		return
 	}
-	b.left.Store(int64(len(b.Specs)))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.draining {
@@ -96,11 +96,31 @@ func (a *Agent) claim(c *class, d *queues.Delivery) {
 	c.held[d.Sequence] = b
 	if d.Count > 1 {
 		a.noteLost(b)
+		a.ask(c)
 		return
 	}
 	c.todo = append(c.todo, b)
 	a.ask(c)
 	a.dispatch()
+}
+
+// decode reads the batch, and refuses what cannot have come from a session: an owner without a log, a
+// function without a name, another class than the queue's.
+func (b *batch) decode() error {
+	if err := task.DecodeBatch(b.delivery.Data, &b.Batch); err != nil {
+		return err
+	}
+	if b.Class != b.class.name {
+		return fmt.Errorf("nodeagent: a batch of class %q", b.Class)
+	}
+	for i := range b.Calls {
+		if err := task.CheckName("function", b.Calls[i].Func); err != nil {
+			return err
+		}
+	}
+	b.Owner = strings.Clone(b.Owner) // it is part of the ID that functions see, and may outlive the batch
+	b.left.Store(int64(len(b.Specs)))
+	return task.CheckName("owner", b.Owner)
 }
 
 // noteLost notes all tasks of a batch that comes a second time as lost, and runs none of them: what was
@@ -129,8 +149,9 @@ func (a *Agent) bury(c *class, d *queues.Delivery, why error) {
 	dead, err := a.broker.OpenLog(ctx, a.broker.Dead(string(c.name), "unreadable"), queues.Rolling(64<<20, 7*24*time.Hour))
 	if err == nil {
 		reason := strings.NewReplacer("\r", " ", "\n", " ").Replace(task.Clip(why.Error(), 1<<10))
-		err = dead.Append(ctx, queues.Message{Data: d.Data, Header: map[string]string{
-			"Tm-Reason": reason, "Tm-Subject": d.Subject, "Tm-Sequence": fmt.Sprint(d.Sequence),
+		room := a.broker.MaxPayload() - 8<<10 // for the headers
+		err = dead.Append(ctx, queues.Message{Data: d.Data[:min(len(d.Data), room)], Header: queues.Header{
+			"Tm-Reason": {reason}, "Tm-Subject": {d.Subject}, "Tm-Sequence": {fmt.Sprint(d.Sequence)},
 		}})
 	}
 	if err == nil {
@@ -146,7 +167,7 @@ func (a *Agent) bury(c *class, d *queues.Delivery, why error) {
 
 // ahead is how much work, by expected run times, an agent holds beyond what runs: enough to bridge the
 // way to the queue and back, and no more, since what it holds nobody else can run.
-const ahead = 2 * time.Millisecond
+const ahead = 5 * time.Millisecond
 
 // ask gives the class's puller the credit for as many batches as can be used: one a free slot, and one a
 // slot ahead where tasks are short. mu is held.
@@ -160,7 +181,7 @@ func (a *Agent) ask(c *class) {
 	if unstarted == 0 {
 		want = a.slots.Free(c.shape)
 	}
-	if c.mean > 0 && time.Duration(unstarted)*c.mean < ahead*time.Duration(slots) {
+	if c.mean > 0 && time.Duration(unstarted+slots)*c.mean < ahead*time.Duration(slots) {
 		want += slots
 	}
 	credit := c.puller.Credit()

@@ -1,7 +1,9 @@
 package nodeagent
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime/debug"
@@ -19,14 +21,14 @@ func (a *Agent) dispatch() {
 	if a.draining || a.recorder.stalled() {
 		return
 	}
-	slices.SortStableFunc(a.order, func(x, y *class) int { return x.since().Compare(y.since()) })
+	slices.SortStableFunc(a.order, func(x, y *class) int { return cmp.Compare(x.since(), y.since()) })
 	scarce := map[string]bool{}
-	blocked := int64(math.MaxInt64)
+	blocked := time.Duration(math.MaxInt64)
 	for _, c := range a.order {
 		for n := c.unstarted(); n > 0; n-- {
 			if !a.slots.Take(c.shape, scarce) {
 				if c.running == 0 {
-					blocked = min(blocked, c.since().UnixNano())
+					blocked = min(blocked, c.since())
 				}
 				break
 			}
@@ -34,13 +36,13 @@ func (a *Agent) dispatch() {
 			a.running.Go((&slot{agent: a, class: c}).run)
 		}
 	}
-	a.blocked.Store(blocked)
+	a.blocked.Store(int64(blocked))
 }
 
 // since returns when the oldest batch with unstarted tasks came; a class without one comes last.
-func (c *class) since() time.Time {
+func (c *class) since() time.Duration {
 	if len(c.todo) == 0 {
-		return time.Unix(0, math.MaxInt64)
+		return math.MaxInt64
 	}
 	return c.todo[0].came
 }
@@ -63,9 +65,9 @@ func (s *slot) run() {
 	defer s.end()
 	s.begun = time.Now()
 	for s.claim() {
-		in, fn, failure := s.agent.inputs(s.batch, s.now)
-		value, failure := s.execute(fn, in, failure)
-		entry := s.outputs(value, failure)
+		in, fn := s.agent.inputs(s.batch, s.now)
+		value, fault := s.execute(fn, in)
+		entry := s.outputs(value, fault)
 		s.agent.recorder.add(s.batch, &entry)
 		s.now = nil
 	}
@@ -74,7 +76,7 @@ func (s *slot) run() {
 // claim takes the next task. It returns false when there is none, or when an older batch of another class
 // waits for what this slot holds.
 func (s *slot) claim() bool {
-	if s.batch != nil && s.agent.blocked.Load() > s.batch.came.UnixNano() && !s.agent.recorder.stalled() {
+	if s.batch != nil && s.agent.blocked.Load() > int64(s.batch.came) && !s.agent.recorder.stalled() {
 		if s.now = s.batch.start(); s.now != nil {
 			return true
 		}
@@ -97,7 +99,7 @@ func (s *slot) claimNext() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.learn()
-	if s.batch != nil && a.blocked.Load() <= c.since().UnixNano() || a.draining || a.recorder.stalled() {
+	if s.batch != nil && a.blocked.Load() <= int64(c.since()) || a.draining || a.recorder.stalled() {
 		return false
 	}
 	for len(c.todo) > 0 {
@@ -125,11 +127,17 @@ func (s *slot) learn() {
 	s.ran, s.runs = 0, 0
 }
 
-// execute runs the function. What is not a result is a failure: an error, a panic, an input that did not
-// come.
-func (s *slot) execute(fn *session.Function, in task.Value, failure error) (task.Value, error) {
-	if failure != nil {
-		return task.Value{}, failure
+// fault says why a task has no result.
+type fault struct {
+	failure *task.Failure
+	retry   bool // another attempt could mend it
+	refused bool // this agent cannot run it, and another one might: no failure
+}
+
+// execute runs the function.
+func (s *slot) execute(fn *session.Function, in task.Value) (task.Value, *fault) {
+	if fn == nil {
+		return task.Value{}, &fault{refused: true}
 	}
 	ctx := &session.Running{
 		Parent: s.agent.base, Node: s.agent.cfg.NodeID, Func: fn.Name, Log: s.agent.cfg.Logger,
@@ -139,13 +147,43 @@ func (s *slot) execute(fn *session.Function, in task.Value, failure error) (task
 	return invoke(ctx, fn, in, s.out[:0])
 }
 
-func invoke(ctx context.Context, fn *session.Function, in task.Value, dst []byte) (out task.Value, err error) {
+// invoke calls the function. All code of its author runs below the recover: the function, its types'
+// encodings, and the methods of the error that it returns.
+func invoke(ctx context.Context, fn *session.Function, in task.Value, dst []byte) (out task.Value, why *fault) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &task.Failure{Kind: task.KindPanic, Message: fmt.Sprint(p), Stack: string(debug.Stack())}
+			out = task.Value{}
+			why = &fault{retry: true, failure: &task.Failure{Kind: task.KindPanic, Message: printed(p), Stack: string(debug.Stack())}}
 		}
 	}()
-	return fn.Invoke(ctx, in, dst)
+	out, err := fn.Invoke(ctx, in, dst)
+	if err != nil {
+		return task.Value{}, faultOf(err)
+	}
+	return out, nil
+}
+
+// printed returns what was panicked with, in words.
+func printed(p any) (text string) {
+	defer func() {
+		if recover() != nil { // fmt catches most, but a method may end in any way
+			text = fmt.Sprintf("a %T that cannot be printed", p)
+		}
+	}()
+	return fmt.Sprint(p)
+}
+
+// faultOf describes an error that the function, or its encoding, returned.
+func faultOf(err error) *fault {
+	var f *task.Failure
+	if errors.As(err, &f) && f != nil {
+		return &fault{failure: f} // of an encoding: what cannot be decoded now cannot be later
+	}
+	var never *session.NonRetryable
+	return &fault{
+		failure: &task.Failure{Kind: task.KindError, Message: err.Error()},
+		retry:   !errors.As(err, &never),
+	}
 }
 
 // end gives the slot back. A task that runs still has ended its goroutine, and so this slot: that is its
@@ -153,9 +191,9 @@ func invoke(ctx context.Context, fn *session.Function, in task.Value, dst []byte
 func (s *slot) end() {
 	a := s.agent
 	if s.now != nil {
-		entry := s.outputs(task.Value{}, &task.Failure{
+		entry := s.outputs(task.Value{}, &fault{retry: true, failure: &task.Failure{
 			Kind: task.KindExited, Message: "the function ended its goroutine (runtime.Goexit; in a test, FailNow does)",
-		})
+		}})
 		a.recorder.add(s.batch, &entry)
 	}
 	a.mu.Lock()

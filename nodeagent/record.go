@@ -46,6 +46,7 @@ type pending struct {
 	hurry   bool              // guarded by recorder.mu; entries are to be sent when not busy
 	timer   *time.Timer       // fires maxWait after the first entry
 	armed   bool              // guarded by recorder.mu
+	used    time.Time         // guarded by recorder.mu
 }
 
 // share says how many entries of a record belong to a batch.
@@ -60,8 +61,10 @@ type record struct {
 }
 
 const (
-	maxWait     = time.Millisecond // of an entry for its siblings
-	goodRecord  = 64 << 10         // bytes; a record of this size waits for no more
+	maxEntries  = 8 << 10              // of a record; readers refuse more than task.MaxSpecs
+	forgetAfter = time.Minute          // an owner of which nothing was heard
+	maxWait     = 4 * time.Millisecond // of an entry for its siblings
+	goodRecord  = 64 << 10             // bytes; a record of this size waits for no more
 	refusedWait = 250 * time.Millisecond
 )
 
@@ -86,9 +89,10 @@ func (r *recorder) add(b *batch, e *task.Entry) {
 	if p == nil {
 		p = r.newPending(b.Owner)
 	}
-	if p.entries.Len() > 0 && p.entries.Size()+len(e.Value.Data) > r.maxRecord {
+	if p.entries.Len() >= maxEntries || p.entries.Len() > 0 && p.entries.Size()+len(e.Value.Data) > r.maxRecord {
 		p.seal()
 	}
+	p.used = time.Now()
 	p.entries.Add(e)
 	p.share(b)
 	switch {
@@ -204,12 +208,26 @@ func (p *pending) refused(err error) {
 	p.timer.Reset(refusedWait)
 }
 
+// prune forgets owners of which nothing was heard for a while.
+func (r *recorder) prune() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for owner, p := range r.owners {
+		if !p.pending() && time.Since(p.used) > forgetAfter {
+			p.timer.Stop()
+			delete(r.owners, owner)
+		}
+	}
+}
+
+func (p *pending) pending() bool { return p.busy || len(p.sealed) > 0 || p.entries.Len() > 0 }
+
 func (r *recorder) checkIdle() {
 	if r.idle == nil {
 		return
 	}
 	for _, p := range r.owners {
-		if p.busy || len(p.sealed) > 0 || p.entries.Len() > 0 {
+		if p.pending() {
 			return
 		}
 	}

@@ -24,7 +24,11 @@ func (j *janitor) trim(row queues.Row) {
 	ctx, cancel := context.WithTimeout(context.Background(), apiTimeout)
 	defer cancel()
 	log, err := j.broker.OpenLog(ctx, j.broker.Log(row.Key))
+	last := uint64(0)
 	if err == nil {
+		last, err = log.Last(ctx)
+	}
+	if err == nil && r.Trimmed <= last { // beyond the end it was not read: the row is not of this log
 		err = log.Trim(ctx, r.Trimmed)
 	}
 	if err != nil {

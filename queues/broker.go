@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -17,8 +18,24 @@ import (
 // shared by all who hold it.
 type Message struct {
 	Subject string
-	Header  map[string]string // nil if there is none
+	Header  Header // nil if there is none
 	Data    []byte
+}
+
+// Header holds a message's headers. Their names are as they were sent: Tm-Owner is not tm-owner.
+type Header map[string][]string
+
+// Get returns the header's value, the first one of several, "" if there is none.
+func (h Header) Get(name string) string { return nats.Header(h).Get(name) }
+
+// number returns the last value of a header that the server adds: it stands behind what the message
+// brought itself.
+func (h Header) number(name string) (uint64, error) {
+	values := h[name]
+	if len(values) == 0 {
+		return 0, fmt.Errorf("queues: no header %s", name)
+	}
+	return strconv.ParseUint(values[len(values)-1], 10, 64)
 }
 
 // Storage says where streams are kept.
@@ -161,27 +178,7 @@ func (b *Broker) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) e
 }
 
 func (m Message) nats(reply string) *nats.Msg {
-	msg := &nats.Msg{Subject: m.Subject, Reply: reply, Data: m.Data}
-	if len(m.Header) > 0 {
-		msg.Header = make(nats.Header, len(m.Header))
-		for k, v := range m.Header {
-			msg.Header[k] = []string{v}
-		}
-	}
-	return msg
+	return &nats.Msg{Subject: m.Subject, Reply: reply, Header: nats.Header(m.Header), Data: m.Data}
 }
 
-func fromNATS(msg *nats.Msg) Message { return Message{msg.Subject, fromHeader(msg.Header), msg.Data} }
-
-func fromHeader(h nats.Header) map[string]string {
-	if len(h) == 0 {
-		return nil
-	}
-	out := make(map[string]string, len(h))
-	for k, v := range h {
-		if len(v) > 0 {
-			out[k] = v[0]
-		}
-	}
-	return out
-}
+func fromNATS(msg *nats.Msg) Message { return Message{msg.Subject, Header(msg.Header), msg.Data} }

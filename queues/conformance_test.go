@@ -157,11 +157,11 @@ func TestQueueDeliversAgainWhatIsGivenBackAndCounts(t *testing.T) {
 		p := q.Pull(func(d *queues.Delivery) { got <- d })
 		defer p.Stop()
 		check(t, p.Ask(10))
-		check(t, q.Publish(ctx, queues.Message{Header: map[string]string{"Tm-Owner": "me"}, Data: []byte("x")}))
+		check(t, q.Publish(ctx, queues.Message{Header: queues.Header{"Tm-Owner": {"me"}}, Data: []byte("x")}))
 		first := receive(t, ctx, got)
 		check(t, first.Nak())
 		second := receive(t, ctx, got)
-		if first.Count != 1 || second.Count != 2 || second.Sequence != first.Sequence || second.Header["Tm-Owner"] != "me" {
+		if first.Count != 1 || second.Count != 2 || second.Sequence != first.Sequence || second.Header.Get("Tm-Owner") != "me" {
 			t.Errorf("first %+v, second %+v", first, second)
 		}
 		check(t, second.Ack())

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strconv"
 	"sync"
 	"time"
 
@@ -95,7 +94,7 @@ func (l *Log) Read(ctx context.Context, after uint64) iter.Seq2[LogEntry, error]
 				}
 				n++
 				after = m.Sequence
-				if !yield(LogEntry{Message{m.Subject, fromHeader(m.Header), m.Data}, m.Sequence}, nil) {
+				if !yield(LogEntry{Message{m.Subject, Header(m.Header), m.Data}, m.Sequence}, nil) {
 					return
 				}
 			}
@@ -112,10 +111,10 @@ func (l *Log) Last(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("queues: last of %s: %w", l.name.Subject, err)
 	}
-	if msg.Header.Get("Status") == "404" {
+	if len(msg.Header["Nats-Sequence"]) == 0 && msg.Header.Get("Status") == "404" {
 		return 0, nil
 	}
-	sequence, err := strconv.ParseUint(msg.Header.Get("Nats-Sequence"), 10, 64)
+	sequence, err := Header(msg.Header).number("Nats-Sequence")
 	if err != nil {
 		return 0, fmt.Errorf("queues: last of %s: answer without a sequence", l.name.Subject)
 	}
@@ -163,8 +162,8 @@ func (l *Log) Follow(ctx context.Context, after uint64, handle func(LogEntry)) (
 }
 
 func (f *Follower) hear(m Message) {
-	sequence, err1 := strconv.ParseUint(m.Header["Nats-Sequence"], 10, 64)
-	previous, err2 := strconv.ParseUint(m.Header["Nats-Last-Sequence"], 10, 64)
+	sequence, err1 := m.Header.number("Nats-Sequence")
+	previous, err2 := m.Header.number("Nats-Last-Sequence")
 	if err1 != nil || err2 != nil {
 		return // not from the server
 	}

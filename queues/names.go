@@ -10,9 +10,9 @@ import (
 //
 //	carrier  method   subject                        producer        consumer        retention      a loss means
 //	Queue    Batches  <ns>.b1.<class>.<level>.0      session outbox  nodeagent claim until acked    nothing: the owner asks again
-//	Log      Log      <ns>.log.<shard>.<owner>       nodeagent       session fold    until trimmed  a task runs again
+//	Log      Log      <ns>.log.<shard>.<owner>       agent, session  session fold    until trimmed  a task runs again
 //	Topic    Log.Told <ns>.told.<shard>.<owner>      the server      session fold    none           a gap, noticed and filled
-//	Log      Dead     <ns>.dead.<class>.<func>       nodeagent       people          7 days, 64 MiB no history
+//	Log      Dead     <ns>.dead.<class>.unreadable   nodeagent       people          7 days, 64 MiB no history
 //	Table    Nodes    $KV.<ns>_nodes.<node>          nodeagent       sessions        the last       a node is not seen
 //	Table    Classes  $KV.<ns>_classes.<class>       session         nodeagent       the last       a class is not served
 //	Table    Sessions $KV.<ns>_sessions.<owner>      session         nodeagent       the last       a log is not trimmed

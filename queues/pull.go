@@ -2,6 +2,7 @@ package queues
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -107,8 +108,11 @@ func (p *Puller) subscribe(i int) error {
 
 func (p *Puller) arrived(i int, inbox string, msg *nats.Msg) {
 	status := ""
-	if len(msg.Data) == 0 {
+	if !strings.HasPrefix(msg.Reply, "$JS.ACK.") { // a message may have such a header of its own
 		status = msg.Header.Get("Status")
+		if status == "" {
+			return // from neither
+		}
 	}
 	p.mu.Lock()
 	l := &p.lanes[i]
@@ -137,11 +141,11 @@ func (p *Puller) account(l *lane, status string) {
 			l.open--
 		}
 	case "100": // a heartbeat
-	default: // the request has ended: 408 lapsed, 409 the server or the consumer changed, 503 nobody there
+	default: // the request has ended
 		p.owed += l.open
 		l.open = 0
-		if status == "503" || status == "404" {
-			return // asking at once would spin; Tend asks again
+		if status != "408" { // it did not lapse, but nobody can serve it: asking at once would spin, Tend asks again
+			return
 		}
 	}
 	if err := p.request(); err != nil {

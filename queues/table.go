@@ -94,19 +94,22 @@ func (t *Table) wrap(verb, key string, err error) error {
 
 // Watcher tells of a table's rows.
 type Watcher struct {
-	watch jetstream.KeyWatcher
-	ended chan struct{}
-	once  sync.Once
+	watch  jetstream.KeyWatcher
+	cancel context.CancelFunc // of what the watch has begun
+	ended  chan struct{}
+	once   sync.Once
 }
 
 // Watch calls handle for every row there is, then returns, and goes on calling it for every change, on
 // one goroutine, in the order of revisions. Changes in between may be passed over for the last one.
 func (t *Table) Watch(ctx context.Context, handle func(Row)) (*Watcher, error) {
-	watch, err := t.kv.WatchAll(context.WithoutCancel(ctx))
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	watch, err := t.kv.WatchAll(base)
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("queues: watch %s: %w", t.name, err)
 	}
-	w := &Watcher{watch: watch, ended: make(chan struct{})}
+	w := &Watcher{watch: watch, cancel: cancel, ended: make(chan struct{})}
 	present := make(chan struct{})
 	go w.run(handle, present)
 	timeout := time.NewTimer(apiTimeout)
@@ -140,6 +143,9 @@ func (w *Watcher) run(handle func(Row), present chan struct{}) {
 // Stop ends the watch, and returns when handle is not running and will not run again. It must not be
 // called from handle.
 func (w *Watcher) Stop() {
-	w.once.Do(func() { _ = w.watch.Stop() })
+	w.once.Do(func() {
+		_ = w.watch.Stop()
+		w.cancel()
+	})
 	<-w.ended
 }

@@ -57,7 +57,14 @@ func (n *Nodes) row(r queues.Row) {
 		return
 	}
 	var node Node
-	if err := json.Unmarshal(r.Value, &node); err != nil {
+	err := json.Unmarshal(r.Value, &node)
+	if err == nil && node.ID != r.Key {
+		err = fmt.Errorf("it names %q", node.ID)
+	}
+	if err == nil {
+		err = node.Resources.Check()
+	}
+	if err != nil {
 		n.log.Warn("directory: row of a node", "node", r.Key, "err", err)
 		return
 	}

@@ -76,7 +76,7 @@ const (
 	Dispatch Do = iota + 1 // publish the task
 	Resolve                // the entry just read is the task's outcome; the task is closed
 	Wait                   // tell of Due after Delay
-	Fail                   // append a last failure: too many losses
+	Fail                   // append a last failure: a budget is used up
 )
 
 // Open returns how many tasks have no outcome yet.
@@ -103,14 +103,16 @@ func (g *Graph) Step(e Event, out []Command) []Command {
 }
 
 func (g *Graph) due(e Event, n *node, out []Command) []Command {
+	c := Command{Do: Dispatch, Task: e.Task, Attempt: int(n.attempt), Losses: int(n.losses)}
 	switch n.state {
 	case dispatched:
 		return out
+	case waiting:
+		n.state = dispatched
 	case failing: // the append was refused
-		return append(out, Command{Do: Fail, Task: e.Task, Attempt: int(n.attempt), Losses: int(n.losses)})
+		c.Do = Fail
 	}
-	n.state = dispatched
-	return append(out, Command{Do: Dispatch, Task: e.Task, Attempt: int(n.attempt), Losses: int(n.losses)})
+	return append(out, c)
 }
 
 // note acts on an entry that is not final. One of an attempt or a loss that is over was acted upon
@@ -119,19 +121,29 @@ func (g *Graph) note(e Event, n *node, out []Command) []Command {
 	if n.state != dispatched || e.Attempt != int(n.attempt) || e.Losses != int(n.losses) {
 		return out
 	}
-	delay := refusedDelay
+	var delay time.Duration
 	switch e.State {
 	case task.Errored:
+		if n.attempt > n.retries { // its agent should have said Failed
+			return n.fail(e.Task, out)
+		}
 		n.attempt++
 		delay = g.backoff(errorBackoff, e.Task, e.Attempt)
 	case task.Lost:
 		n.losses++
 		delay = g.backoff(lossBackoff, e.Task, int(n.losses))
+	default: // refused
+		delay = refusedDelay
 	}
 	if n.losses >= MaxLosses {
-		n.state = failing
-		return append(out, Command{Do: Fail, Task: e.Task, Attempt: int(n.attempt), Losses: int(n.losses)})
+		return n.fail(e.Task, out)
 	}
 	n.state = waiting
 	return append(out, Command{Do: Wait, Task: e.Task, Delay: delay})
+}
+
+// fail asks for a last failure in the log: a budget is used up.
+func (n *node) fail(number uint64, out []Command) []Command {
+	n.state = failing
+	return append(out, Command{Do: Fail, Task: number, Attempt: int(n.attempt), Losses: int(n.losses)})
 }

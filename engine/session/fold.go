@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/graph"
@@ -21,7 +22,7 @@ func (s *Session) fold(e queues.LogEntry) {
 	rec := &s.record
 	err := task.DecodeRecord(e.Data, rec)
 	switch {
-	case errors.Is(err, task.ErrVersion):
+	case errors.Is(err, task.ErrVersion) && rec.Owner == s.cfg.Owner:
 		s.breakWith(fmt.Errorf("session: %w: %w", errVersionUnknown, err))
 		return
 	case err != nil || rec.Owner != s.cfg.Owner:
@@ -52,7 +53,7 @@ func (s *Session) foldSome(entries []task.Entry) {
 		}
 		h := *place
 		if e.State == task.OK || e.State == task.Errored || e.State == task.Failed {
-			h.route.cost.observe(e.Ran)
+			h.route.cost.observe(min(e.Ran, time.Hour))
 		}
 		s.step(graph.Event{What: graph.Recorded, Task: e.Number, State: e.State, Attempt: e.Attempt, Losses: e.Losses}, h, e)
 	}
@@ -81,7 +82,7 @@ func (s *Session) step(event graph.Event, h *Handle, e *task.Entry) {
 // resolve gives the task its outcome. mu is held.
 func (s *Session) resolve(h *Handle, e *task.Entry) {
 	s.open.Delete(h.number)
-	s.bytes -= len(h.input.Data)
+	s.bytes -= len(h.input.Data) + task.SpecBytes
 	s.markStored(h) // its entry says that it was stored, whatever became of the answer
 	if e.State == task.OK {
 		v := e.Value
@@ -96,19 +97,21 @@ func (s *Session) resolve(h *Handle, e *task.Entry) {
 		f = &task.Failure{Kind: task.KindError, Message: "recorded without a reason"}
 	}
 	f.Func, f.Task, f.Attempt = h.route.call.Func, task.ID{Owner: s.cfg.Owner, Number: h.number}, e.Attempt
-	if f.Node == "" {
-		f.Node = s.record.Writer
+	if s.record.Writer != s.cfg.Owner { // else it ran nowhere
+		f.Node = strings.Clone(s.record.Writer) // not to keep the whole record for it
 	}
 	h.end(task.Value{}, f)
 }
 
-// appendFailure records a last failure of a task whose agents were lost too often. The task has its
-// outcome when the record is read.
+// appendFailure records a last failure of a task that has used up a budget. The task has its outcome when
+// the record is read.
 func (s *Session) appendFailure(number uint64, attempt, losses int) {
+	f := &task.Failure{Kind: task.KindLost, Message: fmt.Sprintf("its agent was lost %d times", losses)}
+	if losses < graph.MaxLosses {
+		f = &task.Failure{Kind: task.KindError, Message: fmt.Sprintf("all of its %d attempts failed", attempt)}
+	}
 	var w task.RecordWriter
-	w.Add(&task.Entry{Number: number, State: task.Failed, Attempt: attempt, Losses: losses, Failure: &task.Failure{
-		Kind: task.KindLost, Message: fmt.Sprintf("its agent was lost %d times", losses),
-	}})
+	w.Add(&task.Entry{Number: number, State: task.Failed, Attempt: attempt, Losses: losses, Failure: f})
 	m := queues.Message{Data: w.Append(nil, s.cfg.Owner, s.cfg.Owner)}
 	s.log.Send(m, func(_ uint64, err error) {
 		if err == nil || errors.Is(err, queues.ErrClosed) {
@@ -123,7 +126,7 @@ func (s *Session) appendFailure(number uint64, attempt, losses int) {
 
 // trimmer knows how far the log was read, and tells it in the table of sessions: an agent trims.
 type trimmer struct {
-	table *queues.Table
+	table *queues.Table // only the run loop
 
 	read  uint64    // guarded by Session.mu; the sequence folded last
 	bytes int       // guarded by Session.mu; folded since told
@@ -163,13 +166,13 @@ func (s *Session) trim() {
 	read := t.read
 	t.told, t.bytes, t.at = read, 0, now
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), trimEvery)
+	ctx, cancel := context.WithTimeout(s.base, trimEvery)
 	defer cancel()
 	row, err := json.Marshal(Row{Trimmed: read})
 	if err == nil {
 		_, err = t.table.Put(ctx, s.cfg.Owner, row)
 	}
-	if err != nil {
+	if err != nil && s.base.Err() == nil {
 		s.cfg.Logger.Warn("session: tell how far the log was read", "err", err)
 	}
 }

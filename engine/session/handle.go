@@ -39,15 +39,19 @@ type Handle struct {
 // ErrReleased is what a value is after Release.
 var ErrReleased = errors.New("the value was released")
 
-// Resolved returns a handle that has its outcome already: a value that was put, or a failure to submit.
-func (s *Session) Resolved(v task.Value, failure error) *Handle {
-	h := &Handle{s: s, value: v, failure: failure}
+// Resolved returns a handle of a value that is there already.
+func (s *Session) Resolved(v task.Value) *Handle {
+	h := &Handle{s: s, value: v}
 	h.ended.Store(true)
 	return h
 }
 
 // Failed returns a handle of no session with a failure as its outcome.
-func Failed(failure error) *Handle { return (*Session)(nil).Resolved(task.Value{}, failure) }
+func Failed(failure error) *Handle {
+	h := &Handle{failure: failure}
+	h.ended.Store(true)
+	return h
+}
 
 // NotSubmitted returns the failure of a handle made by Failed, nil for any other.
 func (h *Handle) NotSubmitted() error {
@@ -65,8 +69,8 @@ func (h *Handle) Ended() bool { return h.ended.Load() }
 
 // Outcome returns value or failure, once Ended. The value's bytes must not be changed.
 func (h *Handle) Outcome() (task.Value, error) {
-	if h.failure != nil || h.s == nil {
-		return h.value, h.failure
+	if h.failure != nil {
+		return task.Value{}, h.failure
 	}
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
@@ -76,7 +80,7 @@ func (h *Handle) Outcome() (task.Value, error) {
 	return h.value, nil
 }
 
-// Release forgets the value, now or when it comes. The task itself goes on.
+// Release forgets the value, now or when it comes; a failure stays. The task itself goes on.
 func (h *Handle) Release() {
 	if h.s == nil {
 		return
@@ -117,8 +121,11 @@ func (h *Handle) Wait(ctx context.Context) error {
 	}
 }
 
-// end sets the outcome and tells who waits. s.mu is held.
+// end sets the outcome and tells who waits. s.mu is held. It touches the handle last when it tells a
+// collection: whoever takes it from there may use it again.
 func (h *Handle) end(v task.Value, failure error) {
+	first, watchers := h.first, h.watchers
+	h.first, h.watchers = nil, nil
 	if !h.released {
 		h.value = v
 	}
@@ -127,13 +134,12 @@ func (h *Handle) end(v task.Value, failure error) {
 	if h.done != nil {
 		close(h.done)
 	}
-	if h.first != nil {
-		h.first.add(h)
-	}
-	for _, c := range h.watchers {
+	for _, c := range watchers {
 		c.add(h)
 	}
-	h.first, h.watchers = nil, nil
+	if first != nil {
+		first.add(h)
+	}
 }
 
 // Completions collects handles as they end. One goroutine takes from it.

@@ -30,12 +30,13 @@ const (
 	batchTasks    = 1024
 	batchBytes    = 256 << 10
 	batchCalls    = 64
-	leastWork     = 2 * time.Millisecond // of one batch, by expected run times
+	leastWork     = 5 * time.Millisecond // of one batch, by expected run times
 	storesPerWork = 20                   // and at least this many times what storing a message takes
 	unknownTasks  = 64                   // of a function whose run time is not known
 
 	firstStoring = 50 * time.Microsecond
 	refusedAgain = 250 * time.Millisecond
+	openTimeout  = 10 * time.Second
 )
 
 // lane returns the lane of the class. mu is held.
@@ -97,7 +98,7 @@ func (s *Session) openLane(l *lane) bool {
 	if l.queue != nil {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.base, openTimeout)
 	defer cancel()
 	queue, err := s.broker.OpenQueue(ctx, s.broker.Batches(string(l.class), string(task.Normal)))
 	if err == nil {
@@ -130,7 +131,7 @@ func (s *Session) sendBatch(l *lane) {
 	}
 	s.mu.Unlock()
 	sent := time.Now()
-	m := queues.Message{Header: map[string]string{"Tm-Owner": s.cfg.Owner}, Data: data}
+	m := queues.Message{Header: s.header, Data: data}
 	l.queue.Send(m, func(err error) { s.stored(l, numbers, sent, err) })
 }
 

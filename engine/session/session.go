@@ -21,6 +21,10 @@ type Config struct {
 	Local    *Registry    // of the agent in this process; nil if there is none
 	Registry *Registry    // of this program: its functions wait for an agent where none lives
 	Logger   *slog.Logger // nil = slog.Default()
+
+	// MaxPendingBytes bounds the inputs of open tasks whatever Pending says, so that records always find
+	// room in the same server. 0 = 1 GiB.
+	MaxPendingBytes int
 }
 
 // Session submits tasks for one owner and learns what became of them. It is safe for concurrent use. It
@@ -32,12 +36,14 @@ type Session struct {
 	classes  *queues.Table
 	log      *queues.Log
 	follower *queues.Follower
-	trimmer  trimmer // only the run loop
-	maxValue int     // bytes
+	trimmer  trimmer
+	maxValue int           // bytes
+	header   queues.Header // of batches
 
-	wake  chan struct{} // the run loop has something to do
-	done  chan struct{} // closed by Close
-	ended chan struct{} // closed when the run loop has ended
+	base   context.Context //nolint:containedctx // of the run loop's requests; ended by Close
+	cancel context.CancelFunc
+	wake   chan struct{} // the run loop has something to do
+	ended  chan struct{} // closed when the run loop has ended
 
 	mu       sync.Mutex
 	graph    *graph.Graph         // guarded by mu
@@ -69,14 +75,20 @@ func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	if cfg.MaxPendingBytes == 0 {
+		cfg.MaxPendingBytes = 1 << 30
+	}
 	s := &Session{
 		cfg: cfg, broker: b, maxValue: MaxValue(b.MaxPayload()),
-		wake: make(chan struct{}, 1), done: make(chan struct{}), ended: make(chan struct{}),
+		header: queues.Header{"Tm-Owner": {cfg.Owner}},
+		wake:   make(chan struct{}, 1), ended: make(chan struct{}),
 		graph: graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)),
 		lanes: map[task.Class]*lane{}, costs: map[string]*cost{},
 		heard: time.Now(), storing: firstStoring,
 	}
+	s.base, s.cancel = context.WithCancel(context.Background())
 	if err := s.connect(ctx); err != nil {
+		s.cancel()
 		return nil, fmt.Errorf("session: open %s: %w", cfg.Owner, err)
 	}
 	go s.run()
@@ -131,7 +143,7 @@ func (s *Session) run() {
 		select {
 		case <-s.wake:
 		case <-timer.C:
-		case <-s.done:
+		case <-s.base.Done():
 			return
 		}
 	}
@@ -193,22 +205,18 @@ func (s *Session) listen() {
 	if !quiet {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), silence)
+	ctx, cancel := context.WithTimeout(s.base, silence)
 	defer cancel()
-	if err := s.follower.Ask(ctx); err != nil {
+	if err := s.follower.Ask(ctx); err != nil && s.base.Err() == nil {
 		s.cfg.Logger.Warn("session: ask for the end of the log", "owner", s.cfg.Owner, "err", err)
 	}
 }
 
 // Close ends the session: who waits for a task gets ErrClosed. Tasks that were published may still run.
+// Closing again does nothing.
 func (s *Session) Close() {
 	s.breakWith(ErrClosed)
-	select {
-	case <-s.done:
-		return
-	default:
-		close(s.done)
-	}
+	s.cancel()
 	<-s.ended
 	s.follower.Close()
 	s.nodes.Close()

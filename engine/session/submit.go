@@ -25,7 +25,7 @@ type Template struct {
 // Bounds on the open tasks of a session: Submit waits while one of them is reached.
 const (
 	DefaultPending = 1_000_000
-	pendingBytes   = 256 << 20 // of inputs
+	pendingBytes   = 256 << 20 // of inputs, with what a spec adds to each
 )
 
 // ErrPendingFull says that the context ended while Submit waited for other tasks to end.
@@ -48,9 +48,9 @@ func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
 	if h == nil {
 		h = new(Handle)
 	}
-	*h = Handle{s: s, first: o.Collect, tag: o.Tag, borrow: o.Borrow}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	*h = Handle{s: s, first: o.Collect, tag: o.Tag, borrow: o.Borrow}
 	err := o.Failure
 	if err == nil {
 		err = ctx.Err()
@@ -65,7 +65,7 @@ func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
 	s.number++
 	h.number, h.attempt = s.number, 1
 	h.input = task.Value{Type: o.Input.Type, Data: s.keep(o.Input.Data)}
-	s.bytes += len(h.input.Data)
+	s.bytes += len(h.input.Data) + task.SpecBytes
 	s.unstored++
 	s.open.Put(h.number, h)
 	if s.open.Len() == 1 { // silence begins with the first open task
@@ -106,14 +106,16 @@ func (s *Session) Fits(v task.Value) error {
 		"a value of %d bytes, and %d is the most: values by reference are not built yet", len(v.Data), s.maxValue)}
 }
 
+// room reports whether another task may be open. What waits in queues must leave room for records in the
+// same server, so even without bounds there is one on bytes.
 func (s *Session) room(pending int) bool {
 	switch {
 	case pending < 0:
-		return true
+		return s.bytes < s.cfg.MaxPendingBytes
 	case pending == 0:
 		pending = DefaultPending
 	}
-	return s.open.Len() < pending && s.bytes < pendingBytes
+	return s.open.Len() < pending && s.bytes < min(pendingBytes, s.cfg.MaxPendingBytes)
 }
 
 // awaitRoom waits until a task has ended. mu is held before and after.

@@ -89,7 +89,7 @@ func appendCall(dst []byte, c *Call) []byte {
 }
 
 func appendSpec(dst []byte, s *Spec) []byte {
-	call, attempt, losses, kind := uint64(s.Call), uint64(s.Attempt-1), uint64(s.Losses), uint64(s.Input.Type)
+	call, attempt, losses, kind := uint64(s.Call), later(s.Attempt), uint64(s.Losses), uint64(s.Input.Type)
 	dst = appendHead(dst, majorMap, 2+fields(call, attempt, losses, kind))
 	dst = appendUint(appendUint(dst, specNumber), s.Number)
 	dst = appendField(dst, specCall, call)
@@ -98,6 +98,10 @@ func appendSpec(dst []byte, s *Spec) []byte {
 	dst = appendField(dst, specType, kind)
 	return appendBytes(appendUint(dst, specInput), s.Input.Data)
 }
+
+// later returns how many attempts came before. What never began counts as the first: a negative number
+// would make the message unreadable.
+func later(attempt int) uint64 { return uint64(max(attempt-1, 0)) }
 
 // DecodeBatch reads a batch into b, whose slices it uses again. Names and inputs are parts of data, which
 // must not change afterwards. On an error b holds nothing of use.
@@ -165,7 +169,11 @@ func (b *Batch) readCalls(r *reader) {
 const specLeast = 5
 
 func (b *Batch) readSpecs(r *reader) {
-	n := min(r.count(majorArray, specLeast), MaxSpecs)
+	n := r.count(majorArray, specLeast)
+	if n > MaxSpecs {
+		r.fail(fmt.Errorf("%d specs, at most %d", n, MaxSpecs))
+		return
+	}
 	b.Specs = slices.Grow(b.Specs[:0], n)
 	for range n {
 		if r.err != nil {

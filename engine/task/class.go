@@ -49,16 +49,23 @@ func ClassOf(shape, largest Resources) (Class, Resources, error) {
 	if len(rounded) == 1 && rounded.Of(CPU) == 0 {
 		return "", nil, errEmptyShape
 	}
-	return rounded.class(), rounded, nil
+	class := rounded.class()
+	if len(class) > maxClass {
+		return "", nil, fmt.Errorf("task: the shape %s has a name of %d bytes, and %d is the most", rounded, len(class), maxClass)
+	}
+	return class, rounded, nil
 }
 
-// rungUp returns the least of least, 2·least, 4·least, … that is n or more; 0 stays 0.
+// maxClass bounds a class's name, which is a part of a stream's name.
+const maxClass = 180
+
+// rungUp returns the least of least, 2·least, 4·least, … that is n or more, up to maxAmount; 0 stays 0.
 func rungUp(n, least int64) int64 {
 	if n == 0 {
 		return 0
 	}
 	steps := (n + least - 1) / least
-	return least << bits.Len64(uint64(steps-1))
+	return min(least<<bits.Len64(uint64(steps-1)), maxAmount)
 }
 
 func (r Resources) class() Class {
@@ -115,11 +122,13 @@ func (c Class) Parse() (Resources, error) {
 		}
 		r = append(r, a)
 	}
-	if !r.Has(CPU) {
-		r = r.With(Amount{CPU, 1000})
+	r.sort()
+	written, r, err := ClassOf(r, r) // cut to the amounts given, which need not be rungs
+	if err != nil {
+		return nil, fmt.Errorf("task: class %q: %w", c, err)
 	}
-	if r.class() != c {
-		return nil, fmt.Errorf("task: class %q: would be written %q", c, r.class())
+	if written != c {
+		return nil, fmt.Errorf("task: class %q: would be written %q", c, written)
 	}
 	return r, nil
 }

@@ -7,7 +7,7 @@
 // crossed the wire.
 //
 // Both messages are CBOR with integer keys (RFC 8949), written and read without reflection and without
-// an allocation for each task: [AppendBatch], [DecodeBatch], [AppendRecord], [DecodeRecord]. The files
+// an allocation for each task: [AppendBatch], [DecodeBatch], [RecordWriter], [DecodeRecord]. The files
 // under testdata hold the encoding still. Every decoder is bounded by the bytes it is given and fuzzed:
 // hostile input is an error, and never a panic or an allocation larger than a small multiple of the
 // message.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Kind says why a task failed. The list is closed, and its order is part of the wire: add at the end.
@@ -96,12 +97,20 @@ func (f *Failure) Is(target error) bool {
 	return ok && cause == target
 }
 
-// Clip shortens the text to n bytes or less, at the boundary of a rune, and says that it did.
+// Clip returns the text as UTF-8 of n bytes or less. What is no UTF-8 in it becomes U+FFFD; a text that is
+// too long is cut at the boundary of a rune, and says so where n has the room.
 func Clip(text string, n int) string {
-	const mark = " … (cut)"
+	mark := " … (cut)"
+	text = strings.ToValidUTF8(text, "\uFFFD")
 	if len(text) <= n {
 		return text
 	}
-	cut := strings.ToValidUTF8(text[:n-len(mark)], "")
-	return cut + mark
+	if n < len(mark) {
+		mark = ""
+	}
+	end := n - len(mark)
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + mark
 }

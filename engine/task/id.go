@@ -27,7 +27,7 @@ func CheckName(noun, s string) error {
 	if name.MatchString(s) {
 		return nil
 	}
-	return fmt.Errorf("task: %s name %q: want 1 to 64 of a-z, 0-9, _ and -", noun, s)
+	return fmt.Errorf("task: %s name %q: want 1 to 64 of a-z, 0-9, _ and -", noun, Clip(s, 80))
 }
 
 // Level is a queue within a class. Agents draw levels in turn.

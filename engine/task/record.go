@@ -109,7 +109,7 @@ func (w *RecordWriter) Append(dst []byte, writer, owner string) []byte {
 }
 
 func appendEntry(dst []byte, e *Entry) []byte {
-	attempt, losses, ran, kind := uint64(e.Attempt-1), uint64(e.Losses), uint64(max(e.Ran, 0)), uint64(e.Value.Type)
+	attempt, losses, ran, kind := later(e.Attempt), uint64(e.Losses), uint64(max(e.Ran, 0)), uint64(e.Value.Type)
 	n := 1 + fields(attempt, losses, ran, kind)
 	if e.State == OK {
 		n++
@@ -152,7 +152,7 @@ func DecodeRecord(data []byte, rec *Record) error {
 	version := r.uint()
 	rec.Writer = r.text()
 	rec.Owner = r.text()
-	rec.readNumbers(r)
+	rec.readNumbers(r, version)
 	r.bytes() // signature
 	if r.err == nil && version != Version {
 		return fmt.Errorf("task: decode record of %s: %w: %d, want %d", rec.Owner, ErrVersion, version, Version)
@@ -167,10 +167,17 @@ func DecodeRecord(data []byte, rec *Record) error {
 // ErrVersion says that a record is whole but of a version that this program does not know.
 var ErrVersion = fmt.Errorf("unknown version")
 
-func (rec *Record) readNumbers(r *reader) {
-	n := r.count(majorArray, 1)
+// entryLeast is the length of the shortest entry: its number, and a map with a state.
+const entryLeast = 4
+
+func (rec *Record) readNumbers(r *reader, version uint64) {
+	least := entryLeast
+	if version != Version {
+		least = 1 // its body may be anything
+	}
+	n := r.count(majorArray, least)
 	if n > MaxSpecs {
-		r.fail(fmt.Errorf("%d entries", n))
+		r.fail(fmt.Errorf("%d entries, at most %d", n, MaxSpecs))
 		return
 	}
 	rec.Entries = slices.Grow(rec.Entries, n)

@@ -41,8 +41,12 @@ func NewResources(amounts map[string]float64) (Resources, error) {
 		}
 		r = append(r, a)
 	}
-	slices.SortFunc(r, func(a, b Amount) int { return cmp.Compare(a.Name, b.Name) })
+	r.sort()
 	return r, nil
+}
+
+func (r Resources) sort() {
+	slices.SortFunc(r, func(a, b Amount) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 func newAmount(name string, n float64) (Amount, error) {
@@ -57,9 +61,20 @@ func newAmount(name string, n float64) (Amount, error) {
 	case math.IsNaN(n) || n < 0 || scaled > maxAmount:
 		return Amount{}, fmt.Errorf("task: resource %s=%v: not an amount", name, n)
 	case n > 0 && scaled < 1:
-		return Amount{}, fmt.Errorf("task: resource %s=%v: the least amount is 0.001", name, n)
+		return Amount{}, fmt.Errorf("task: resource %s=%v: the least amount is %s", name, n, Amount{name, 1}.number("."))
 	}
 	return Amount{name, int64(scaled)}, nil
+}
+
+// Check returns an error unless the amounts are as NewResources makes them: what came from elsewhere is
+// looked at before it is used.
+func (r Resources) Check() error {
+	for i, a := range r {
+		if !resourceName.MatchString(a.Name) || a.Value < 0 || a.Value > maxAmount || i > 0 && r[i-1].Name >= a.Name {
+			return fmt.Errorf("task: amount %d of %q at %d of %d", a.Value, a.Name, i, len(r))
+		}
+	}
+	return nil
 }
 
 // Of returns how much of the named resource there is, 0 if it is not mentioned.

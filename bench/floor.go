@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tidemill/tidemill/queues/embedded"
+)
+
+// A floor is the plain loop that anybody would write for tasks with results over JetStream: publish the
+// task to a work queue, consume it, publish the result to a stream, wait until that is stored, then ack
+// the task. The driver is told of a result by the stream's RePublish, so only of one that is stored. The
+// server is the same that the embedded mode starts, with streams in memory and two connections.
+//
+// After ../shared/spikes/resultlog, -mode repub -once=false -one.
+type floor struct {
+	server  *embedded.Server
+	conns   []*nats.Conn
+	driver  jetstream.JetStream // publishes tasks
+	worker  jetstream.JetStream // publishes results
+	tasks   jetstream.Stream
+	results jetstream.Stream
+	payload []byte
+
+	consuming jetstream.ConsumeContext
+	recording chan recording // taken tasks whose results are not stored yet
+	arrived   chan struct{}  // one for each result seen
+	broken    chan error     // the first error of the worker; room for one
+	ended     chan struct{}  // closed by close
+	recorded  chan struct{}  // closed when record has ended
+}
+
+// A recording is a task whose result is on its way to the stream.
+type recording struct {
+	task   jetstream.Msg
+	stored jetstream.PubAckFuture
+}
+
+// The floor's measures, as in the spike.
+const (
+	floorTask    = 64      // bytes of a task, and of its result
+	floorPending = 1_000   // published and not stored, and delivered and not acked
+	floorPull    = 200     // messages a pull
+	floorArrived = 1 << 20 // results that the driver has not looked at
+	floorStall   = 5 * time.Second
+)
+
+// openFloor starts a floor that sends k tasks a message.
+func openFloor(ctx context.Context, k int) (*floor, error) {
+	f := &floor{
+		payload:   make([]byte, k*floorTask),
+		recording: make(chan recording, floorPending), arrived: make(chan struct{}, floorArrived),
+		broken: make(chan error, 1), ended: make(chan struct{}), recorded: make(chan struct{}),
+	}
+	go f.record()
+	if err := f.start(ctx); err != nil {
+		f.close()
+		return nil, fmt.Errorf("floor: %w", err)
+	}
+	return f, nil
+}
+
+func (f *floor) start(ctx context.Context) (err error) {
+	if f.server, err = embedded.Start(embedded.Config{}); err != nil {
+		return err
+	}
+	if f.driver, err = f.connect(); err != nil {
+		return err
+	}
+	if f.worker, err = f.connect(); err != nil {
+		return err
+	}
+	if err := f.createStreams(ctx); err != nil {
+		return err
+	}
+	return f.listen(ctx)
+}
+
+func (f *floor) connect() (jetstream.JetStream, error) {
+	conn, err := nats.Connect("", nats.InProcessServer(f.server))
+	if err != nil {
+		return nil, err
+	}
+	f.conns = append(f.conns, conn)
+	return jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(floorPending))
+}
+
+func (f *floor) createStreams(ctx context.Context) (err error) {
+	f.tasks, err = f.driver.CreateStream(ctx, jetstream.StreamConfig{
+		Name: "TASKS", Subjects: []string{"t.>"}, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.MemoryStorage,
+	})
+	if err != nil {
+		return err
+	}
+	f.results, err = f.driver.CreateStream(ctx, jetstream.StreamConfig{
+		Name: "RESULTS", Subjects: []string{"r.>"}, MaxAge: time.Hour, AllowDirect: true, Storage: jetstream.MemoryStorage,
+		RePublish: &jetstream.RePublish{Source: "r.>", Destination: "d.>"},
+	})
+	return err
+}
+
+// listen starts the worker, and has the driver told of results.
+func (f *floor) listen(ctx context.Context) error {
+	sub, err := f.conns[0].Subscribe("d.me.log", func(*nats.Msg) { f.arrived <- struct{}{} })
+	if err == nil {
+		err = sub.SetPendingLimits(-1, -1)
+	}
+	if err != nil {
+		return err
+	}
+	consumer, err := f.worker.CreateConsumer(ctx, "TASKS", jetstream.ConsumerConfig{
+		Durable: "f", FilterSubject: "t.f", AckPolicy: jetstream.AckExplicitPolicy,
+		MaxAckPending: floorPending, MemoryStorage: true,
+	})
+	if err != nil {
+		return err
+	}
+	f.consuming, err = consumer.Consume(f.work, jetstream.PullMaxMessages(floorPull))
+	return err
+}
+
+// work runs a task: its result is its input.
+func (f *floor) work(task jetstream.Msg) {
+	stored, err := f.worker.PublishMsgAsync(&nats.Msg{Subject: "r.me.log", Data: task.Data()},
+		jetstream.WithStallWait(floorStall))
+	if err != nil {
+		f.fail(err)
+		return
+	}
+	select {
+	case f.recording <- recording{task, stored}:
+	case <-f.ended:
+	}
+}
+
+// record acks tasks whose results are stored, in their order, until close.
+func (f *floor) record() {
+	defer close(f.recorded)
+	for {
+		select {
+		case r := <-f.recording:
+			f.ackStored(r)
+		case <-f.ended:
+			return
+		}
+	}
+}
+
+func (f *floor) ackStored(r recording) {
+	select {
+	case <-r.stored.Ok():
+		if err := r.task.Ack(); err != nil {
+			f.fail(err)
+		}
+	case err := <-r.stored.Err():
+		f.fail(err)
+	case <-f.ended:
+	}
+}
+
+func (f *floor) fail(err error) {
+	select {
+	case f.broken <- err:
+	default: // the first error is kept
+	}
+}
+
+// trip sends one message and waits for its result.
+func (f *floor) trip(ctx context.Context) error {
+	if err := f.submit(); err != nil {
+		return err
+	}
+	return f.await(ctx, 1)
+}
+
+// burst sends so many messages as fast as they are taken, and waits for all results.
+func (f *floor) burst(ctx context.Context, messages int) error {
+	submitted := make(chan error, 1)
+	go func() {
+		for range messages {
+			if err := f.submit(); err != nil {
+				submitted <- err
+				return
+			}
+		}
+		submitted <- nil
+	}()
+	err := f.await(ctx, messages)
+	if err != nil {
+		return err // it may never have been submitted, so it is not waited for: the row ends here
+	}
+	return <-submitted
+}
+
+func (f *floor) submit() error {
+	_, err := f.driver.PublishMsgAsync(&nats.Msg{Subject: "t.f", Data: f.payload}, jetstream.WithStallWait(floorStall))
+	return err
+}
+
+// await waits for the results of so many messages.
+func (f *floor) await(ctx context.Context, messages int) error {
+	for range messages {
+		select {
+		case <-f.arrived:
+		case err := <-f.broken:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// tidy removes the results, as the session's trimming does on our side; before a round, not within.
+func (f *floor) tidy(ctx context.Context) error { return f.results.Purge(ctx) }
+
+// close ends the floor and all that it started.
+func (f *floor) close() {
+	if f.consuming != nil {
+		f.consuming.Stop()
+	}
+	close(f.ended)
+	<-f.recorded
+	for _, conn := range f.conns {
+		conn.Close()
+	}
+	if f.server != nil {
+		f.server.Close()
+	}
+}

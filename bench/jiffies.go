@@ -1,0 +1,62 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// jiffies are the CPU times of the machine and of this process, at one moment.
+type jiffies struct {
+	total, busy, stolen time.Duration // of all cores; zero if the system does not tell
+	ours                time.Duration // of this process and its ended children
+}
+
+// tick is the unit of /proc/stat: USER_HZ, which is 100 on every Linux.
+const tick = time.Second / 100
+
+func readJiffies() jiffies {
+	stat, _ := os.ReadFile("/proc/stat") // without it, nothing is known of others
+	j := parseJiffies(string(stat))
+	j.ours = cpuTime(syscall.RUSAGE_SELF) + cpuTime(syscall.RUSAGE_CHILDREN)
+	return j
+}
+
+// parseJiffies reads the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq and
+// stolen time. (Guests' time, which follows, is in user's.)
+func parseJiffies(stat string) jiffies {
+	line, _, _ := strings.Cut(stat, "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return jiffies{}
+	}
+	var j jiffies
+	for i, field := range fields[1:9] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return jiffies{}
+		}
+		t := time.Duration(n) * tick
+		j.total += t
+		switch i {
+		case 3, 4: // idle
+		case 7:
+			j.stolen = t
+		default:
+			j.busy += t
+		}
+	}
+	return j
+}
+
+// since returns the shares of the machine's time since then that other processes and other machines took.
+func (j jiffies) since(then jiffies) (others, stolen float64) {
+	total := (j.total - then.total).Seconds()
+	if total <= 0 {
+		return 0, 0
+	}
+	others = (j.busy - then.busy - (j.ours - then.ours)).Seconds() / total
+	return max(others, 0), (j.stolen - then.stolen).Seconds() / total
+}

@@ -1,0 +1,77 @@
+// Bench measures Tidemill against plain loops: against the floor, which is what anybody would write over
+// the same NATS server and storage, and against Go itself. The figures are ratios, taken in one run on one
+// machine, the sides in turn, and medians of the rounds.
+//
+//	bench [-quick] [-run REGEXP] [-rounds N] [-json FILE]
+//
+// A [row] is one comparison: what it opens is a [trial] of two or more sides, and what is read off it are
+// [figure]s. The runner takes the rounds; the report prints a table and writes it as JSON. Each row has a
+// file of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+func main() {
+	if role := os.Getenv(childVariable); role != "" {
+		child(role)
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal finds the default handling
+	os.Exit(command(ctx, os.Args[1:], os.Stdout, log.New(os.Stderr, "", 0)))
+}
+
+// command runs the program and returns its exit code: 0 if all was measured, goals met or not; 1 if a
+// row failed; 2 after a wrong call.
+func command(ctx context.Context, args []string, out io.Writer, notes *log.Logger) int {
+	s, err := parseSettings(args, notes.Writer())
+	switch {
+	case errors.Is(err, errHelp):
+		return 0
+	case err != nil:
+		notes.Println("bench:", err)
+		return 2
+	}
+	report, err := measure(ctx, s, notes)
+	err = errors.Join(err, report.print(out), report.save(s.json))
+	if err != nil {
+		notes.Println("bench:", err)
+		return 1
+	}
+	notes.Println("written to", s.json)
+	return 0
+}
+
+// measure runs the rows. The report has what was measured, even if the error tells of a row that failed.
+func measure(ctx context.Context, s settings, notes *log.Logger) (Report, error) {
+	r := &runner{
+		scale: s.scale, alone: s.profiles != profiles{}, profiles: s.profiles, notes: notes,
+		stacks: filepath.Join(filepath.Dir(s.json), "stacks.txt"),
+	}
+	s.profiles.prepare()
+	report := newReport(s.scale)
+	var errs []error
+	for _, row := range s.rows {
+		if ctx.Err() != nil {
+			errs = append(errs, errors.New("interrupted"))
+			break
+		}
+		lines, err := r.run(ctx, row)
+		report.Lines = append(report.Lines, lines...)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", row.name, err))
+		}
+	}
+	report.end()
+	return report, errors.Join(errs...)
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/tidemill/tidemill"
+)
+
+// childVariable makes the benchmark a process that is measured: its value is the role.
+const childVariable = "TIDEMILL_BENCH_CHILD"
+
+// The roles of children. Each prints a line, and then waits until its standard input ends.
+const (
+	tinyProgram = "tiny" // opens a cluster, runs one task, prints its result
+	bareProgram = "bare" // prints at once
+)
+
+// child is a process's whole life in a role. It ends with its parent, whose end of the pipe closes then.
+func child(role string) {
+	if role == tinyProgram {
+		tidemill.Main(func(ctx context.Context) error {
+			n, err := Noop.Submit(ctx, 49).Get(ctx)
+			if err != nil {
+				return err
+			}
+			return printAndWait(n)
+		})
+	}
+	if err := printAndWait(49); err != nil {
+		os.Exit(1)
+	}
+}
+
+func printAndWait(n int) error {
+	if _, err := fmt.Println(n); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// A process is a child that runs, seen from its parent.
+type process struct {
+	cmd     *exec.Cmd
+	stdin   io.WriteCloser
+	started time.Duration // from before exec until its first line was there
+}
+
+// startProcess starts a child and returns when its first line is there. ctx kills the child.
+func startProcess(ctx context.Context, role string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{cmd: exec.CommandContext(ctx, self)}
+	p.cmd.Env = append(os.Environ(), childVariable+"="+role)
+	p.cmd.Stderr = os.Stderr
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	p.started = time.Since(start)
+	if err == nil && line != "49\n" {
+		err = fmt.Errorf("the child prints %q", line)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.end())
+	}
+	return p, nil
+}
+
+// end tells the child to end and waits for it.
+func (p *process) end() error {
+	return errors.Join(p.stdin.Close(), p.cmd.Wait())
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Report is the outcome of a run, in the form of the JSON file.
+type Report struct {
+	Machine Machine `json:"machine"`
+	Storage string  `json:"storage"` // of every row with a server
+	Scale   string  `json:"scale"`
+	Rounds  int     `json:"rounds"`
+
+	Start     time.Time `json:"start"`
+	Seconds   float64   `json:"seconds"`
+	LoadStart string    `json:"loadStart"` // averages over 1, 5 and 15 minutes
+	LoadEnd   string    `json:"loadEnd"`
+	Others    float64   `json:"others"` // share of the machine's CPU time that other processes took
+	Stolen    float64   `json:"stolen"` // and that other machines on the same host took
+
+	Lines []Line `json:"lines"`
+
+	before jiffies
+}
+
+func newReport(sc scale) Report {
+	return Report{
+		Machine: thisMachine(), Storage: "streams in memory, nothing synced, server in the process",
+		Scale: sc.name, Rounds: sc.rounds, Start: time.Now(), LoadStart: load(), Lines: []Line{},
+		before: readJiffies(),
+	}
+}
+
+// end notes what is known when all rows are done.
+func (r *Report) end() {
+	r.Seconds, r.LoadEnd = time.Since(r.Start).Seconds(), load()
+	r.Others, r.Stolen = readJiffies().since(r.before)
+}
+
+// save writes the report to a file, as JSON, and makes its folder.
+func (r Report) save(name string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(name), 0o777)
+	}
+	if err == nil {
+		err = os.WriteFile(name, append(text, '\n'), 0o666)
+	}
+	if err != nil {
+		return fmt.Errorf("-json: %w", err)
+	}
+	return nil
+}
+
+// print writes the report for people.
+func (r Report) print(w io.Writer) error {
+	var b strings.Builder
+	m := r.Machine
+	fmt.Fprintf(&b, "%s, %d cores, %s; %s, nats-server %s, nats.go %s; commit %s\n",
+		m.CPU, m.Cores, m.OS, m.Go, m.Server, m.Client, m.Commit)
+	fmt.Fprintf(&b, "%s; %s\n", r.Storage, r.Start.Format(time.DateTime))
+	fmt.Fprintf(&b, "%s run of %.0f s, medians of %d rounds; load average %s at the start, %s at the end;"+
+		" of the CPU time, other processes took %.0f %%, other machines %.0f %%\n\n",
+		r.Scale, r.Seconds, r.Rounds, r.LoadStart, r.LoadEnd, 100*r.Others, 100*r.Stolen)
+	t := table{right: []int{2, 3, 5}}
+	t.add("row", "figure", "ours", "other", "the other is", "ratio", "range", "target", "")
+	last := ""
+	for _, l := range r.Lines {
+		t.add(l.cells(l.Row == last)...)
+		last = l.Row
+	}
+	t.write(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// cells are the line in the table. The name of the row stands in its first line alone.
+func (l Line) cells(again bool) []string {
+	cells := []string{l.Row, l.Figure, "", "", l.Against, "", "", l.Target, l.Verdict}
+	if again {
+		cells[0] = ""
+	}
+	if l.Verdict != "failed" {
+		cells[2] = l.Unit.text(l.Ours)
+	}
+	if l.Other != 0 {
+		cells[3] = l.Unit.text(l.Other)
+		cells[5] = fmt.Sprintf("%.2f", l.Ratio)
+		cells[6] = fmt.Sprintf("%.2f–%.2f", l.Low, l.High)
+	}
+	return cells
+}

@@ -1,0 +1,34 @@
+package main
+
+import "time"
+
+// scale says how much a run measures. Ratios hardly depend on it; how far they can be trusted does.
+type scale struct {
+	name   string
+	rounds int           // after a warm-up
+	limit  time.Duration // of one row: what takes longer hangs
+
+	trips    int // tasks one after the other, a round
+	submits  int // of submit then get all
+	floors   int // messages of the floor beside it: its rate does not depend on how many, and it is slow
+	mapped   int // inputs of Map
+	grains   int // tasks of 10 µs
+	waits    int // tasks of 50 ms
+	pack     int // processes that sit idle
+	idle     time.Duration
+	demoDirs []string // below GOROOT/src
+}
+
+var full = scale{
+	name: "full", rounds: 11, limit: 3 * time.Minute,
+	trips: 2_000, submits: 100_000, floors: 30_000, mapped: 1_000_000, grains: 10_000, waits: 80,
+	pack: 5, idle: 10 * time.Second,
+	demoDirs: []string{"crypto", "go", "net", "os", "runtime"},
+}
+
+var quickly = scale{
+	name: "quick", rounds: 5, limit: 45 * time.Second,
+	trips: 400, submits: 20_000, floors: 10_000, mapped: 200_000, grains: 10_000, waits: 40,
+	pack: 3, idle: 4 * time.Second,
+	demoDirs: []string{"net", "os"},
+}

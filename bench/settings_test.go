@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log"
+	"strings"
+	"testing"
+)
+
+func TestParseSettings(t *testing.T) {
+	s, err := parseSettings([]string{"-quick", "-rounds", "7", "-run", "^(map|start)$", "-json", "x.json"}, &bytes.Buffer{})
+	if err != nil || s.scale.name != "quick" || s.scale.rounds != 7 || s.json != "x.json" {
+		t.Errorf("%v; got %+v", err, s)
+	}
+	if len(s.rows) != 2 || s.rows[0].name != "map" || s.rows[1].name != "start" {
+		t.Errorf("chosen are %+v", s.rows)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	s, err := parseSettings(nil, &bytes.Buffer{})
+	if err != nil || s.scale.name != "full" || s.scale.rounds != 11 || len(s.rows) != len(rows()) {
+		t.Errorf("%v; got %+v", err, s)
+	}
+}
+
+func TestWrongSettings(t *testing.T) {
+	for args, want := range map[string]string{
+		"-nix":                "-h",
+		"map":                 `what is "map"?`,
+		"-rounds -1":          "want 1 or more",
+		"-run (":              "missing closing )",
+		"-run nix":            "round trip", // the list of what there is
+		"-cpuprofile cpu.out": "one row",
+	} {
+		if _, err := parseSettings(strings.Fields(args), &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want it to say %q", args, err, want)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var help bytes.Buffer
+	if _, err := parseSettings([]string{"-h"}, &help); !errors.Is(err, errHelp) {
+		t.Error(err)
+	}
+	for _, want := range []string{"usage: go run", "-quick", "results/latest.json", "naive grain"} {
+		if !strings.Contains(help.String(), want) {
+			t.Errorf("it does not speak of %q:\n%s", want, help.String())
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for args, want := range map[string]int{"-h": 0, "-nix": 2} {
+		if got := command(t.Context(), []string{args}, io.Discard, log.New(io.Discard, "", 0)); got != want {
+			t.Errorf("%s: exit code %d, want %d", args, got, want)
+		}
+	}
+}

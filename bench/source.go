@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/tidemill/tidemill/engine"
+)
+
+// Source is what is counted in a file, in a directory, or in all.
+type Source struct {
+	Files, Lines, Funcs int
+}
+
+func (s *Source) add(other Source) {
+	s.Files += other.Files
+	s.Lines += other.Lines
+	s.Funcs += other.Funcs
+}
+
+// ParseFile and SumDir are the tasks of the job, as those of examples/srcstats.
+var (
+	ParseFile = engine.NewFunc("bench-parse", func(_ context.Context, path string) (Source, error) { return parseFile(path) })
+	SumDir    = engine.NewFunc("bench-sum", func(_ context.Context, parts []Source) (Source, error) { return sumDir(parts), nil })
+)
+
+// parseFile reads and parses a Go file and counts its lines and functions. A file that does not parse
+// counts with its lines.
+func parseFile(path string) (Source, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Source{}, err
+	}
+	s := Source{Files: 1, Lines: bytes.Count(text, []byte("\n"))}
+	tree, err := parser.ParseFile(token.NewFileSet(), path, text, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return s, nil //nolint:nilerr // a result, too: there are such files among the parser's own tests
+	}
+	for _, decl := range tree.Decls {
+		if _, ok := decl.(*ast.FuncDecl); ok {
+			s.Funcs++
+		}
+	}
+	return s, nil
+}
+
+func sumDir(parts []Source) Source {
+	var sum Source
+	for _, part := range parts {
+		sum.add(part)
+	}
+	return sum
+}
+
+// goFiles lists the Go files below the folders of Go's own source.
+func goFiles(ctx context.Context, dirs []string) ([]string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go env GOROOT: %w", err)
+	}
+	var files []string
+	for _, dir := range dirs {
+		root := filepath.Join(strings.TrimSpace(string(out)), "src", dir)
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.Type().IsRegular() && filepath.Ext(path) == ".go" {
+				files = append(files, path)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+
+	"github.com/tidemill/tidemill/engine"
+)
+
+// submitRow is how fast many single submits go.
+func submitRow() row {
+	return row{
+		name: "submit all", about: "no-op tasks, submit all of them one by one, then get all",
+		open: func(ctx context.Context, sc scale) (*trial, error) {
+			c, err := openContest(ctx, 1)
+			if err != nil {
+				return nil, err
+			}
+			return c.trial(
+				func(ctx context.Context) (sample, error) { return submitThenGetAll(ctx, sc.submits) },
+				func(ctx context.Context) (sample, error) {
+					m := startMeter()
+					err := c.floor.burst(ctx, sc.floors)
+					return m.stop(sc.floors), err
+				},
+			), nil
+		},
+		figures: []figure{
+			{"rate", perSecond, reading{0, rate}, reading{1, rate}, "floor, one message a task", ratioAtLeast(5)},
+			{"rate", perSecond, reading{0, rate}, reading{}, "", aimed(atLeast(200_000))},
+			{"CPU a task", seconds, reading{0, cpu}, reading{1, cpu}, "floor, one message a task", goal{}},
+			{"allocations", count, reading{0, allocs}, reading{1, allocs}, "floor, one message a task", goal{}},
+			{"bytes a task", ofBytes, reading{0, size}, reading{1, size}, "floor, one message a task", goal{}},
+		},
+	}
+}
+
+func submitThenGetAll(ctx context.Context, n int) (sample, error) {
+	m := startMeter()
+	refs := make([]engine.Ref[int], n)
+	for i := range refs {
+		refs[i] = Noop.Submit(ctx, i)
+	}
+	_, err := engine.GetAll(ctx, refs)
+	return m.stop(n), err
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// A unit is what a figure is told in.
+type unit string
+
+const (
+	seconds   unit = "s"
+	perSecond unit = "/s"
+	count     unit = ""
+	ofBytes   unit = "B"
+	ofOne     unit = "of 1"
+	percent   unit = "%"
+)
+
+// text is the value for people.
+func (u unit) text(v float64) string {
+	switch u {
+	case seconds:
+		return secondsText(v)
+	case perSecond:
+		return thousands(v) + "/s"
+	case ofBytes:
+		if v >= 1e6 {
+			return fmt.Sprintf("%.1f MB", v/1e6)
+		}
+		return fmt.Sprintf("%.0f B", v)
+	case percent:
+		return fmt.Sprintf("%.2f %%", v*100)
+	case ofOne:
+		return fmt.Sprintf("%.3f", v)
+	default: // count
+		return fmt.Sprintf("%.2f", v)
+	}
+}
+
+func secondsText(v float64) string {
+	for _, scale := range []struct {
+		times float64
+		name  string
+	}{{1, "s"}, {1e3, "ms"}, {1e6, "µs"}} {
+		if v*scale.times >= 1 {
+			return threeDigits(v*scale.times) + " " + scale.name
+		}
+	}
+	return threeDigits(v*1e9) + " ns"
+}
+
+// threeDigits writes a number of 1 or more with so many digits as say something.
+func threeDigits(v float64) string {
+	switch {
+	case v < 10:
+		return fmt.Sprintf("%.2f", v)
+	case v < 100:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.0f", v)
+}
+
+// thousands writes a whole number with commas.
+func thousands(v float64) string {
+	digits := strconv.FormatFloat(math.Abs(math.Round(v)), 'f', -1, 64)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	if v < -0.5 {
+		return "-" + digits
+	}
+	return digits
+}

@@ -1,0 +1,54 @@
+//go:build !race
+
+package graph_test
+
+import (
+	"testing"
+
+	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// TestAllocStep holds that an owner whose tasks come and go allocates nothing: pages are used again.
+func TestAllocStep(t *testing.T) {
+	for _, open := range []uint64{0, 1, 300, 5000} {
+		s := steadyTraffic(open)
+		if allocs := testing.AllocsPerRun(100, func() {
+			for range 1000 {
+				s.submitAndRecord()
+			}
+		}); allocs != 0 {
+			t.Errorf("with %d open tasks, submit and record of 1000 allocate %v times", open, allocs)
+		}
+	}
+}
+
+// TestAllocNotes holds the same for what goes wrong.
+func TestAllocNotes(t *testing.T) {
+	g := graph.New(1)
+	var out []graph.Command
+	number := uint64(0)
+	do := func(e graph.Event) {
+		e.Task = number
+		out = g.Step(e, out[:0])
+	}
+	if allocs := testing.AllocsPerRun(1000, func() {
+		number++
+		do(graph.Event{What: graph.Submitted, Retries: 1})
+		do(graph.Event{What: graph.Recorded, State: task.Refused, Attempt: 1})
+		do(graph.Event{What: graph.Due})
+		do(graph.Event{What: graph.Recorded, State: task.Errored, Attempt: 1})
+		do(graph.Event{What: graph.Due})
+		for losses := range graph.MaxLosses {
+			do(graph.Event{What: graph.Recorded, State: task.Lost, Attempt: 2, Losses: losses})
+			do(graph.Event{What: graph.Due})
+		}
+		do(graph.Event{What: graph.Recorded, State: task.Failed, Attempt: 2, Losses: graph.MaxLosses})
+		do(graph.Event{What: graph.Recorded, State: task.OK, Attempt: 1})
+	}); allocs != 0 {
+		t.Errorf("a task that ends by losses allocates %v times", allocs)
+	}
+	if g.Open() != 0 {
+		t.Errorf("%d tasks are open", g.Open())
+	}
+}

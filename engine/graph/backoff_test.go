@@ -1,0 +1,98 @@
+package graph_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// errorDelay is how long the task waits after its n-th error.
+func errorDelay(t *testing.T, seed, number uint64, n int) time.Duration {
+	t.Helper()
+	return lastDelay(t, seed, number, n, func(i int) graph.Event {
+		return graph.Event{What: graph.Recorded, Task: number, State: task.Errored, Attempt: i}
+	})
+}
+
+// lossDelay is how long the task waits after its n-th loss.
+func lossDelay(t *testing.T, seed, number uint64, n int) time.Duration {
+	t.Helper()
+	return lastDelay(t, seed, number, n, func(i int) graph.Event {
+		return graph.Event{What: graph.Recorded, Task: number, State: task.Lost, Attempt: 1, Losses: i - 1}
+	})
+}
+
+// lastDelay submits a task and records the notes 1 to n, and returns the last one's delay.
+func lastDelay(t *testing.T, seed, number uint64, n int, note func(i int) graph.Event) time.Duration {
+	t.Helper()
+	g := graph.New(seed)
+	g.Step(graph.Event{What: graph.Submitted, Task: number, Retries: n}, nil)
+	var delay time.Duration
+	for i := range n {
+		commands := g.Step(note(i+1), nil)
+		if len(commands) != 1 || commands[0].Do != graph.Wait {
+			t.Fatalf("note %d: %s", i+1, inWords(commands))
+		}
+		delay = commands[0].Delay
+		g.Step(graph.Event{What: graph.Due, Task: number}, nil)
+	}
+	return delay
+}
+
+// A delay doubles up to half a minute, and is that less up to a half.
+func TestBackoffBounds(t *testing.T) {
+	const longest = 30 * time.Second
+	for _, kind := range []struct {
+		name  string
+		of    func(t *testing.T, seed, number uint64, n int) time.Duration
+		first time.Duration
+		most  int
+	}{
+		{"error", errorDelay, 100 * time.Millisecond, 70},
+		{"loss", lossDelay, 500 * time.Millisecond, graph.MaxLosses - 1},
+	} {
+		full := kind.first
+		for n := 1; n <= kind.most; n++ {
+			least, greatest := longest, time.Duration(0)
+			for number := range uint64(200) {
+				delay := kind.of(t, 7, number+1, n)
+				least, greatest = min(least, delay), max(greatest, delay)
+			}
+			if least < full/2 || greatest > full {
+				t.Errorf("%s %d: from %v to %v, want within %v and %v", kind.name, n, least, greatest, full/2, full)
+			}
+			if least > full*6/10 || greatest < full*9/10 {
+				t.Errorf("%s %d: from %v to %v: hardly spread below %v", kind.name, n, least, greatest, full)
+			}
+			full = min(2*full, longest)
+		}
+	}
+}
+
+// A schedule can be run again: the same seed, task and number of failures give the same delay.
+func TestBackoffIsDeterministic(t *testing.T) {
+	if a, b := errorDelay(t, 7, 1, 3), errorDelay(t, 7, 1, 3); a != b {
+		t.Errorf("first %v, then %v", a, b)
+	}
+	var zero graph.Graph
+	zero.Step(graph.Event{What: graph.Submitted, Task: 1, Retries: 1}, nil)
+	commands := zero.Step(graph.Event{What: graph.Recorded, Task: 1, State: task.Errored, Attempt: 1}, nil)
+	if want := errorDelay(t, 0, 1, 1); len(commands) != 1 || commands[0].Delay != want {
+		t.Errorf("the zero Graph: %s, want a wait of %v", inWords(commands), want)
+	}
+}
+
+// Neither the tasks of an owner nor the owners of a task's number retry in step.
+func TestBackoffSpreads(t *testing.T) {
+	byTask, byOwner := map[time.Duration]bool{}, map[time.Duration]bool{}
+	for i := range uint64(1000) {
+		byTask[errorDelay(t, 7, i+1, 1)] = true
+		byOwner[errorDelay(t, i, 1, 1)] = true
+	}
+	// A thousand draws of 1,024 steps give 639 different ones, or nearly.
+	if len(byTask) < 500 || len(byOwner) < 500 {
+		t.Errorf("of 1000 delays %d differ by task, and %d by owner", len(byTask), len(byOwner))
+	}
+}

@@ -1,0 +1,144 @@
+package graph_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/tidemill/tidemill/engine/graph"
+)
+
+var seed = flag.Uint64("seed", 0, "of the one schedule that TestSchedules is to run, and to tell")
+
+const schedules = 5000
+
+// TestSchedules plays owners against a queue, agents and a log that behave as badly as they may: what was
+// published is delivered late and again, agents die with it and still record, notes are repeated, entries
+// come in any order. Whatever the schedule, each task has one outcome, the first one in the log.
+//
+// Seeds are other ones in each run. A failure prints its seed, and the command that repeats it.
+func TestSchedules(t *testing.T) {
+	if *seed != 0 {
+		if err := newWorld(*seed, t.Logf).play(); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	seen := map[string]int{}
+	first := rand.Uint64()
+	for i := range uint64(schedules) {
+		w := newWorld(first+i, nil)
+		if err := w.play(); err != nil {
+			t.Fatalf("seed %d: %v\nTo see it: go test ./engine/graph -run '^TestSchedules$' -v -seed=%d", first+i, err, first+i)
+		}
+		for what, n := range w.seen {
+			seen[what] += n
+		}
+	}
+	for _, what := range []string{
+		"ok", "failed", "lost ten times", "append refused", "append repeated", "delivered again", "recorded by a zombie",
+		"outcome during a wait", "late final", "old note", "note during a wait", "refused", "entry of a stranger",
+	} {
+		if seen[what] < 100 {
+			t.Errorf("%d schedules have only %d of: %s", schedules, seen[what], what)
+		}
+	}
+	t.Log(schedules, "schedules:", seen)
+}
+
+// play runs the schedule to its end: nothing is queued, unread or waited for.
+func (w *world) play() error {
+	const longest = 100_000
+	for range longest {
+		if w.err != nil {
+			return w.err
+		}
+		if !w.act() {
+			return w.ended()
+		}
+	}
+	return fmt.Errorf("no end after %d steps: %d queued, %d to append, %d waits", longest, len(w.queue), len(w.late), len(w.waits))
+}
+
+// act does one of the things that may happen next; none is left if it returns false.
+func (w *world) act() bool {
+	acts := []struct {
+		possible bool
+		do       func()
+	}{
+		{w.left > 0, w.submit},
+		{len(w.queue) > 0, w.deliver},
+		{len(w.late) > 0, w.appendEntry},
+		{w.read < len(w.log), w.readEntry},
+		{len(w.waits) > 0, w.due},
+	}
+	n := 0
+	for _, a := range acts {
+		if a.possible {
+			acts[n] = a
+			n++
+		}
+	}
+	if n == 0 {
+		return false
+	}
+	acts[w.rng.IntN(n)].do()
+	return true
+}
+
+// ended checks what must hold at the end.
+func (w *world) ended() error {
+	for number, l := range w.lives {
+		if l.resolved != 1 {
+			return fmt.Errorf("task %d was resolved %d times; its first final entry is %d of %d", number, l.resolved, l.outcome, len(w.log))
+		}
+	}
+	if open := w.graph.Open(); open != 0 {
+		return fmt.Errorf("%d tasks are open at the end", open)
+	}
+	return nil
+}
+
+// obey carries out the commands that followed the event, and checks that each may be given.
+func (w *world) obey(e graph.Event, commands []graph.Command) {
+	w.tell("%s\n   %s", eventInWords(e), inWords(commands))
+	if len(commands) > 1 || len(commands) == 1 && commands[0].Task != e.Task {
+		w.fail("%s: %s", eventInWords(e), inWords(commands))
+		return
+	}
+	if len(commands) == 0 {
+		return
+	}
+	c := commands[0]
+	l := w.lives[c.Task]
+	if l == nil || l.resolved > 0 {
+		w.fail("task %d has its outcome, or is none of ours: %s", c.Task, inWords(commands))
+		return
+	}
+	switch c.Do {
+	case graph.Dispatch:
+		w.dispatch(e, c, l)
+	case graph.Resolve:
+		w.resolve(e, c, l)
+	case graph.Wait:
+		w.wait(e, c)
+	case graph.Fail:
+		w.lastFailure(c, l)
+	default:
+		w.fail("unknown command %d", c.Do)
+	}
+}
+
+// check is called after each event: as many tasks are open as have no outcome.
+func (w *world) check() {
+	open := 0
+	for _, l := range w.lives {
+		if l.resolved == 0 {
+			open++
+		}
+	}
+	if got := w.graph.Open(); got != open {
+		w.fail("%d tasks are open, want %d", got, open)
+	}
+}

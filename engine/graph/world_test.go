@@ -1,0 +1,285 @@
+package graph_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// world is one owner with its graph, and what is around it: a queue, agents, and the owner's log.
+type world struct {
+	rng    *rand.Rand
+	chance chances
+	graph  *graph.Graph
+	left   int              // tasks to submit
+	next   uint64           // the next task's number
+	lives  map[uint64]*life // by task
+
+	queue []delivery    // published and not acked
+	late  []graph.Event // entries that somebody is about to append
+	log   []graph.Event
+	read  int      // entries of the log that the owner has read
+	waits []uint64 // tasks that are to be told of Due
+
+	seen map[string]int // what happened, how often
+	tell func(format string, args ...any)
+	err  error // the first thing that was wrong
+}
+
+// chances are how probable each fault is in one schedule.
+type chances struct {
+	crash, zombie, unacked, repeated, refused, errs, hopeless, full float64
+}
+
+// life is what the world knows of one task.
+type life struct {
+	retries         int
+	attempt, losses int // of the newest dispatch
+	outcome         int // index of the first final entry in the log, -1 if there is none yet
+	resolved        int
+	deaths          int           // messages that were delivered a second time
+	noted           map[note]bool // what the owner has read
+}
+
+// note is an entry that is not final, without its task.
+type note struct {
+	state           task.State
+	attempt, losses int
+}
+
+// delivery is a message in the queue.
+type delivery struct {
+	task            uint64
+	attempt, losses int
+	delivered       int
+}
+
+func newWorld(seed uint64, tell func(format string, args ...any)) *world {
+	w := &world{
+		rng: rand.New(rand.NewPCG(seed, 0)), graph: graph.New(seed), lives: map[uint64]*life{}, seen: map[string]int{}, tell: tell,
+	}
+	if tell == nil {
+		w.tell = func(string, ...any) {}
+	}
+	upTo := func(most float64) float64 {
+		if w.rng.IntN(3) == 0 {
+			return 0
+		}
+		return most * w.rng.Float64()
+	}
+	w.chance = chances{
+		crash: upTo(1), zombie: upTo(0.5), unacked: upTo(0.5), repeated: upTo(0.5), refused: upTo(0.5), errs: upTo(1),
+		hopeless: upTo(0.1), full: upTo(0.7),
+	}
+	w.left = 1 + w.rng.IntN(6)
+	w.next = 1 + w.rng.Uint64N(600)
+	return w
+}
+
+// happens is true with this probability; if so, it is counted under its name.
+func (w *world) happens(chance float64, what string) bool {
+	if w.rng.Float64() >= chance {
+		return false
+	}
+	w.seen[what]++
+	return true
+}
+
+func (w *world) fail(format string, args ...any) {
+	if w.err == nil {
+		w.err = fmt.Errorf(format, args...)
+	}
+}
+
+func (w *world) step(e graph.Event) {
+	w.obey(e, w.graph.Step(e, nil))
+	w.check()
+}
+
+func (w *world) submit() {
+	w.left--
+	l := &life{retries: w.rng.IntN(4), outcome: -1, noted: map[note]bool{}}
+	w.lives[w.next] = l
+	w.next++
+	w.step(graph.Event{What: graph.Submitted, Task: w.next - 1, Retries: l.retries})
+}
+
+// deliver gives a message to an agent, which records what became of it and acks it, or dies before. One
+// that comes again is not run: its task is noted as lost.
+func (w *world) deliver() {
+	i := w.rng.IntN(len(w.queue))
+	m := &w.queue[i]
+	m.delivered++
+	switch {
+	case m.delivered > 1:
+		if m.delivered == 2 {
+			w.lives[m.task].deaths++
+		}
+		w.seen["delivered again"]++
+		w.record(task.Lost, *m)
+	case w.happens(w.chance.crash, "crash"):
+		if w.happens(w.chance.zombie, "recorded by a zombie") {
+			w.record(w.run(*m), *m)
+		}
+		return // unacked: it will come again
+	case w.happens(w.chance.refused, "refused"):
+		w.record(task.Refused, *m)
+	default:
+		w.record(w.run(*m), *m)
+	}
+	if !w.happens(w.chance.unacked, "unacked") {
+		w.queue = slices.Delete(w.queue, i, i+1)
+	}
+}
+
+// run returns how an attempt ends, with an agent that obeys the spec.
+func (w *world) run(m delivery) task.State {
+	switch {
+	case !w.happens(w.chance.errs, "error"):
+		return task.OK
+	case m.attempt > w.lives[m.task].retries, w.happens(w.chance.hopeless, "hopeless"):
+		return task.Failed
+	}
+	return task.Errored
+}
+
+func (w *world) record(state task.State, m delivery) {
+	w.late = append(w.late, graph.Event{What: graph.Recorded, Task: m.task, State: state, Attempt: m.attempt, Losses: m.losses})
+}
+
+// appendEntry puts an entry into the log, any of those that are to come, and perhaps not for the last
+// time. At times a stranger's entry comes with it.
+func (w *world) appendEntry() {
+	i := w.rng.IntN(len(w.late))
+	e := w.late[i]
+	if !w.happens(w.chance.repeated, "append repeated") {
+		w.late = slices.Delete(w.late, i, i+1)
+	}
+	l := w.lives[e.Task]
+	if e.State.Final() && l.outcome < 0 {
+		l.outcome = len(w.log)
+	}
+	w.log = append(w.log, e)
+	if w.happens(0.02, "entry of a stranger") {
+		e.Task = w.next + 1000 + w.rng.Uint64N(1000)
+		w.log = append(w.log, e)
+	}
+}
+
+// readEntry has the owner read the next entry. The outcome resolves its task, and no other entry does.
+func (w *world) readEntry() {
+	e, at := w.log[w.read], w.read
+	w.read++
+	l := w.lives[e.Task]
+	if l == nil {
+		w.step(e)
+		return
+	}
+	w.count(e, l)
+	l.noted[note{e.State, e.Attempt, e.Losses}] = true
+	before := l.resolved
+	w.step(e)
+	if now := l.resolved; (now > before) != (at == l.outcome) {
+		w.fail("entry %d of task %d resolved it %d times; its first final entry is %d", at, e.Task, now-before, l.outcome)
+	}
+}
+
+func (w *world) count(e graph.Event, l *life) {
+	waits := slices.Contains(w.waits, e.Task)
+	switch final := e.State.Final(); {
+	case final && l.resolved > 0:
+		w.seen["late final"]++
+	case final:
+		w.seen[e.State.String()]++
+		if waits {
+			w.seen["outcome during a wait"]++
+		}
+	case waits:
+		w.seen["note during a wait"]++
+	case e.Attempt != l.attempt || e.Losses != l.losses:
+		w.seen["old note"]++
+	}
+}
+
+// due ends one wait; they end in any order.
+func (w *world) due() {
+	i := w.rng.IntN(len(w.waits))
+	number := w.waits[i]
+	w.waits = slices.Delete(w.waits, i, i+1)
+	w.step(graph.Event{What: graph.Due, Task: number})
+}
+
+// dispatch publishes. What is published again follows from a note of what was published before: the next
+// attempt from an error, one more loss from a loss, the same from a refusal.
+func (w *world) dispatch(e graph.Event, c graph.Command, l *life) {
+	cause := task.State(0)
+	switch [2]int{c.Attempt - l.attempt, c.Losses - l.losses} {
+	case [2]int{1, 0}:
+		cause = task.Errored
+	case [2]int{0, 1}:
+		cause = task.Lost
+	case [2]int{0, 0}:
+		cause = task.Refused
+	}
+	again := e.What == graph.Due && l.noted[note{cause, l.attempt, l.losses}]
+	first := e.What == graph.Submitted && l.attempt == 0 && c.Attempt == 1 && c.Losses == 0
+	switch {
+	case !again && !first:
+		w.fail("after attempt %d, losses %d: %s: %s", l.attempt, l.losses, eventInWords(e), inWords([]graph.Command{c}))
+	case c.Attempt > 1+l.retries:
+		w.fail("task %d has %d retries, and attempt %d is dispatched", c.Task, l.retries, c.Attempt)
+	case c.Losses >= graph.MaxLosses || c.Losses > l.deaths:
+		w.fail("task %d: %d messages came again, and losses %d is dispatched", c.Task, l.deaths, c.Losses)
+	}
+	l.attempt, l.losses = c.Attempt, c.Losses
+	w.queue = append(w.queue, delivery{task: c.Task, attempt: c.Attempt, losses: c.Losses})
+}
+
+func (w *world) resolve(e graph.Event, c graph.Command, l *life) {
+	l.resolved++
+	if e.What != graph.Recorded || !e.State.Final() {
+		w.fail("task %d is resolved by: %s", c.Task, eventInWords(e))
+	}
+}
+
+// wait remembers to tell of Due. An owner keeps one timer for a task at most.
+func (w *world) wait(e graph.Event, c graph.Command) {
+	if e.What != graph.Recorded || e.State.Final() || c.Delay <= 0 || c.Delay > 30*time.Second {
+		w.fail("%s: task %d waits %v", eventInWords(e), c.Task, c.Delay)
+	}
+	if slices.Contains(w.waits, c.Task) {
+		w.fail("task %d waits twice", c.Task)
+	}
+	w.waits = append(w.waits, c.Task)
+}
+
+// lastFailure appends the failure that was asked for; or the log refuses it; or it is appended, and the
+// owner does not hear of that.
+func (w *world) lastFailure(c graph.Command, l *life) {
+	w.seen["lost ten times"]++
+	if c.Losses != graph.MaxLosses || l.deaths < graph.MaxLosses || c.Attempt != l.attempt {
+		w.fail("task %d came again %d times, attempt %d: %s", c.Task, l.deaths, l.attempt, inWords([]graph.Command{c}))
+	}
+	refused := w.happens(w.chance.full, "append refused")
+	if !refused || w.happens(0.2, "append unheard") {
+		w.record(task.Failed, delivery{task: c.Task, attempt: c.Attempt, losses: c.Losses})
+	}
+	if refused {
+		w.waits = append(w.waits, c.Task)
+	}
+}
+
+func eventInWords(e graph.Event) string {
+	switch e.What {
+	case graph.Submitted:
+		return fmt.Sprintf("task %d is submitted with %d retries", e.Task, e.Retries)
+	case graph.Due:
+		return fmt.Sprintf("task %d is due", e.Task)
+	default:
+		return fmt.Sprintf("task %d is recorded as %s: attempt %d, losses %d", e.Task, e.State, e.Attempt, e.Losses)
+	}
+}

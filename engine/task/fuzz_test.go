@@ -1,0 +1,101 @@
+package task_test
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// What decodes is encoded to something that decodes to the same, and from then on to the same bytes.
+func FuzzDecodeBatch(f *testing.F) {
+	for _, b := range goldenBatches { // which TestGolden holds equal to the files
+		f.Add(task.AppendBatch(nil, b))
+	}
+	f.Add(wire(f, with(goodBatch, keyed{99: []any{1, keyed{2: cbor.Tag{Number: 3, Content: 4.5}}}})))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var b, again task.Batch
+		if task.DecodeBatch(data, &b) != nil {
+			return
+		}
+		encoded := task.AppendBatch(nil, &b)
+		decodeBatch(t, encoded, &again)
+		if diff := difference(b, again); diff != "" {
+			t.Errorf("(-decoded +decoded again)\n%s", diff)
+		}
+		if err := cbor.Wellformed(encoded); err != nil {
+			t.Errorf("no CBOR: %v: %x", err, encoded)
+		}
+		if twice := task.AppendBatch(nil, &again); !bytes.Equal(encoded, twice) {
+			t.Errorf("encoded as %x, then as %x", encoded, twice)
+		}
+	})
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	var w task.RecordWriter
+	for _, rec := range goldenRecords { // which TestGolden holds equal to the files
+		f.Add(encodeRecord(&w, nil, rec))
+	}
+	f.Add(wire(f, record(5, []any{with(goodEntry, keyed{99: []any{1, keyed{2: cbor.Tag{Number: 3, Content: 4.5}}}})})))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var w task.RecordWriter
+		var rec, again task.Record
+		if task.DecodeRecord(data, &rec) != nil {
+			return
+		}
+		encoded := encodeRecord(&w, nil, &rec)
+		decodeRecord(t, encoded, &again)
+		for i := range rec.Entries {
+			asWritten(&rec.Entries[i])
+		}
+		if diff := difference(rec, again); diff != "" {
+			t.Errorf("(-decoded +decoded again)\n%s", diff)
+		}
+		if err := cbor.Wellformed(encoded); err != nil {
+			t.Errorf("no CBOR: %v: %x", err, encoded)
+		}
+		if twice := encodeRecord(&w, nil, &again); !bytes.Equal(encoded, twice) {
+			t.Errorf("encoded as %x, then as %x", encoded, twice)
+		}
+	})
+}
+
+// asWritten takes from an entry what a writer never writes, and a reader lets pass.
+func asWritten(e *task.Entry) {
+	if e.State != task.OK {
+		e.Value.Data = nil
+	}
+	if f := e.Failure; f != nil {
+		f.Message, f.Stack = task.Clip(f.Message, task.MaxText), task.Clip(f.Stack, task.MaxText)
+	}
+}
+
+// What parses is sorted, bounded, and written in the same way again.
+func FuzzClass(f *testing.F) {
+	for _, class := range []string{
+		"cpu", "cpu=4", "gpu", "gpu=0_5", "cpu_only_node", "cpu=4-gpu=2", "memory=8Gi-ssd", "cpu=0-gpu", "cpu=0_25",
+		"", "cpu=0", "ssd-memory=8Gi", "gpu=0", "memory=1024Mi", "cpu=4e0", "gpu=nan", "cpu=1125899906842_624", "memory=1024Ti",
+	} {
+		f.Add(class)
+	}
+	f.Fuzz(func(t *testing.T, class string) {
+		r, err := task.Class(class).Parse()
+		if err != nil {
+			return
+		}
+		if !slices.IsSortedFunc(r, func(a, b task.Amount) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) }) {
+			t.Errorf("%q is %v, not sorted", class, r)
+		}
+		written, rounded, err := task.ClassOf(r, r)
+		if err != nil || string(written) != class || !slices.Equal(r, rounded) {
+			t.Errorf("%q is %v, and that is %q, %v: %v", class, r, written, rounded, err)
+		}
+		if !r.Has(task.CPU) || !r.Fits(r) {
+			t.Errorf("%q is %v, which has no CPUs or does not fit into itself", class, r)
+		}
+	})
+}

@@ -1,0 +1,116 @@
+package task_test
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// TestOthersReadIt reads random messages with a library that knows nothing of them.
+func TestOthersReadIt(t *testing.T) {
+	var w task.RecordWriter
+	for seed := range uint64(20) {
+		b := randomBatch(rand.New(rand.NewPCG(seed, 3)))
+		checkGeneric(t, task.AppendBatch(nil, b), genericBatch(b))
+		rec := randomRecord(rand.New(rand.NewPCG(seed, 4)))
+		checkGeneric(t, encodeRecord(&w, nil, rec), genericRecord(rec))
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// TestOthersReadAnyFailure: a function's error may hold any bytes, and a text of CBOR holds UTF-8.
+func TestOthersReadAnyFailure(t *testing.T) {
+	data := encodeRecord(new(task.RecordWriter), nil, &task.Record{Entries: []task.Entry{{
+		Number: 1, State: task.Failed, Attempt: 1,
+		Failure: &task.Failure{Kind: task.KindError, Message: "cannot read \xff\xfe", Stack: "\xc3"},
+	}}})
+	if err := strict(t).Unmarshal(data, new(any)); err != nil {
+		t.Errorf("%v: %x", err, data)
+	}
+}
+
+// checkGeneric decodes the message into maps and slices, and compares them with the ones wanted.
+func checkGeneric(t *testing.T, data []byte, want any) {
+	t.Helper()
+	var got any
+	if err := strict(t).Unmarshal(data, &got); err != nil {
+		t.Errorf("%v: %x", err, data)
+		return
+	}
+	if diff := difference(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// strict refuses what other decoders may refuse.
+func strict(t *testing.T) cbor.DecMode {
+	mode, err := cbor.DecOptions{
+		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
+		TagsMd: cbor.TagsForbidden, UTF8: cbor.UTF8RejectInvalid,
+	}.DecMode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mode
+}
+
+// fields is a map with integer keys. The keys are written out below and not taken from the code: they
+// are the wire.
+type fields = map[any]any
+
+// put sets a field that is left out when it is 0.
+func put(m fields, key, n uint64) {
+	if n != 0 {
+		m[key] = n
+	}
+}
+
+func genericBatch(b *task.Batch) any {
+	calls, specs := []any{}, []any{}
+	for _, c := range b.Calls {
+		m := fields{uint64(1): c.Func}
+		put(m, 2, uint64(c.Retries))
+		calls = append(calls, m)
+	}
+	for _, s := range b.Specs {
+		m := fields{uint64(1): s.Number, uint64(6): append([]byte{}, s.Input.Data...)}
+		put(m, 2, uint64(s.Call))
+		put(m, 3, uint64(s.Attempt-1))
+		put(m, 4, uint64(s.Losses))
+		put(m, 5, uint64(s.Input.Type))
+		specs = append(specs, m)
+	}
+	return fields{
+		uint64(0): uint64(1), uint64(1): b.Owner, uint64(2): string(b.Class), uint64(3): string(b.Level),
+		uint64(4): calls, uint64(5): specs,
+	}
+}
+
+func genericRecord(rec *task.Record) any {
+	numbers, body := []any{}, []any{}
+	for i := range rec.Entries {
+		numbers = append(numbers, rec.Entries[i].Number)
+		body = append(body, genericEntry(&rec.Entries[i]))
+	}
+	return []any{uint64(1), rec.Writer, rec.Owner, numbers, []byte{}, body}
+}
+
+func genericEntry(e *task.Entry) any {
+	m := fields{uint64(1): uint64(e.State)}
+	put(m, 2, uint64(e.Attempt-1))
+	put(m, 3, uint64(e.Losses))
+	put(m, 4, uint64(e.Ran))
+	put(m, 5, uint64(e.Value.Type))
+	if e.State == task.OK {
+		m[uint64(6)] = append([]byte{}, e.Value.Data...)
+	}
+	if f := e.Failure; f != nil {
+		m[uint64(7)] = fields{uint64(1): uint64(f.Kind), uint64(2): f.Message, uint64(3): f.Stack}
+	}
+	return m
+}

@@ -1,0 +1,158 @@
+package task_test
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// goldenBatches are in testdata/batch.txt.
+var goldenBatches = map[string]*task.Batch{
+	"one": {
+		Owner: "kestrel-4f2a", Class: "cpu", Level: task.Normal,
+		Calls: []task.Call{{Func: "square"}},
+		Specs: []task.Spec{{Number: 1, Attempt: 1, Input: task.Value{Data: []byte{7}}}},
+	},
+	"many": {
+		Owner: "kestrel-4f2a", Class: "cpu=4-gpu=2", Level: task.Normal,
+		Calls: []task.Call{{Func: "square", Retries: 3}, {Func: "thumbnail", Retries: 500}},
+		Specs: []task.Spec{
+			{Number: 22, Attempt: 1, Input: task.Value{Data: []byte{7}}},
+			{Number: 23, Attempt: 2, Input: task.Value{Type: task.Bytes, Data: []byte{0xff, 0xd8}}},
+			{Number: 24, Call: 1, Attempt: 1, Losses: 3, Input: task.Value{Type: task.Text, Data: []byte("naïve")}},
+			{Number: 25, Call: 1, Attempt: 500, Losses: 9, Input: task.Value{}},
+		},
+	},
+	"widths": {
+		Owner: strings.Repeat("o", 23), Class: task.Class(strings.Repeat("c", 24)), Level: "",
+		Calls: []task.Call{{Retries: task.MaxAttempts - 1}},
+		Specs: []task.Spec{
+			{Number: 255, Attempt: task.MaxAttempts, Losses: task.MaxAttempts - 1, Input: task.Value{Type: 255}},
+			{Number: 256, Attempt: 1},
+			{Number: math.MaxUint16, Attempt: 1},
+			{Number: 1 << 16, Attempt: 1},
+			{Number: math.MaxUint32, Attempt: 1},
+			{Number: 1 << 32, Attempt: 1},
+			{Number: math.MaxUint64, Attempt: 1},
+		},
+	},
+}
+
+// goldenRecords are in testdata/record.txt.
+var goldenRecords = map[string]*task.Record{
+	"one": {Writer: "node-1", Owner: "kestrel-4f2a", Entries: []task.Entry{
+		{Number: 1, State: task.OK, Attempt: 1, Ran: 1500 * time.Nanosecond, Value: task.Value{Data: []byte{0x18, 49}}},
+	}},
+	"states": {Writer: "node-1", Owner: "kestrel-4f2a", Entries: []task.Entry{
+		{Number: 22, State: task.OK, Attempt: 2, Losses: 1, Ran: time.Second, Value: task.Value{Type: task.Text, Data: []byte("naïve")}},
+		{Number: 23, State: task.OK, Attempt: 1, Value: task.Value{Type: task.Bytes}},
+		{Number: 24, State: task.Failed, Attempt: 4, Ran: time.Hour, Failure: &task.Failure{
+			Kind: task.KindPanic, Message: "index out of range [3] with length 3", Stack: "goroutine 18 [running]:\nmain.go:7",
+		}},
+		{Number: 25, State: task.Errored, Attempt: 1, Ran: 20, Failure: &task.Failure{Kind: task.KindError, Message: "no space left"}},
+		{Number: 300, State: task.Lost, Attempt: 1, Losses: 9},
+		{Number: 70000, State: task.Refused, Attempt: 1},
+	}},
+	"none": {Writer: "kestrel-4f2a", Owner: "kestrel-4f2a"},
+	"widths": {Entries: []task.Entry{
+		{Number: math.MaxUint32, State: task.OK, Attempt: task.MaxAttempts, Losses: task.MaxAttempts - 1, Ran: math.MaxInt64, Value: task.Value{Type: 255}},
+		{Number: math.MaxUint64, State: task.Failed, Attempt: 1, Failure: &task.Failure{Kind: 255}},
+	}},
+}
+
+// TestGolden holds the encoding still. A case prints the message that this program writes, as it is and
+// in the diagnostic notation of RFC 8949. What changed there is a change of the wire: it needs a new
+// version, and old files must stay readable.
+func TestGolden(t *testing.T) {
+	untold := map[string]bool{}
+	for name := range goldenBatches {
+		untold["batch "+name] = true
+	}
+	for name := range goldenRecords {
+		untold["record "+name] = true
+	}
+	golden := func(t *testing.T, d *datadriven.TestData) string {
+		name := d.CmdArgs[0].Key
+		delete(untold, d.Cmd+" "+name)
+		switch {
+		case d.Cmd == "batch" && goldenBatches[name] != nil:
+			return goldenBatch(t, goldenBatches[name])
+		case d.Cmd == "record" && goldenRecords[name] != nil:
+			return goldenRecord(t, goldenRecords[name])
+		}
+		d.Fatalf(t, "no %s has the name %s", d.Cmd, name)
+		return ""
+	}
+	datadriven.RunTest(t, "testdata/batch.txt", golden)
+	datadriven.RunTest(t, "testdata/record.txt", golden)
+	for name := range untold {
+		t.Errorf("testdata has no %s", name)
+	}
+}
+
+func goldenBatch(t *testing.T, b *task.Batch) string {
+	data := task.AppendBatch(nil, b)
+	checkGeneric(t, data, genericBatch(b))
+	var got task.Batch
+	decodeBatch(t, data, &got)
+	if diff := difference(b, &got); diff != "" {
+		t.Errorf("(-encoded +decoded)\n%s", diff)
+	}
+	return dump(t, data)
+}
+
+func goldenRecord(t *testing.T, rec *task.Record) string {
+	data := encodeRecord(new(task.RecordWriter), nil, rec)
+	checkGeneric(t, data, genericRecord(rec))
+	var got task.Record
+	decodeRecord(t, data, &got)
+	if diff := difference(rec, &got); diff != "" {
+		t.Errorf("(-encoded +decoded)\n%s", diff)
+	}
+	return dump(t, data)
+}
+
+// dump writes the message in hex and in diagnostic notation.
+func dump(t *testing.T, data []byte) string {
+	diagnostic, err := cbor.Diagnose(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for rest := data; len(rest) > 0; {
+		n := min(32, len(rest))
+		fmt.Fprintf(&b, "%x\n", rest[:n])
+		rest = rest[n:]
+	}
+	b.WriteString(folded(diagnostic))
+	return b.String()
+}
+
+// folded breaks the notation into lines: one for each item of the message, and of its arrays of maps.
+func folded(diagnostic string) string {
+	var b strings.Builder
+	depth, quoted := 0, false
+	for i, c := range diagnostic {
+		switch {
+		case c == '"' && (i == 0 || diagnostic[i-1] != '\\'):
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		case c == ' ' && diagnostic[i-1] == ',' && (depth == 1 || depth == 2 && diagnostic[i+1] == '{'):
+			b.WriteString("\n" + strings.Repeat("  ", depth))
+			continue
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}

@@ -1,0 +1,38 @@
+package task_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+func TestID(t *testing.T) {
+	id := task.ID{Owner: "kestrel-4f2a", Number: math.MaxUint64}
+	if got := id.String(); got != "kestrel-4f2a/18446744073709551615" {
+		t.Errorf("an ID is %q", got)
+	}
+	for id, zero := range map[task.ID]bool{{}: true, {Number: 1}: false, {Owner: "o"}: false, id: false} {
+		if id.IsZero() != zero {
+			t.Errorf("%v is zero: %v", id, id.IsZero())
+		}
+	}
+}
+
+// A name is one token of a subject: no dot, no wildcard, no blank.
+func TestCheckName(t *testing.T) {
+	for name, good := range map[string]bool{
+		"square": true, "node-1": true, "a_b": true, "7": true, "-": true, strings.Repeat("n", 64): true,
+		"": false, "Square": false, "a.b": false, "*": false, ">": false, "a b": false, "a\n": false, "ö": false,
+		strings.Repeat("n", 65): false, "a\x00": false, "$KV": false,
+	} {
+		err := task.CheckName("node", name)
+		if (err == nil) != good {
+			t.Errorf("%q: %v", name, err)
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "task: node name ") {
+			t.Errorf("%q: %q does not say what was to be named", name, err)
+		}
+	}
+}
