@@ -113,7 +113,7 @@ func TestOpenReportsAllFaultsAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, part := range []string{"Config.Namespace", "Config.NodeID", "Config.Agent", "Config.Resources"} {
+	for _, part := range []string{"Namespace", "NodeID", "Agent", "Resources"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q does not name %s", err, part)
 		}

@@ -34,8 +34,9 @@ func (m AgentMode) String() string {
 		return "on"
 	case AgentOff:
 		return "off"
+	default:
+		return "auto"
 	}
-	return "auto"
 }
 
 // Config says what to open. The zero value is a whole cluster in this process: a server that listens to
@@ -94,7 +95,7 @@ func (c Config) validate() error {
 	var errs []error
 	fault := func(field string, err error) {
 		if err != nil {
-			errs = append(errs, fmt.Errorf("Config.%s: %w", field, err))
+			errs = append(errs, fmt.Errorf("the %s of Config: %w", field, err))
 		}
 	}
 	fault("Namespace", queues.Names{Namespace: c.Namespace}.Check())

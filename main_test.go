@@ -96,7 +96,7 @@ func TestProgramOfItsOwnModule(t *testing.T) {
 		{"-node x -namespace other -resources cpu=4,memory=8Gi,db=1", "", 0, "49 x \n"},
 		{"", "TIDEMILL_NODE=y", 0, "49 mine y\n"},
 		{"", "TIDEMILL_NODE=Not-a-Name", 1, "node name"},
-		{"-namespace a.b", "", 1, `Config.Namespace: queues: namespace "a.b"`},
+		{"-namespace a.b", "", 1, `the Namespace of Config: queues: namespace "a.b"`},
 		{"fail", "", 1, "program: it failed\n"},
 		{"usage", "", 2, "program: usage: not like this\nRun \"program -h\" for help.\n"},
 		{"-resources cpu", "", 2, `-resources "cpu": "cpu": want name=amount`},
@@ -115,8 +115,7 @@ func TestProgramOfItsOwnModule(t *testing.T) {
 }
 
 func exitCode(err error) int {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()
 	}
 	return 0

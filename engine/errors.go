@@ -43,8 +43,7 @@ func NonRetryable(err error) error {
 }
 
 func wrap(verb string, err error) error {
-	var f *task.Failure
-	if errors.As(err, &f) {
+	if _, ok := errors.AsType[*task.Failure](err); ok {
 		return err // says for itself whose it is
 	}
 	return fmt.Errorf("engine: %s: %w", verb, err)

@@ -63,8 +63,7 @@ func ExampleRef_Get() {
 
 	div := engine.NewFunc("div", func(_ context.Context, n int) (int, error) { return 100 / n, nil }, engine.Retries(1))
 	_, err := div.Submit(ctx, 0).Get(ctx)
-	var f *task.Failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*task.Failure](err); ok {
 		fmt.Println(f.Func, f.Kind, f.Attempt, f.Node, f.Message)
 	}
 	// Output: div panic 2 n1 runtime error: integer divide by zero
@@ -133,13 +132,13 @@ func ExampleInOrder() {
 	ctx, end := cluster(tidemill.Config{})
 	defer end()
 
-	for v := range engine.Map(ctx, square, slices.Values([]int{1, 2, 3}), engine.InOrder()) {
-		fmt.Println(v)
+	for v, err := range engine.Map(ctx, square, slices.Values([]int{1, 2, 3}), engine.InOrder()) {
+		fmt.Println(v, err)
 	}
 	// Output:
-	// 1
-	// 4
-	// 9
+	// 1 <nil>
+	// 4 <nil>
+	// 9 <nil>
 }
 
 // At most four inputs are taken ahead of the results.
@@ -156,7 +155,10 @@ func ExamplePending() {
 		}
 	}
 	got := 0
-	for range engine.Map(ctx, square, inputs, engine.Pending(4)) {
+	for _, err := range engine.Map(ctx, square, inputs, engine.Pending(4)) {
+		if err != nil {
+			fmt.Println(err)
+		}
 		most = max(most, taken-got)
 		got++
 	}

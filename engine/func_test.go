@@ -393,7 +393,7 @@ func TestNewFuncPanicsOnWhatIsWrong(t *testing.T) {
 	r := engine.NewRegistry()
 	ok := func(context.Context, int) (int, error) { return 0, nil }
 	engine.NewFunc("taken", ok, engine.In(r))
-	for want, make := range map[string]func(){
+	for want, define := range map[string]func(){
 		`"taken" is registered twice`:              func() { engine.NewFunc("taken", ok, engine.In(r)) },
 		`function name "no dots."`:                 func() { engine.NewFunc("no dots.", ok, engine.In(r)) },
 		"nil function":                             func() { engine.NewFunc[int, int]("a", nil, engine.In(r)) },
@@ -412,7 +412,7 @@ func TestNewFuncPanicsOnWhatIsWrong(t *testing.T) {
 	} {
 		func() {
 			defer func() { contains(t, fmt.Sprint(recover()), "engine: NewFunc", want) }()
-			make()
+			define()
 		}()
 	}
 }

@@ -71,7 +71,7 @@ func TestMapYieldsFailuresAndGoesOn(t *testing.T) {
 			continue
 		}
 		failures++
-		failure(t, err)
+		_ = failure(t, err)
 	}
 	if results != 66 || failures != 34 {
 		t.Errorf("%d results, %d failures", results, failures)
@@ -99,21 +99,21 @@ func TestMapTakesInputsAsResultsAreTaken(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f := noopIn(in)
 	taken, yielded := 0, 0
-	for range engine.Map(ctx, f, func(yield func(int) bool) {
+	for _, err := range engine.Map(ctx, f, func(yield func(int) bool) {
 		for i := range 1000 {
 			if taken++; !yield(i) {
 				return
 			}
 		}
 	}, engine.Pending(10)) {
-		if yielded++; taken-yielded > 10 {
+		if yielded++; err != nil || taken-yielded > 10 {
 			t.Fatalf("%d inputs taken, %d results yielded", taken, yielded)
 		}
 	}
 	// What the loop finds may be the inputs that come.
 	found := []int{1}
 	sum := 0
-	for v := range engine.Map(ctx, f, func(yield func(int) bool) {
+	for v, err := range engine.Map(ctx, f, func(yield func(int) bool) {
 		for len(found) > 0 {
 			next := found[0]
 			found = found[1:]
@@ -122,7 +122,7 @@ func TestMapTakesInputsAsResultsAreTaken(t *testing.T) {
 			}
 		}
 	}, engine.Pending(1)) {
-		if sum += v; v < 64 {
+		if sum += v; v < 64 && err == nil {
 			found = append(found, 2*v)
 		}
 	}
@@ -250,7 +250,10 @@ func TestMapMemoryIsFlat(t *testing.T) {
 	f := engine.NewFunc("pad", func(_ context.Context, n int) ([]byte, error) { return make([]byte, 1000), nil }, in)
 	var before, after runtime.MemStats
 	n := 0
-	for range engine.Map(ctx, f, upTo(60_000)) {
+	for _, err := range engine.Map(ctx, f, upTo(60_000)) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if n++; n == 20_000 {
 			runtime.GC()
 			runtime.ReadMemStats(&before)

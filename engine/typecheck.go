@@ -116,8 +116,9 @@ func (c *checker) checkKind(t reflect.Type, path string) error {
 		return c.check(t.Elem(), path+"[]")
 	case reflect.Struct:
 		return c.checkStruct(t, path)
+	default: // numbers, booleans, strings
+		return nil
 	}
-	return nil
 }
 
 func (c *checker) checkStruct(t reflect.Type, path string) error {
@@ -214,6 +215,7 @@ func depth(v reflect.Value, at int) error {
 		}
 	case reflect.Struct:
 		return depthOfFields(v, at+1)
+	default: // holds nothing
 	}
 	return nil
 }

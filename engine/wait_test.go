@@ -190,9 +190,9 @@ func TestSubmitWaitsAtItsBound(t *testing.T) {
 
 // askedContext tells that somebody waits for its end.
 type askedContext struct {
-	context.Context
-	once  sync.Once
-	asked chan struct{}
+	context.Context //nolint:containedctx // it is one
+	once            sync.Once
+	asked           chan struct{}
 }
 
 func (c *askedContext) Done() <-chan struct{} {

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bench is a server, an agent, and an owner's end of the wire in the hands of the test.
 type bench struct {
 	*testing.T
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // the test's
 	server   *embedded.Server
 	broker   *queues.Broker
 	registry *session.Registry
@@ -237,7 +237,11 @@ func TestAgentSurvivesHostileMessages(t *testing.T) {
 	hostile := [][]byte{
 		from("", "f", "cpu"), from("a.b", "f", "cpu"), from("x y", "f", "cpu"), from(strings.Repeat("x", 5000), "f", "cpu"),
 		from(owner, "no name", "cpu"), from(owner, "f", "gpu"),
-		nil, {}, []byte("nonsense"), whole[:len(whole)-1], append(whole, 0), {0xbf, 0xff}, {0x9b, 255, 255, 255, 255, 255, 255, 255, 255},
+		nil,
+		{},
+		[]byte("nonsense"), whole[:len(whole)-1], append(whole, 0),
+		{0xbf, 0xff},
+		{0x9b, 255, 255, 255, 255, 255, 255, 255, 255},
 		make([]byte, b.broker.MaxPayload()),
 	}
 	for _, data := range hostile {

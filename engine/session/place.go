@@ -90,11 +90,12 @@ func (s *Session) infeasible(fn string, shape task.Resources) error {
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	message := fmt.Sprintf("it needs %s, and no node has that: %s", shape, strings.Join(there, "; "))
+	var message strings.Builder
+	fmt.Fprintf(&message, "it needs %s, and no node has that: %s", shape, strings.Join(there, "; "))
 	for _, a := range shape {
 		if !slices.Contains(names, a.Name) {
-			message += fmt.Sprintf(" (no node has any %q: %s)", a.Name, Suggest(a.Name, names))
+			fmt.Fprintf(&message, " (no node has any %q: %s)", a.Name, Suggest(a.Name, names))
 		}
 	}
-	return &task.Failure{Kind: task.KindInfeasible, Func: fn, Message: message}
+	return &task.Failure{Kind: task.KindInfeasible, Func: fn, Message: message.String()}
 }

@@ -41,8 +41,10 @@ func From(ctx context.Context) (*Session, error) {
 
 // Running is the context of a running task, and what it says of the task. It is its own context, of one
 // allocation: the channel of Done is made when somebody asks for it. It ends when the task does.
+//
+//nolint:containedctx // it is a context, and holds the one around it
 type Running struct {
-	Parent  context.Context //nolint:containedctx // it is a context itself
+	Parent  context.Context
 	Node    string
 	Func    string
 	Task    task.ID

@@ -52,7 +52,6 @@ type Session struct {
 	number   uint64               // guarded by mu; of the newest task
 	lanes    map[task.Class]*lane // guarded by mu
 	order    []*lane              // guarded by mu; lanes in order of making
-	routes   map[*Template]*route // guarded by mu
 	costs    map[string]*cost     // guarded by mu; by function
 	due      dueTimes             // guarded by mu; tasks in a backoff
 	heard    time.Time            // guarded by mu; when the log was last heard of

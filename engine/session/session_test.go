@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
@@ -34,12 +33,11 @@ func TestMain(m *testing.M) {
 // rig is a session whose agent is the test: it draws batches and writes records.
 type rig struct {
 	*testing.T
-	ctx     context.Context
-	broker  *queues.Broker // the test's
+	ctx     context.Context //nolint:containedctx // the test's
+	broker  *queues.Broker  // the test's
 	session *session.Session
 	log     *queues.Log
 	batches chan task.Batch
-	acks    chan *queues.Delivery
 }
 
 func check(t *testing.T, err error) {
@@ -218,7 +216,8 @@ func TestTooManyLossesAreAFailure(t *testing.T) {
 			t.Errorf("ten losses in %s", took)
 		}
 		entries := 0
-		for range r.log.Read(r.ctx, 0) {
+		for _, err := range r.log.Read(r.ctx, 0) {
+			check(t, err)
 			entries++
 		}
 		if entries != graph.MaxLosses+1 {
@@ -394,7 +393,7 @@ func TestSuggest(t *testing.T) {
 		{"sqare", []string{"cube", "square"}, `did you mean "square"? There are: cube, square`},
 		{"xyz", []string{"cube", "square"}, `there are: cube, square`},
 		{"x", nil, "there are none"},
-		{"f99", strings.Fields(fmt.Sprint("f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 f11 f12 f13 f14")), `did you mean "f9"? There are: f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12 and 2 more`},
+		{"f99", strings.Fields("f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 f11 f12 f13 f14"), `did you mean "f9"? There are: f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12 and 2 more`},
 	} {
 		if got := session.Suggest(c.name, c.there); got != c.want {
 			t.Errorf("%s: %s", c.name, got)

@@ -37,7 +37,8 @@ func commentSpans(src []byte, file *token.File, groups []*ast.CommentGroup) []sp
 // inside of a comment or a raw string; it is comment if every other byte of it belongs to a comment;
 // it is code otherwise. The last line needs no newline.
 func countLines(src []byte, comments []span) (code, comment, blank int) {
-	for start, end := 0, 0; start < len(src); start = end {
+	var end int // of the line
+	for start := 0; start < len(src); start = end {
 		end = endOfLine(src, start)
 		at := skipSpace(src, start, end)
 		if at == end {
