@@ -165,12 +165,17 @@ func (a *Agent) bury(c *class, d *queues.Delivery, why error) {
 	a.ask(c)
 }
 
-// ahead is how much work, by expected run times, an agent holds beyond what runs: enough to bridge the
-// way to the queue and back, and no more, since what it holds nobody else can run.
-const ahead = 5 * time.Millisecond
+// What an agent holds beyond what runs bridges the way to the queue and back, some milliseconds on a
+// machine that was idle; and what it holds nobody else can run. So it holds about so much work, by
+// expected run times; or one batch a slot, if that is more and its tasks are no longer than bridged, where
+// the way would cost a hundredth and more of the slots' time.
+const (
+	ahead   = 5 * time.Millisecond // of work a slot
+	bridged = 250 * time.Millisecond
+)
 
 // ask gives the class's puller the credit for as many batches as can be used: one a free slot, and one a
-// slot ahead where tasks are short. mu is held.
+// slot ahead. mu is held.
 func (a *Agent) ask(c *class) {
 	if a.draining {
 		return
@@ -181,7 +186,7 @@ func (a *Agent) ask(c *class) {
 	if unstarted == 0 {
 		want = a.slots.Free(c.shape)
 	}
-	if c.mean > 0 && time.Duration(unstarted+slots)*c.mean < ahead*time.Duration(slots) {
+	if 0 < c.mean && c.mean <= bridged && time.Duration(unstarted)*c.mean < ahead*time.Duration(slots) {
 		want += slots
 	}
 	credit := c.puller.Credit()
