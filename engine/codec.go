@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"strings"
@@ -60,9 +59,9 @@ func (c codec[T]) encode(dst []byte, v T) (task.Value, error) {
 	case *string:
 		return task.Value{Type: task.Text, Data: append(dst, *x...)}, nil
 	case *int:
-		return task.Value{Data: appendInt(dst, int64(*x))}, nil
+		return task.Value{Data: task.AppendInt(dst, int64(*x))}, nil
 	case *int64:
-		return task.Value{Data: appendInt(dst, *x)}, nil
+		return task.Value{Data: task.AppendInt(dst, *x)}, nil
 	case *None:
 		return task.Value{Data: append(dst, cborEmptyMap)}, nil
 	}
@@ -98,12 +97,12 @@ func (c codec[T]) decode(v task.Value) (out T, err error) {
 			return out, nil
 		}
 	case *int:
-		if n, ok := readInt(v.Data); ok {
+		if n, ok := task.ReadInt(v.Data); ok {
 			*x = int(n)
 			return out, nil
 		}
 	case *int64:
-		if n, ok := readInt(v.Data); ok {
+		if n, ok := task.ReadInt(v.Data); ok {
 			*x = n
 			return out, nil
 		}
@@ -127,50 +126,3 @@ const (
 	cborNull     = 0xf6
 	cborEmptyMap = 0xa0
 )
-
-// appendInt writes n as CBOR: major type 0, or 1 with -1-n where n is negative.
-func appendInt(dst []byte, n int64) []byte {
-	major, u := byte(0), uint64(n)
-	if n < 0 {
-		major, u = 0x20, ^u
-	}
-	switch {
-	case u < 24:
-		return append(dst, major|byte(u))
-	case u < 1<<8:
-		return append(dst, major|24, byte(u))
-	case u < 1<<16:
-		return append(dst, major|25, byte(u>>8), byte(u))
-	case u < 1<<32:
-		return binary.BigEndian.AppendUint32(append(dst, major|26), uint32(u))
-	}
-	return binary.BigEndian.AppendUint64(append(dst, major|27), u)
-}
-
-// readInt reads what appendInt writes; ok is false for anything else, which the library then reads or
-// refuses.
-func readInt(b []byte) (n int64, ok bool) {
-	if len(b) == 0 || b[0] > 0x3b || b[0]&0x1f > 27 {
-		return 0, false
-	}
-	u := uint64(b[0] & 0x1f)
-	if u >= 24 {
-		size := 1 << (u - 24)
-		if len(b) != 1+size {
-			return 0, false
-		}
-		u = 0
-		for _, c := range b[1:] {
-			u = u<<8 | uint64(c)
-		}
-	} else if len(b) != 1 {
-		return 0, false
-	}
-	if u > math.MaxInt64 {
-		return 0, false
-	}
-	if b[0] >= 0x20 {
-		return int64(^u), true
-	}
-	return int64(u), true
-}

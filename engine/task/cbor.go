@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"unsafe"
 )
 
@@ -14,6 +15,7 @@ import (
 // Major types of RFC 8949, in the upper three bits of a head.
 const (
 	majorUint  = 0 << 5
+	majorMinus = 1 << 5 // -1-n
 	majorBytes = 2 << 5
 	majorText  = 3 << 5
 	majorArray = 4 << 5
@@ -34,6 +36,30 @@ func appendHead(dst []byte, major byte, n uint64) []byte {
 		return binary.BigEndian.AppendUint32(append(dst, major|26), uint32(n))
 	}
 	return binary.BigEndian.AppendUint64(append(dst, major|27), n)
+}
+
+// AppendInt writes n behind dst as a value of type CBOR.
+func AppendInt(dst []byte, n int64) []byte {
+	if n < 0 {
+		return appendHead(dst, majorMinus, ^uint64(n))
+	}
+	return appendHead(dst, majorUint, uint64(n))
+}
+
+// ReadInt reads what AppendInt writes; ok is false for anything else.
+func ReadInt(b []byte) (n int64, ok bool) {
+	r := reader{rest: b}
+	major, u := r.head()
+	if r.err != nil || len(r.rest) > 0 || u > math.MaxInt64 {
+		return 0, false
+	}
+	switch major {
+	case majorUint:
+		return int64(u), true
+	case majorMinus:
+		return int64(^u), true
+	}
+	return 0, false
 }
 
 func appendUint(dst []byte, n uint64) []byte { return appendHead(dst, majorUint, n) }

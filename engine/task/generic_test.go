@@ -1,6 +1,7 @@
 package task_test
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"testing"
 
@@ -113,4 +114,25 @@ func genericEntry(e *task.Entry) any {
 		m[uint64(7)] = fields{uint64(1): uint64(f.Kind), uint64(2): f.Message, uint64(3): f.Stack}
 	}
 	return m
+}
+
+// Integers have the bytes that the library gives them, there and back.
+func TestIntegersAreCBOR(t *testing.T) {
+	for _, n := range []int64{0, 1, 23, 24, 255, 256, 1<<16 - 1, 1 << 16, 1<<32 - 1, 1 << 32, 1<<63 - 1, -1, -24, -25, -256, -257, -1 << 63} {
+		want, err := cbor.Marshal(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := task.AppendInt(nil, n); !bytes.Equal(got, want) {
+			t.Errorf("%d is %x, want %x", n, got, want)
+		}
+		if got, ok := task.ReadInt(want); got != n || !ok {
+			t.Errorf("%x is %d, %v", want, got, ok)
+		}
+	}
+	for _, bad := range [][]byte{nil, {0x18}, {0, 0}, {0x40}, {0xf6}, {0x1b, 255, 255, 255, 255, 255, 255, 255, 255}, {0x3b, 255, 255, 255, 255, 255, 255, 255, 255}} {
+		if n, ok := task.ReadInt(bad); ok {
+			t.Errorf("%x is %d", bad, n)
+		}
+	}
 }
