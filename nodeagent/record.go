@@ -106,7 +106,7 @@ func (r *recorder) add(b *batch, e *task.Entry) {
 }
 
 func (r *recorder) newPending(owner string) *pending {
-	p := &pending{r: r, owner: string([]byte(owner))} // not to keep the batch that names it
+	p := &pending{r: r, owner: owner}
 	p.timer = time.AfterFunc(time.Hour, p.waited)
 	p.timer.Stop()
 	r.owners[p.owner] = p
