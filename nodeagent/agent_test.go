@@ -364,6 +364,47 @@ func TestLargeShapesAreNotStarved(t *testing.T) {
 	}
 }
 
+// A class that begins while others hold everything gets its turn.
+func TestAClassBeginsBesideABusyOne(t *testing.T) {
+	b := start(t, map[string]float64{"cpu": 1})
+	begun, end := make(chan struct{}), make(chan struct{})
+	b.define("long", func(context.Context, []byte) ([]byte, error) { begun <- struct{}{}; <-end; return nil, nil })
+	b.define("f", func(context.Context, []byte) ([]byte, error) { return nil, nil })
+	b.publish("cpu", "long", numbered(1, 1)...)
+	<-begun
+	b.publish("cpu=0_5", "f", numbered(2, 1)...)
+	b.publish("cpu", "f", numbered(3, 1)...)
+	end <- struct{}{}
+	b.next(3)
+}
+
+// What an owner has read is removed from its log.
+func TestTheAgentTrimsWhatWasRead(t *testing.T) {
+	b := start(t, map[string]float64{"cpu": 1})
+	log, err := b.broker.OpenLog(b.ctx, b.broker.Log("other"))
+	check(t, err)
+	check(t, log.Append(b.ctx, queues.Message{Data: []byte("read")}))
+	last, err := log.Last(b.ctx)
+	check(t, err)
+	check(t, log.Append(b.ctx, queues.Message{Data: []byte("not read")}))
+	table, err := b.broker.OpenTable(b.ctx, b.broker.Sessions())
+	check(t, err)
+	for _, row := range []string{`{"trimmed":99999}`, fmt.Sprintf(`{"trimmed":%d}`, last)} { // the first one is not of this log
+		_, err = table.Put(b.ctx, "other", []byte(row))
+		check(t, err)
+	}
+	for left := []string(nil); !slices.Equal(left, []string{"not read"}); {
+		left = nil
+		for e, err := range log.Read(b.ctx, 0) {
+			check(t, err)
+			left = append(left, string(e.Data))
+		}
+		if len(left) == 0 {
+			t.Fatal("more was removed than was read")
+		}
+	}
+}
+
 // Drain starts nothing more, and waits for what runs.
 func TestDrainWaitsForWhatRuns(t *testing.T) {
 	b := start(t, map[string]float64{"cpu": 1})
@@ -399,10 +440,14 @@ func TestDrainOfAnIdleAgent(t *testing.T) {
 
 // A record holds no more entries than its reader takes, however many end while one is on its way.
 func TestRecordsAreCut(t *testing.T) {
-	b := start(t, map[string]float64{"cpu": 4})
-	b.define("f", func(context.Context, []byte) ([]byte, error) { return nil, nil })
-	for i := range uint64(6) {
-		b.publish("cpu", "f", numbered(1+i*20_000, 20_000)...)
+	const n = 100_000
+	total := 0
+	for _, entries := range nodeagent.SealedWhileBusy(n) {
+		if total += entries; entries > task.MaxSpecs {
+			t.Errorf("a record of %d entries, and readers take %d", entries, task.MaxSpecs)
+		}
 	}
-	b.next(120_000)
+	if total != n {
+		t.Errorf("%d of %d entries", total, n)
+	}
 }

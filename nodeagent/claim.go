@@ -185,6 +185,9 @@ func (a *Agent) ask(c *class) {
 	want := 0
 	if unstarted == 0 {
 		want = a.slots.Free(c.shape)
+		if c.running == 0 {
+			want = max(want, 1) // while other classes hold everything: what is not drawn can not wait its turn
+		}
 	}
 	if 0 < c.mean && c.mean <= bridged && time.Duration(unstarted)*c.mean < ahead*time.Duration(slots) {
 		want += slots

@@ -16,3 +16,12 @@ func (f *Follower) Deafen(deaf bool) {
 func (q *Queue) DeleteStream(ctx context.Context) error {
 	return q.b.js.DeleteStream(ctx, q.name.Stream)
 }
+
+// LoseAnswers makes the broker miss the server's answers to what it sends, or hear them again.
+func (b *Broker) LoseAnswers(lose bool) {
+	if lose {
+		_ = b.out.sub.Unsubscribe()
+		return
+	}
+	b.out.sub, _ = b.conn.Subscribe(b.out.prefix+"*", b.out.answered)
+}

@@ -2,3 +2,15 @@ package session
 
 // Deafen makes the session miss what its log tells from now on; it still may ask.
 func (s *Session) Deafen() { s.follower.Close() }
+
+// Refusals returns how many lanes wait after a refusal.
+func (s *Session) Refusals() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.order {
+		if !l.retry.IsZero() {
+			n++
+		}
+	}
+	return n
+}

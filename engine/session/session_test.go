@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server/ats"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/tidemill/tidemill/engine/directory"
@@ -35,6 +37,7 @@ type rig struct {
 	*testing.T
 	ctx     context.Context //nolint:containedctx // the test's
 	broker  *queues.Broker  // the test's
+	conn    *nats.Conn      // the test's, for what brokers cannot do
 	session *session.Session
 	log     *queues.Log
 	batches chan task.Batch
@@ -60,6 +63,9 @@ func start(t *testing.T) *rig {
 		return b
 	}
 	r := &rig{T: t, ctx: t.Context(), broker: connect(), batches: make(chan task.Batch, 10_000)}
+	r.conn, err = nats.Connect("", nats.InProcessServer(server))
+	check(t, err)
+	t.Cleanup(r.conn.Close)
 	has, err := task.NewResources(map[string]float64{"cpu": 2, "memory": 1 << 30})
 	check(t, err)
 	_, err = directory.Announce(r.ctx, r.broker, directory.Node{ID: "n1", Resources: has, Funcs: []string{"f", "g"}})
@@ -336,6 +342,34 @@ func TestFlushReturnsWhenAllIsStored(t *testing.T) {
 		t.Errorf("%d tasks are stored", have)
 	}
 	check(t, r.session.Flush(r.ctx)) // nothing to wait for
+}
+
+// A batch that was refused waits and is sent again.
+func TestARefusedBatchIsSentAgain(t *testing.T) {
+	r := start(t)
+	first := r.submit()
+	check(t, r.session.Flush(r.ctx))
+	js, err := jetstream.New(r.conn)
+	check(t, err)
+	check(t, js.DeleteStream(r.ctx, "tm_b1_cpu"))
+	var later []*session.Handle
+	for range 10 {
+		later = append(later, r.submit())
+	}
+	for r.session.Refusals() == 0 {
+		runtime.Gosched()
+	}
+	r.draw() // makes the stream again
+	for _, s := range r.specs(10) {
+		r.record(ok(s.Number, "done"))
+	}
+	for _, h := range later {
+		r.expect(h, "done")
+	}
+	check(t, r.session.Flush(r.ctx))
+	if first.Ended() {
+		t.Error("the first task was in the stream that is gone")
+	}
 }
 
 func TestTheSessionSaysHowFarItsLogIsRead(t *testing.T) {

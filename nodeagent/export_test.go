@@ -1,0 +1,25 @@
+package nodeagent
+
+import "github.com/tidemill/tidemill/engine/task"
+
+// SealedWhileBusy adds n entries of one owner while a record of it is on its way, and returns how many
+// entries the records that wait behind it have.
+func SealedWhileBusy(n int) (entries []int) {
+	r := &recorder{owners: map[string]*pending{}, maxRecord: 4 << 20}
+	p := r.newPending("o")
+	p.busy = true
+	b := &batch{Batch: task.Batch{Owner: "o", Specs: make([]task.Spec, n)}}
+	for i := range n {
+		r.add(b, &task.Entry{Number: uint64(i + 1), State: task.OK, Attempt: 1})
+	}
+	p.timer.Stop()
+	p.seal()
+	for _, rec := range p.sealed {
+		total := int64(0)
+		for _, s := range rec.shares {
+			total += s.n
+		}
+		entries = append(entries, int(total))
+	}
+	return entries
+}
