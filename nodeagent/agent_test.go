@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/tidemill/tidemill/engine/session"
@@ -376,6 +378,39 @@ func TestAClassBeginsBesideABusyOne(t *testing.T) {
 	b.publish("cpu", "f", numbered(3, 1)...)
 	end <- struct{}{}
 	b.next(3)
+}
+
+// A batch is acked when its record is stored, and not before: else a crash in between loses its tasks.
+func TestABatchIsAckedOnceItIsRecorded(t *testing.T) {
+	b := start(t, map[string]float64{"cpu": 1})
+	ran := make(chan struct{})
+	b.define("f", func(context.Context, []byte) ([]byte, error) { close(ran); return nil, nil })
+	conn, err := nats.Connect("", nats.InProcessServer(b.server))
+	check(t, err)
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	check(t, err)
+	check(t, js.DeleteStream(b.ctx, "tm_log_0")) // no record can be stored
+	b.publish("cpu", "f", numbered(1, 1)...)
+	<-ran
+	consumer, err := js.Consumer(b.ctx, "tm_b1_cpu", string(task.Normal))
+	check(t, err)
+	pending := func() int {
+		info, err := consumer.Info(b.ctx)
+		check(t, err)
+		return info.NumAckPending
+	}
+	for range 500 { // round trips: an ack would have come by then
+		if pending() != 1 {
+			t.Fatal("acked, and nothing is recorded")
+		}
+	}
+	_, err = b.connect().OpenLog(b.ctx, b.broker.Log(owner)) // makes the stream again
+	check(t, err)
+	b.next(1)
+	for pending() != 0 { // now it is
+		runtime.Gosched()
+	}
 }
 
 // What an owner has read is removed from its log.
