@@ -1,4 +1,4 @@
-// Bench measures Tidemill against plain loops: against the floor, which is what anybody would write over
+// Command bench measures Tidemill against plain loops: against the floor, which is what anybody would write over
 // the same NATS server and storage, and against Go itself. The figures are ratios, taken in one run on one
 // machine, the sides in turn, and medians of the rounds.
 //

@@ -162,9 +162,19 @@ func (a *Agent) tend() {
 				a.extend(c)
 			}
 		}
+		a.askAgain()
 		a.serveAgain()
 		a.recorder.prune()
 		a.tell()
+	}
+}
+
+// askAgain gives every class its credit, whatever became of what it had.
+func (a *Agent) askAgain() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range a.order {
+		a.ask(c)
 	}
 }
 
@@ -173,9 +183,6 @@ func (a *Agent) serveAgain() {
 	a.mu.Lock()
 	rows := a.unserved
 	a.unserved = nil
-	for _, c := range a.order {
-		a.ask(c) // whatever became of the credit
-	}
 	a.mu.Unlock()
 	for _, row := range rows {
 		a.serve(row)

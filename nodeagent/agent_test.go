@@ -106,7 +106,7 @@ func (b *bench) publish(class task.Class, fn string, specs ...task.Spec) {
 	check(b.T, err)
 	queue, err := b.broker.OpenQueue(b.ctx, b.broker.Batches(string(class), string(task.Normal)))
 	check(b.T, err)
-	_, err = table.Put(b.ctx, session.ClassKey(class), []byte(class))
+	_, err = table.Put(b.ctx, string(class), []byte(class))
 	check(b.T, err)
 	for i := range specs {
 		specs[i].Attempt = max(1, specs[i].Attempt)

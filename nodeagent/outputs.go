@@ -1,9 +1,9 @@
 package nodeagent
 
 import (
-	"fmt"
 	"time"
 
+	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 )
 
@@ -12,9 +12,8 @@ import (
 func (s *slot) outputs(value task.Value, why *fault) task.Entry {
 	spec := s.now
 	e := task.Entry{Number: spec.Number, State: task.OK, Attempt: spec.Attempt, Losses: spec.Losses, Ran: s.lap()}
-	if most := s.agent.recorder.maxValue; why == nil && len(value.Data) > most {
-		why = &fault{failure: &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
-			"the result has %d bytes, and %d is the most: values by reference are not built yet", len(value.Data), most)}}
+	if f := session.TooLarge(value, s.agent.recorder.maxValue); why == nil && f != nil {
+		why = &fault{failure: f}
 	}
 	switch {
 	case why == nil:

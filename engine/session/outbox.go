@@ -29,7 +29,6 @@ type lane struct {
 const (
 	batchTasks    = 1024
 	batchBytes    = 256 << 10
-	batchCalls    = 64
 	leastWork     = 5 * time.Millisecond // of one batch, by expected run times
 	storesPerWork = 20                   // and at least this many times what storing a message takes
 	unknownTasks  = 64                   // of a function whose run time is not known
@@ -58,9 +57,6 @@ func (s *Session) enqueue(h *Handle) {
 		s.rouse()
 	}
 }
-
-// ClassKey returns the class's key in the table of classes. A class may hold "=", which a key may too.
-func ClassKey(c task.Class) string { return string(c) }
 
 func (l *lane) sendable(now time.Time) bool {
 	return len(l.waiting) > 0 && l.writing == 0 && !now.Before(l.retry)
@@ -102,7 +98,7 @@ func (s *Session) openLane(l *lane) bool {
 	defer cancel()
 	queue, err := s.broker.OpenQueue(ctx, s.broker.Batches(string(l.class), string(task.Normal)))
 	if err == nil {
-		_, err = s.classes.Create(ctx, ClassKey(l.class), []byte(l.class))
+		_, err = s.classes.Create(ctx, string(l.class), []byte(l.class))
 	}
 	if err != nil && !errors.Is(err, queues.ErrRevision) {
 		s.cfg.Logger.Warn("session: open a class", "class", l.class, "err", err)
@@ -184,7 +180,7 @@ func (c *cost) unknownLimit(slots int) int {
 	return unknownTasks
 }
 
-// take removes the first n tasks. The array is used again when half of it is free.
+// take removes the first n tasks.
 func (l *lane) take(n int) {
 	l.waiting = l.waiting[n:]
 	if len(l.waiting) == 0 {

@@ -65,10 +65,7 @@ func (s *Session) known(fn string) error {
 
 // feasible returns the class of the template's shape, or a failure that says what there is.
 func (s *Session) feasible(t *Template) (task.Class, task.Resources, error) {
-	shape := t.Resources
-	if !shape.Has(task.CPU) {
-		shape = shape.With(task.Amount{Name: task.CPU, Value: 1000})
-	}
+	shape := t.Resources.Understood()
 	largest, fits := s.nodes.Fitting(shape)
 	if !fits && s.nodes.Count() > 0 {
 		return "", nil, s.infeasible(t.Func, shape)

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/invariant"
 )
 
 // Slots are an agent's account of its resources. A slot is so much as one task of a shape takes; what is
@@ -11,7 +12,7 @@ import (
 type Slots struct {
 	mu   sync.Mutex
 	has  task.Resources // fixed
-	free []int64        // guarded by mu; parallel to has
+	free []int64        // guarded by mu; parallel to has. Invariant: from 0 to what it has
 }
 
 // NewSlots returns an account of which nothing is taken.
@@ -77,6 +78,8 @@ func (s *Slots) add(shape task.Resources, sign int64) {
 	for _, a := range shape {
 		if i := s.index(a.Name); i >= 0 {
 			s.free[i] += sign * a.Value
+			invariant.Check(0 <= s.free[i] && s.free[i] <= s.has[i].Value,
+				"slots: %d of %d %s are free", s.free[i], s.has[i].Value, a.Name)
 		}
 	}
 }

@@ -99,11 +99,19 @@ func (s *Session) admit(ctx context.Context, h *Handle, t *Template, in task.Val
 
 // Fits returns a failure if the value is too large for a message.
 func (s *Session) Fits(v task.Value) error {
-	if len(v.Data) <= s.maxValue {
+	if f := TooLarge(v, s.maxValue); f != nil {
+		return f
+	}
+	return nil
+}
+
+// TooLarge returns the failure of a value that has more than most bytes, nil if it has not.
+func TooLarge(v task.Value, most int) *task.Failure {
+	if len(v.Data) <= most {
 		return nil
 	}
 	return &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
-		"a value of %d bytes, and %d is the most: values by reference are not built yet", len(v.Data), s.maxValue)}
+		"a value of %d bytes, and %d is the most: values by reference are not built yet", len(v.Data), most)}
 }
 
 // room reports whether another task may be open. What waits in queues must leave room for records in the

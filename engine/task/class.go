@@ -27,9 +27,7 @@ var errEmptyShape = errors.New("task: a shape needs some resource: CPUs(0) wants
 // above what the largest node has is cut to what that node has, if that is enough (five CPUs on a node
 // of six are cpu=6). A shape that does not mention CPUs needs one.
 func ClassOf(shape, largest Resources) (Class, Resources, error) {
-	if !shape.Has(CPU) {
-		shape = shape.With(Amount{CPU, 1000})
-	}
+	shape = shape.Understood()
 	rounded := make(Resources, 0, len(shape))
 	for _, a := range shape {
 		rung := a.Value

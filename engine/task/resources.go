@@ -99,6 +99,14 @@ func (r Resources) With(a Amount) Resources {
 	return slices.Insert(out, at, a)
 }
 
+// Understood returns r with the one CPU that is understood where CPUs are not mentioned.
+func (r Resources) Understood() Resources {
+	if r.Has(CPU) {
+		return r
+	}
+	return r.With(Amount{CPU, 1000})
+}
+
 // Fits reports whether all of r is within what have has.
 func (r Resources) Fits(have Resources) bool {
 	for _, a := range r {

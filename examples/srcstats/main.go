@@ -1,4 +1,4 @@
-// Srcstats counts the Go source below a directory: files, lines by kind, functions, tests, the
+// Command srcstats counts the Go source below a directory: files, lines by kind, functions, tests, the
 // longest functions and the most imported packages. It is the first example of Tidemill with real
 // work in it.
 //
