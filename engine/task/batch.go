@@ -3,6 +3,7 @@ package task
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Version is the version of batches and records. It stands in the subject of batches too, so that an
@@ -22,12 +23,14 @@ type Batch struct {
 // Call is what many tasks of a batch have in common.
 type Call struct {
 	Func    string
-	Retries int // further attempts after an error
+	Retries int           // further attempts after an error
+	Timeout time.Duration // of one attempt; 0 = none
 }
 
 // Spec is one task to run.
 type Spec struct {
 	Number  uint64 // the owner's number for it
+	Digest  Digest // what a named job calls it; zero elsewhere
 	Call    int    // index into the batch's Calls
 	Attempt int    // 1 is the first
 	Losses  int    // how often an agent was lost with it
@@ -51,6 +54,7 @@ const (
 
 	callFunc    = 1
 	callRetries = 2
+	callTimeout = 3 // nanoseconds
 
 	specNumber  = 1
 	specCall    = 2
@@ -58,10 +62,11 @@ const (
 	specLosses  = 4
 	specType    = 5
 	specInput   = 6
+	specDigest  = 7
 )
 
 // SpecBytes bounds how much longer than its input an encoded spec is.
-const SpecBytes = 40
+const SpecBytes = 64
 
 // AppendBatch writes the batch behind dst and returns the longer slice. It allocates only if dst is too
 // short.
@@ -83,20 +88,26 @@ func AppendBatch(dst []byte, b *Batch) []byte {
 }
 
 func appendCall(dst []byte, c *Call) []byte {
-	dst = appendHead(dst, majorMap, 1+fields(uint64(c.Retries)))
+	retries, timeout := uint64(c.Retries), uint64(max(c.Timeout, 0))
+	dst = appendHead(dst, majorMap, 1+fields(retries, timeout))
 	dst = appendText(appendUint(dst, callFunc), c.Func)
-	return appendField(dst, callRetries, uint64(c.Retries))
+	return appendField(appendField(dst, callRetries, retries), callTimeout, timeout)
 }
 
 func appendSpec(dst []byte, s *Spec) []byte {
 	call, attempt, losses, kind := uint64(s.Call), later(s.Attempt), uint64(s.Losses), uint64(s.Input.Type)
-	dst = appendHead(dst, majorMap, 2+fields(call, attempt, losses, kind))
+	n := 2 + fields(call, attempt, losses, kind)
+	if !s.Digest.IsZero() {
+		n++
+	}
+	dst = appendHead(dst, majorMap, n)
 	dst = appendUint(appendUint(dst, specNumber), s.Number)
 	dst = appendField(dst, specCall, call)
 	dst = appendField(dst, specAttempt, attempt)
 	dst = appendField(dst, specLosses, losses)
 	dst = appendField(dst, specType, kind)
-	return appendBytes(appendUint(dst, specInput), s.Input.Data)
+	dst = appendBytes(appendUint(dst, specInput), s.Input.Data)
+	return appendDigest(dst, specDigest, &s.Digest)
 }
 
 // later returns how many attempts came before. What never began counts as the first: a negative number
@@ -157,6 +168,8 @@ func (b *Batch) readCalls(r *reader) {
 				c.Func = r.text()
 			case callRetries:
 				c.Retries = r.small(MaxAttempts)
+			case callTimeout:
+				c.Timeout = time.Duration(r.uint() & (1<<63 - 1))
 			default:
 				r.skip(maxSkipDepth)
 			}
@@ -199,6 +212,8 @@ func readSpec(r *reader) Spec {
 			s.Input.Type = ValueType(r.small(1 << 8))
 		case specInput:
 			s.Input.Data = r.bytes()
+		case specDigest:
+			r.digest(&s.Digest)
 		default:
 			r.skip(maxSkipDepth)
 		}

@@ -22,12 +22,13 @@ const (
 	KindInfeasible                  // no node has the resources
 	KindLost                        // its agents were lost too often
 	KindCancelled                   // it was cancelled
+	KindTimeout                     // an attempt took longer than its timeout, or the task than its deadline
 )
 
 var kinds = [...]string{
 	KindError: "error", KindPanic: "panic", KindExited: "exited", KindInput: "input", KindOutput: "output",
 	KindTooLarge: "too large", KindUnknownFunc: "unknown function", KindInfeasible: "infeasible",
-	KindLost: "lost", KindCancelled: "cancelled",
+	KindLost: "lost", KindCancelled: "cancelled", KindTimeout: "timeout",
 }
 
 // String returns the kind in words.
@@ -44,10 +45,12 @@ var (
 	ErrInfeasible  = errors.New("infeasible")
 	ErrTooLarge    = errors.New("too large")
 	ErrCancelled   = errors.New("cancelled")
+	ErrTimeout     = errors.New("timeout")
 )
 
 var causes = map[Kind]error{
 	KindUnknownFunc: ErrUnknownFunc, KindInfeasible: ErrInfeasible, KindTooLarge: ErrTooLarge, KindCancelled: ErrCancelled,
+	KindTimeout: ErrTimeout,
 }
 
 // Failure is the error of a task, as it crossed the wire: the text of what the function returned, not

@@ -40,7 +40,7 @@ func TestFailureText(t *testing.T) {
 func TestKinds(t *testing.T) {
 	words := []string{
 		"kind 0", "error", "panic", "exited", "input", "output", "too large", "unknown function", "infeasible",
-		"lost", "cancelled", "kind 11",
+		"lost", "cancelled", "timeout", "kind 12",
 	}
 	for kind, word := range words { // the numbers are the wire
 		if got := task.Kind(kind).String(); got != word {
@@ -53,9 +53,9 @@ func TestKinds(t *testing.T) {
 func TestFailureIs(t *testing.T) {
 	sentinels := map[task.Kind]error{
 		task.KindUnknownFunc: task.ErrUnknownFunc, task.KindInfeasible: task.ErrInfeasible,
-		task.KindTooLarge: task.ErrTooLarge, task.KindCancelled: task.ErrCancelled,
+		task.KindTooLarge: task.ErrTooLarge, task.KindCancelled: task.ErrCancelled, task.KindTimeout: task.ErrTimeout,
 	}
-	for kind := range task.KindCancelled + 2 {
+	for kind := range task.KindTimeout + 2 {
 		err := fmt.Errorf("engine: get: %w", &task.Failure{Kind: kind, Message: "unknown function"})
 		for of, sentinel := range sentinels {
 			if got := errors.Is(err, sentinel); got != (kind == of) {

@@ -76,6 +76,7 @@ func genericBatch(b *task.Batch) any {
 	for _, c := range b.Calls {
 		m := fields{uint64(1): c.Func}
 		put(m, 2, uint64(c.Retries))
+		put(m, 3, uint64(c.Timeout))
 		calls = append(calls, m)
 	}
 	for _, s := range b.Specs {
@@ -84,6 +85,9 @@ func genericBatch(b *task.Batch) any {
 		put(m, 3, uint64(s.Attempt-1))
 		put(m, 4, uint64(s.Losses))
 		put(m, 5, uint64(s.Input.Type))
+		if !s.Digest.IsZero() {
+			m[uint64(7)] = s.Digest[:]
+		}
 		specs = append(specs, m)
 	}
 	return fields{
@@ -112,6 +116,9 @@ func genericEntry(e *task.Entry) any {
 	}
 	if f := e.Failure; f != nil {
 		m[uint64(7)] = fields{uint64(1): uint64(f.Kind), uint64(2): f.Message, uint64(3): f.Stack}
+	}
+	if !e.Digest.IsZero() {
+		m[uint64(8)] = e.Digest[:]
 	}
 	return m
 }

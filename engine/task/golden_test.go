@@ -43,7 +43,14 @@ var goldenBatches = map[string]*task.Batch{
 			{Number: math.MaxUint64, Attempt: 1},
 		},
 	},
+	"job": {
+		Owner: "nightly-12", Class: "cpu", Level: task.High,
+		Calls: []task.Call{{Func: "parse", Retries: 2, Timeout: time.Minute}},
+		Specs: []task.Spec{{Number: 1<<32 + 5, Attempt: 1, Digest: digest, Input: task.Value{Data: []byte{7}}}},
+	},
 }
+
+var digest = task.Digest{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 
 // goldenRecords are in testdata/record.txt.
 var goldenRecords = map[string]*task.Record{
@@ -59,6 +66,11 @@ var goldenRecords = map[string]*task.Record{
 		{Number: 25, State: task.Errored, Attempt: 1, Ran: 20, Failure: &task.Failure{Kind: task.KindError, Message: "no space left"}},
 		{Number: 300, State: task.Lost, Attempt: 1, Losses: 9},
 		{Number: 70000, State: task.Refused, Attempt: 1},
+	}},
+	"job": {Writer: "node-1", Owner: "nightly-12", Entries: []task.Entry{
+		{Number: 1<<32 + 5, State: task.Started, Attempt: 1, Digest: digest},
+		{Number: 1<<32 + 5, State: task.OK, Attempt: 1, Digest: digest, Value: task.Value{Data: []byte{7}}},
+		{Number: 6, State: task.Cancelled, Attempt: 2, Failure: &task.Failure{Kind: task.KindCancelled, Message: "by its caller"}},
 	}},
 	"none": {Writer: "kestrel-4f2a", Owner: "kestrel-4f2a"},
 	"widths": {Entries: []task.Entry{

@@ -30,8 +30,59 @@ func CheckName(noun, s string) error {
 	return fmt.Errorf("task: %s name %q: want 1 to 64 of a-z, 0-9, _ and -", noun, Clip(s, 80))
 }
 
-// Level is a queue within a class. Agents draw levels in turn.
+// CheckOwner returns an error unless s can name a session: a name, or a job's with its incarnation behind it.
+func CheckOwner(s string) error {
+	if owner.MatchString(s) {
+		return nil
+	}
+	return fmt.Errorf("task: owner %q: want 1 to 96 of a-z, 0-9, _ and -", Clip(s, 120))
+}
+
+var owner = regexp.MustCompile(`^[a-z0-9_-]{1,96}$`)
+
+// Digest is what a named job calls a task by in all of its runs: made from the function, its version, the
+// input, and which of equal calls it is. Sessions without a job leave it zero, and number their tasks.
+type Digest [16]byte
+
+// IsZero reports whether the digest names nothing.
+func (d Digest) IsZero() bool { return d == Digest{} }
+
+func appendDigest(dst []byte, key uint64, d *Digest) []byte {
+	if d.IsZero() {
+		return dst
+	}
+	return appendBytes(appendUint(dst, key), d[:])
+}
+
+// digest reads what appendDigest wrote.
+func (r *reader) digest(d *Digest) {
+	if b := r.bytes(); len(b) == len(d) {
+		copy(d[:], b)
+	} else if r.err == nil {
+		r.fail(fmt.Errorf("a digest of %d bytes, want %d", len(b), len(d)))
+	}
+}
+
+// Level is a queue within a class. Agents draw the levels in turn, the first ones more often; none is starved.
 type Level string
 
-// Normal is the level of every task for now; child, high and low come with nested tasks and priorities.
-const Normal Level = "normal"
+// The levels. Child is for the children of tasks, and no program chooses it.
+const (
+	Child  Level = "child"
+	High   Level = "high"
+	Normal Level = "normal"
+	Low    Level = "low"
+)
+
+// Levels are all of them, the one that is drawn most first.
+var Levels = [...]Level{Child, High, Normal, Low}
+
+// Rank returns the level's index in Levels, that of Normal for an unknown one.
+func (l Level) Rank() int {
+	for i, known := range Levels {
+		if l == known {
+			return i
+		}
+	}
+	return Normal.Rank()
+}

@@ -10,17 +10,21 @@ import (
 // State says what an entry reports. The numbers are part of the wire: add at the end.
 type State uint8
 
-// The states. The first two are final: the first final entry for a task in its owner's log is the
-// task's outcome. The others are notes, on which the owner acts.
+// The states. The first final entry for a task in its owner's log is the task's outcome. The others are
+// notes, on which the owner acts.
 const (
-	OK      State = iota + 1 // final: a result
-	Failed                   // final: the last failure
-	Errored                  // note: this attempt failed, and others are left
-	Lost                     // note: an agent was lost with it, or a batch came a second time
-	Refused                  // note: the agent cannot run it (an unknown function)
+	OK        State = iota + 1 // final: a result
+	Failed                     // final: the last failure
+	Errored                    // note: this attempt failed, and others are left
+	Lost                       // note: an agent was lost with it, or a batch came a second time
+	Refused                    // note: the agent cannot run it (an unknown function)
+	Cancelled                  // final: somebody asked for it
+	Started                    // note: it is about to run, and to be counted as lost if nothing else follows
 )
 
-var states = [...]string{OK: "ok", Failed: "failed", Errored: "errored", Lost: "lost", Refused: "refused"}
+var states = [...]string{
+	OK: "ok", Failed: "failed", Errored: "errored", Lost: "lost", Refused: "refused", Cancelled: "cancelled", Started: "started",
+}
 
 // String returns the state in a word.
 func (s State) String() string {
@@ -31,12 +35,13 @@ func (s State) String() string {
 }
 
 // Final reports whether an entry in this state can be the outcome.
-func (s State) Final() bool { return s == OK || s == Failed }
+func (s State) Final() bool { return s == OK || s == Failed || s == Cancelled }
 
 // Entry is what became of one attempt of one task. Written by nodeagent (record) and by session, read by
 // session (fold).
 type Entry struct {
 	Number  uint64
+	Digest  Digest // as in the spec
 	State   State
 	Attempt int           // as in the spec
 	Losses  int           // as in the spec
@@ -71,6 +76,7 @@ const (
 	entryType    = 5
 	entryValue   = 6
 	entryFailure = 7
+	entryDigest  = 8
 
 	failureKind    = 1
 	failureMessage = 2
@@ -117,6 +123,9 @@ func appendEntry(dst []byte, e *Entry) []byte {
 	if e.Failure != nil {
 		n++
 	}
+	if !e.Digest.IsZero() {
+		n++
+	}
 	dst = appendHead(dst, majorMap, n)
 	dst = appendUint(appendUint(dst, entryState), uint64(e.State))
 	dst = appendField(dst, entryAttempt, attempt)
@@ -129,7 +138,7 @@ func appendEntry(dst []byte, e *Entry) []byte {
 	if e.Failure != nil {
 		dst = appendFailure(appendUint(dst, entryFailure), e.Failure)
 	}
-	return dst
+	return appendDigest(dst, entryDigest, &e.Digest)
 }
 
 func appendFailure(dst []byte, f *Failure) []byte {
@@ -193,7 +202,7 @@ func (rec *Record) readBody(r *reader) {
 	for i := range rec.Entries {
 		e := &rec.Entries[i]
 		e.read(r)
-		if r.err == nil && (e.Number == 0 || e.State < OK || e.State > Refused) {
+		if r.err == nil && (e.Number == 0 || e.State < OK || e.State > Started) {
 			r.fail(fmt.Errorf("entry %d: task %d, %s", i, e.Number, e.State))
 		}
 		if r.err != nil {
@@ -219,6 +228,8 @@ func (e *Entry) read(r *reader) {
 			e.Value.Data = r.bytes()
 		case entryFailure:
 			e.Failure = readFailure(r)
+		case entryDigest:
+			r.digest(&e.Digest)
 		default:
 			r.skip(maxSkipDepth)
 		}

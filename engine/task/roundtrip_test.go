@@ -183,13 +183,13 @@ func TestRecordWriterCounts(t *testing.T) {
 func TestStates(t *testing.T) {
 	words := map[task.State]string{
 		task.OK: "ok", task.Failed: "failed", task.Errored: "errored", task.Lost: "lost", task.Refused: "refused",
-		0: "state 0", task.Refused + 1: "state 6", 255: "state 255",
+		task.Cancelled: "cancelled", task.Started: "started", 0: "state 0", task.Started + 1: "state 8", 255: "state 255",
 	}
 	for state, word := range words {
 		if got := state.String(); got != word {
 			t.Errorf("state %d is %q, want %q", uint8(state), got, word)
 		}
-		if got, want := state.Final(), state == task.OK || state == task.Failed; got != want {
+		if got, want := state.Final(), state == task.OK || state == task.Failed || state == task.Cancelled; got != want {
 			t.Errorf("%s: Final is %v", word, got)
 		}
 	}
@@ -220,13 +220,13 @@ func encodeRecord(w *task.RecordWriter, dst []byte, rec *task.Record) []byte {
 func randomBatch(r *rand.Rand) *task.Batch {
 	b := &task.Batch{Owner: randomText(r), Class: task.Class(randomText(r)), Level: task.Level(randomText(r))}
 	for range 1 + r.IntN(5) {
-		b.Calls = append(b.Calls, task.Call{Func: randomText(r), Retries: randomBelow(r, task.MaxAttempts)})
+		b.Calls = append(b.Calls, task.Call{Func: randomText(r), Retries: randomBelow(r, task.MaxAttempts), Timeout: time.Duration(randomNumber(r) >> 1)})
 	}
 	for range 1 + randomBelow(r, 400) {
 		b.Specs = append(b.Specs, task.Spec{
 			Number: max(1, randomNumber(r)), Call: r.IntN(len(b.Calls)),
 			Attempt: 1 + randomBelow(r, task.MaxAttempts), Losses: randomBelow(r, task.MaxAttempts),
-			Input: randomValue(r),
+			Input: randomValue(r), Digest: randomDigest(r),
 		})
 	}
 	return b
@@ -236,9 +236,9 @@ func randomRecord(r *rand.Rand) *task.Record {
 	rec := &task.Record{Writer: randomText(r), Owner: randomText(r)}
 	for range randomBelow(r, 400) {
 		e := task.Entry{
-			Number: max(1, randomNumber(r)), State: task.OK + task.State(r.IntN(int(task.Refused))),
+			Number: max(1, randomNumber(r)), State: task.OK + task.State(r.IntN(int(task.Started))),
 			Attempt: 1 + randomBelow(r, task.MaxAttempts), Losses: randomBelow(r, task.MaxAttempts),
-			Ran: time.Duration(randomNumber(r) >> 1),
+			Ran: time.Duration(randomNumber(r) >> 1), Digest: randomDigest(r),
 		}
 		switch {
 		case e.State == task.OK:
@@ -267,3 +267,10 @@ func randomText(r *rand.Rand) string {
 func randomNumber(r *rand.Rand) uint64 { return r.Uint64() >> r.IntN(65) }
 
 func randomBelow(r *rand.Rand, n int) int { return int(randomNumber(r) % uint64(n)) }
+
+func randomDigest(r *rand.Rand) (d task.Digest) {
+	if r.IntN(2) == 0 {
+		d[r.IntN(len(d))] = byte(1 + r.IntN(255))
+	}
+	return d
+}
