@@ -123,7 +123,7 @@ func (w *world) obey(e graph.Event, commands []graph.Command) {
 		w.resolve(e, c, l)
 	case graph.Wait:
 		w.wait(e, c)
-	case graph.Fail:
+	case graph.End:
 		w.lastFailure(c, l)
 	default:
 		w.fail("unknown command %d", c.Do)

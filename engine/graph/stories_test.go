@@ -85,7 +85,7 @@ func inWords(commands []graph.Command) string {
 }
 
 func doing(do graph.Do) string {
-	words := []string{graph.Dispatch: "dispatch", graph.Resolve: "resolve", graph.Wait: "wait", graph.Fail: "fail"}
+	words := []string{graph.Dispatch: "dispatch", graph.Resolve: "resolve", graph.Wait: "wait", graph.End: "end"}
 	return words[do]
 }
 
@@ -100,6 +100,10 @@ func details(c graph.Command) string {
 	}
 	if c.Delay != 0 {
 		words = append(words, c.Delay.Round(time.Millisecond).String())
+	}
+	if c.Why != 0 {
+		reasons := []string{graph.Exhausted: "exhausted", graph.LostTooMuch: "lost too much", graph.Asked: "asked", graph.TooLate: "too late"}
+		words = append(words, reasons[c.Why])
 	}
 	if len(words) == 0 {
 		return ""
@@ -122,7 +126,7 @@ func number(t *testing.T, d *datadriven.TestData, key string, otherwise int) int
 func stateOf(t *testing.T, d *datadriven.TestData) task.State {
 	var word string
 	d.ScanArgs(t, "state", &word)
-	states := []task.State{task.OK, task.Failed, task.Errored, task.Lost, task.Refused}
+	states := []task.State{task.OK, task.Failed, task.Errored, task.Lost, task.Refused, task.Cancelled, task.Started}
 	i := slices.IndexFunc(states, func(s task.State) bool { return s.String() == word })
 	if i < 0 {
 		d.Fatalf(t, "unknown state %q", word)
