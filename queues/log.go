@@ -75,13 +75,30 @@ const readAhead = 4 << 20
 // Read yields what stands in the log behind the sequence after, in order, up to its end now. An error
 // ends it.
 func (l *Log) Read(ctx context.Context, after uint64) iter.Seq2[LogEntry, error] {
+	return l.b.read(ctx, l.name.Stream, l.name.Subject, after)
+}
+
+// Get returns the message of that sequence.
+func (l *Log) Get(ctx context.Context, sequence uint64) (LogEntry, error) {
+	body := fmt.Appendf(nil, `{"seq":%d}`, sequence)
+	msg, err := l.b.conn.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+l.name.Stream, body)
+	if err != nil {
+		return LogEntry{}, fmt.Errorf("queues: get %d of %s: %w", sequence, l.name.Subject, err)
+	}
+	if subject := msg.Header["Nats-Subject"]; len(subject) == 0 || subject[len(subject)-1] != l.name.Subject {
+		return LogEntry{}, fmt.Errorf("queues: get %d of %s: it is not there", sequence, l.name.Subject)
+	}
+	return LogEntry{fromNATS(msg), sequence}, nil
+}
+
+func (b *Broker) read(ctx context.Context, stream, subject string, after uint64) iter.Seq2[LogEntry, error] {
 	return func(yield func(LogEntry, error) bool) {
 		for {
 			n := 0
-			messages, err := jetstreamext.GetBatch(ctx, l.b.js, l.name.Stream, 256,
-				jetstreamext.GetBatchSubject(l.name.Subject), jetstreamext.GetBatchSeq(after+1), jetstreamext.GetBatchMaxBytes(readAhead))
+			messages, err := jetstreamext.GetBatch(ctx, b.js, stream, 256,
+				jetstreamext.GetBatchSubject(subject), jetstreamext.GetBatchSeq(after+1), jetstreamext.GetBatchMaxBytes(readAhead))
 			if err != nil {
-				yield(LogEntry{}, fmt.Errorf("queues: read %s: %w", l.name.Subject, err))
+				yield(LogEntry{}, fmt.Errorf("queues: read %s: %w", subject, err))
 				return
 			}
 			for m, err := range messages {
@@ -89,7 +106,7 @@ func (l *Log) Read(ctx context.Context, after uint64) iter.Seq2[LogEntry, error]
 					return
 				}
 				if err != nil {
-					yield(LogEntry{}, fmt.Errorf("queues: read %s: %w", l.name.Subject, err))
+					yield(LogEntry{}, fmt.Errorf("queues: read %s: %w", subject, err))
 					return
 				}
 				n++
@@ -107,18 +124,32 @@ func (l *Log) Read(ctx context.Context, after uint64) iter.Seq2[LogEntry, error]
 
 // Last returns the sequence of the last message in the log, 0 if it is empty.
 func (l *Log) Last(ctx context.Context) (uint64, error) {
-	msg, err := l.b.conn.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+l.name.Stream+"."+l.name.Subject, nil)
+	return l.b.last(ctx, l.name.Stream, l.name.Subject)
+}
+
+func (b *Broker) last(ctx context.Context, stream, subject string) (uint64, error) {
+	msg, err := b.conn.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+stream+"."+subject, nil)
 	if err != nil {
-		return 0, fmt.Errorf("queues: last of %s: %w", l.name.Subject, err)
+		return 0, fmt.Errorf("queues: last of %s: %w", subject, err)
 	}
 	if len(msg.Header["Nats-Sequence"]) == 0 && msg.Header.Get("Status") == "404" {
 		return 0, nil
 	}
 	sequence, err := Header(msg.Header).number("Nats-Sequence")
 	if err != nil {
-		return 0, fmt.Errorf("queues: last of %s: answer without a sequence", l.name.Subject)
+		return 0, fmt.Errorf("queues: last of %s: answer without a sequence", subject)
 	}
 	return sequence, nil
+}
+
+// Created returns when the stream of the log was made: another time means another stream, with sequences
+// of its own.
+func (l *Log) Created(ctx context.Context) (time.Time, error) {
+	stream, err := l.b.js.Stream(ctx, l.name.Stream)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("queues: look at %s: %w", l.name.Stream, err)
+	}
+	return stream.CachedInfo().Created, nil
 }
 
 // Trim removes what stands in the log up to and with this sequence. Nobody else may be reading there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ const maxWaiting = 4096
 // OpenQueue returns the queue, which it makes if there is none yet.
 func (b *Broker) OpenQueue(ctx context.Context, name QueueName) (*Queue, error) {
 	err := b.ensureStream(ctx, jetstream.StreamConfig{
-		Name: name.Stream, Subjects: []string{name.Subject},
+		Name: name.Stream, Subjects: name.Binds, AllowDirect: true,
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
 		MaxConsumers: 32, // an ack costs O(consumers)
 	})
@@ -88,6 +89,18 @@ func publish(ctx context.Context, messages []Message, send func(Message, func(er
 		}
 	}
 	return first
+}
+
+// List yields what waits in the queue or is leased, in the order of sequences, and takes nothing. What is
+// sent while it reads may be in it or not. An error ends it.
+func (q *Queue) List(ctx context.Context) iter.Seq2[LogEntry, error] {
+	return q.b.read(ctx, q.name.Stream, q.name.Subject, 0)
+}
+
+// Last returns the sequence of the newest message in the queue, 0 if it is empty. Queues of one class
+// share their sequences.
+func (q *Queue) Last(ctx context.Context) (uint64, error) {
+	return q.b.last(ctx, q.name.Stream, q.name.Subject)
 }
 
 // Delivery is a message under lease.
