@@ -44,6 +44,17 @@ func (b *Broker) OpenLog(ctx context.Context, name LogName, opts ...LogOption) (
 	return &Log{b, name}, nil
 }
 
+// What is kept of dead letters.
+const (
+	deadBytes = 64 << 20
+	deadAge   = 7 * 24 * time.Hour
+)
+
+// OpenDead returns the log of the dead letters of one class and function.
+func (b *Broker) OpenDead(ctx context.Context, class, fn string) (*Log, error) {
+	return b.OpenLog(ctx, b.Dead(class, fn), Rolling(deadBytes, deadAge))
+}
+
 // LogOption changes how a log is kept.
 type LogOption func(*jetstream.StreamConfig)
 
@@ -160,6 +171,18 @@ func (l *Log) Trim(ctx context.Context, upTo uint64) error {
 	}
 	if err != nil {
 		return fmt.Errorf("queues: trim %s: %w", l.name.Subject, err)
+	}
+	return nil
+}
+
+// Purge removes all that stands in the log.
+func (l *Log) Purge(ctx context.Context) error {
+	stream, err := l.b.js.Stream(ctx, l.name.Stream)
+	if err == nil {
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject(l.name.Subject))
+	}
+	if err != nil {
+		return fmt.Errorf("queues: purge %s: %w", l.name.Subject, err)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type Row struct {
 	Key      string
 	Value    []byte
 	Revision uint64
+	Written  time.Time // by the server's clock
 	Deleted  bool
 }
 
@@ -31,9 +32,20 @@ var (
 	ErrRevision = errors.New("queues: the row is at another revision")
 )
 
+// TableOption changes how a table is kept.
+type TableOption func(*jetstream.KeyValueConfig)
+
+// Aging lets rows vanish after that age.
+func Aging(age time.Duration) TableOption {
+	return func(cfg *jetstream.KeyValueConfig) { cfg.TTL = age }
+}
+
 // OpenTable returns the table, which it makes if there is none yet.
-func (b *Broker) OpenTable(ctx context.Context, name TableName) (*Table, error) {
+func (b *Broker) OpenTable(ctx context.Context, name TableName, opts ...TableOption) (*Table, error) {
 	cfg := jetstream.KeyValueConfig{Bucket: string(name)}
+	for _, opt := range opts {
+		opt(&cfg)
+	}
 	if b.cfg.Storage == Memory {
 		cfg.Storage = jetstream.MemoryStorage
 	}
@@ -50,7 +62,7 @@ func (t *Table) Get(ctx context.Context, key string) (Row, error) {
 	if err != nil {
 		return Row{}, t.wrap("get", key, err)
 	}
-	return Row{Key: key, Value: e.Value(), Revision: e.Revision()}, nil
+	return Row{Key: key, Value: e.Value(), Revision: e.Revision(), Written: e.Created()}, nil
 }
 
 // Put writes the row whatever it was, and returns its revision.
@@ -90,6 +102,24 @@ func (t *Table) wrap(verb, key string, err error) error {
 		err = ErrRevision
 	}
 	return fmt.Errorf("queues: %s %s/%s: %w", verb, t.name, key, err)
+}
+
+// All returns the rows that there are now.
+func (t *Table) All(ctx context.Context) ([]Row, error) {
+	var mu sync.Mutex
+	var rows []Row
+	w, err := t.Watch(ctx, func(r Row) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !r.Deleted {
+			rows = append(rows, r)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.Stop()
+	return rows, nil
 }
 
 // Watcher tells of a table's rows.
@@ -134,7 +164,7 @@ func (w *Watcher) run(handle func(Row), present chan struct{}) {
 			continue
 		}
 		handle(Row{
-			Key: e.Key(), Value: e.Value(), Revision: e.Revision(),
+			Key: e.Key(), Value: e.Value(), Revision: e.Revision(), Written: e.Created(),
 			Deleted: e.Operation() != jetstream.KeyValuePut,
 		})
 	}

@@ -67,6 +67,7 @@ const (
 	Due                       // the delay of a Wait has passed; or what End asked for was refused
 	Cancel                    // somebody asks for the task's cancellation
 	Expired                   // its deadline has passed
+	Void                      // what was published or asked for is void: the owner has another log
 )
 
 // Command is something to do.
@@ -116,6 +117,8 @@ func (g *Graph) Step(e Event, out []Command) []Command {
 		return out // it has its outcome, or was never ours
 	case e.What == Due:
 		return n.due(e.Task, out)
+	case e.What == Void:
+		return n.again(e.Task, out)
 	case e.What == Cancel:
 		return n.endUnlessEnding(e.Task, Asked, out)
 	case e.What == Expired:
@@ -156,6 +159,18 @@ func (n *node) due(number uint64, out []Command) []Command {
 		n.state = dispatched
 		return append(out, n.dispatch(number))
 	case ending: // the append was refused
+		return n.end(number, n.why, out)
+	default:
+		return out
+	}
+}
+
+// again gives the last command once more; a task that waits goes on waiting.
+func (n *node) again(number uint64, out []Command) []Command {
+	switch n.state {
+	case dispatched:
+		return append(out, n.dispatch(number))
+	case ending:
 		return n.end(number, n.why, out)
 	default:
 		return out

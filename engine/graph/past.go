@@ -61,6 +61,16 @@ type Standing struct {
 // Len returns how many tasks have an outcome, and how many have none.
 func (p *Past) Len() (finals, open int) { return len(p.finals), len(p.open) }
 
+// Lost returns how many tasks without an outcome were lost or started when a run ended.
+func (p *Past) Lost() (n int) {
+	for _, l := range p.open {
+		if l.state == task.Started || l.state == task.Lost {
+			n++
+		}
+	}
+	return n
+}
+
 // Listed notes that a copy of the task waits in a queue.
 func (p *Past) Listed(d task.Digest, number uint64, attempt, losses int) {
 	if _, ended := p.finals[d]; ended {
