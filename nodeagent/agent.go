@@ -26,6 +26,9 @@ type Config struct {
 	Boot    string // of the embedded server; "" = of a server that lives on its own
 	Unclean bool   // the embedded server's former boot did not end: what it had started may have been running
 
+	// Values is a context whose values functions find in theirs. Its end means nothing. nil = none.
+	Values context.Context //nolint:containedctx // for its values
+
 	// Grace is how long a task may run on after its context has ended. After that it is abandoned. 0 = 10 s.
 	Grace time.Duration
 }
@@ -36,6 +39,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Grace == 0 {
 		c.Grace = 10 * time.Second
+	}
+	if c.Values == nil {
+		c.Values = context.Background()
 	}
 	return c
 }
@@ -109,7 +115,7 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 		begun: time.Now(), done: make(chan struct{}), ended: make(chan struct{}),
 	}
 	a.blocked.Store(math.MaxInt64)
-	a.base, a.cancel = context.WithCancel(context.Background())
+	a.base, a.cancel = context.WithCancel(context.WithoutCancel(cfg.Values))
 	a.recorder = newRecorder(b, cfg, a.recorded, a.resume)
 	a.janitor = newJanitor(b, cfg)
 	if err := a.join(ctx); err != nil {
@@ -296,4 +302,42 @@ func (a *Agent) close(ctx context.Context) error {
 	a.leave(last)
 	a.recorder.close()
 	return err
+}
+
+// Kill ends the agent as the death of its process would: nothing is recorded, acked, handed back or
+// withdrawn any more. The contexts of what runs end. It is for tests, together with a cut of the broker's
+// connection. A Close afterwards does nothing.
+func (a *Agent) Kill() {
+	a.once.Do(func() {
+		a.recorder.close()
+		a.mu.Lock()
+		a.draining = true
+		a.blocked.Store(0)
+		for _, c := range a.order {
+			for _, l := range c.levels {
+				if l != nil {
+					l.puller.Stop()
+				}
+			}
+		}
+		a.mu.Unlock()
+		a.cancel()
+		close(a.done)
+		<-a.ended
+		for _, w := range a.watching {
+			w.Stop()
+		}
+	})
+}
+
+// Idle reports whether the agent holds nothing: no batch, no slot, nothing to record. For tests.
+func (a *Agent) Idle() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range a.order {
+		if len(c.held) > 0 || c.running > 0 {
+			return false
+		}
+	}
+	return a.active == 0 && a.lost == 0 && len(a.alone) == 0 && a.recorder.settle() && a.slots.All()
 }
