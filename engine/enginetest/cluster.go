@@ -255,7 +255,7 @@ func (f Faults) String() string {
 // Faults says how often what goes wrong: probabilities a call of a carrier. A decision hashes the seed,
 // the connection, the operation and its count, so a seed repeats the faults, though not the schedule.
 type Faults struct {
-	Seed                                      uint64
+	Seed                                       uint64
 	LostRequest, LostReply, Repeat, Delay, Cut float64
-	Kill                                      float64 // of the agent that makes the call
+	Kill                                       float64 // of the agent that makes the call
 }
