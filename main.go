@@ -42,10 +42,31 @@ func mainWith(run func(ctx context.Context) error) int {
 	if err != nil {
 		return complain(err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal finds the default handling
 	return complain(runWith(ctx, cfg, run))
+}
+
+// interruptible returns a context that ends with the first interrupt. A second one finds the default
+// handling, which is in place before the context ends.
+func interruptible(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+		cancel()
+	}()
+	return ctx, func() {
+		cancel()
+		<-ended
+	}
 }
 
 func runWith(ctx context.Context, cfg Config, run func(ctx context.Context) error) error {

@@ -1,9 +1,8 @@
 package nodeagent
 
 import (
-	"context"
-	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/session"
@@ -18,15 +17,20 @@ type execution struct {
 	batch *batch
 	spec  *task.Spec
 	timer *time.Timer // of the timeout; nil if there is none
+
+	revoked atomic.Pointer[fault] // why it is not wanted any more; nil if it is
 }
 
 // timedOut is called at the end of the attempt's timeout: its context has ended. A function that heeds
 // that returns soon.
 func (x *execution) timedOut() { time.AfterFunc(x.slot.agent.cfg.Grace, x.abandon) }
 
-// revoke ends the context of an attempt whose task is cancelled.
-func (x *execution) revoke() {
-	x.Cancel(task.ErrCancelled)
+// revoke ends the context of an attempt that is not wanted any more.
+func (x *execution) revoke(why *fault) {
+	if !x.revoked.CompareAndSwap(nil, why) {
+		return
+	}
+	x.Cancel(why.failure)
 	time.AfterFunc(x.slot.agent.cfg.Grace, x.abandon)
 }
 
@@ -38,8 +42,10 @@ func (x *execution) abandon() {
 		return // it has ended
 	}
 	a := s.agent
-	why := x.judge(&fault{retry: true, failure: &task.Failure{Kind: task.KindCancelled, Message: "abandoned"}})
-	entry := finish(x.batch, x.spec, why)
+	entry := finish(x.batch, x.spec, x.judge(&fault{failure: &task.Failure{Kind: task.KindTimeout, Message: "abandoned"}}))
+	if !x.Until.IsZero() {
+		entry.Ran = x.batch.Calls[x.spec.Call].Timeout + time.Since(x.Until)
+	}
 	a.recorder.add(x.batch, &entry)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -50,20 +56,18 @@ func (x *execution) abandon() {
 	a.dispatch()
 }
 
-// judge says what an attempt's failure is that was to end: after its timeout the timeout's, and after a
-// cancellation nobody asks.
+// judge says what the failure is of an attempt that was to end: not its own.
 func (x *execution) judge(why *fault) *fault {
-	if why == nil || why.refused {
+	switch revoked := x.revoked.Load(); {
+	case why == nil || why.refused:
 		return why
-	}
-	switch cause := context.Cause(&x.Running); {
-	case errors.Is(cause, task.ErrTimeout) || !x.Until.IsZero() && !time.Now().Before(x.Until):
+	case revoked != nil:
+		return revoked
+	case !x.Until.IsZero() && !time.Now().Before(x.Until):
 		timeout := x.batch.Calls[x.spec.Call].Timeout
 		return &fault{retry: true, failure: &task.Failure{
 			Kind: task.KindTimeout, Message: fmt.Sprintf("the attempt took longer than %s: %s", timeout, why.failure.Message), Stack: why.failure.Stack,
 		}}
-	case errors.Is(cause, task.ErrCancelled):
-		return &fault{cancelled: true, failure: why.failure}
 	}
 	return why
 }

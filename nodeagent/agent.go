@@ -69,7 +69,7 @@ type Agent struct {
 	recorder *recorder
 	janitor  *janitor
 	owners   owners
-	former   former
+	former   *former
 	slots    *session.Slots
 	told     told // only tend
 
@@ -112,7 +112,7 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, broker: b, slots: session.NewSlots(cfg.Resources),
 		classes: map[task.Class]*class{}, slotsRun: map[*slot]bool{},
-		begun: time.Now(), done: make(chan struct{}), ended: make(chan struct{}),
+		former: newFormer(), begun: time.Now(), done: make(chan struct{}), ended: make(chan struct{}),
 	}
 	a.blocked.Store(math.MaxInt64)
 	a.base, a.cancel = context.WithCancel(context.WithoutCancel(cfg.Values))

@@ -110,8 +110,9 @@ func (s *slot) run() {
 
 // attempt runs a task and returns what is to be recorded; nil if the agent has given the attempt up.
 func (s *slot) attempt() *task.Entry {
-	if s.agent.owners.cancelled(s.batch.Owner, s.now.Number) {
-		return &task.Entry{Number: s.now.Number, Digest: s.now.Digest, State: task.Cancelled, Attempt: s.now.Attempt, Losses: s.now.Losses}
+	if why := s.agent.owners.revoked(s.batch.Owner, s.now.Number); why != nil {
+		entry := finish(s.batch, s.now, why)
+		return &entry
 	}
 	in, fn := s.agent.inputs(s.batch, s.now)
 	value, fault, ours := s.execute(fn, in)
@@ -187,7 +188,8 @@ type fault struct {
 	retry   bool // another attempt could mend it
 	refused bool // this agent cannot run it, and another one might: no failure
 
-	cancelled bool // somebody asked for it: the outcome is with the owner
+	cancelled bool // somebody asked for it
+	late      bool // its deadline has passed
 }
 
 // execute runs the function. ours is false if the agent has given the attempt up meanwhile.
@@ -206,8 +208,8 @@ func (s *slot) execute(fn *session.Function, in task.Value) (out task.Value, why
 	}
 	defer x.End()
 	s.current.Store(x)
-	if s.agent.owners.cancelled(s.batch.Owner, s.now.Number) { // since it was looked at before
-		x.revoke()
+	if why := s.agent.owners.revoked(s.batch.Owner, s.now.Number); why != nil { // since it was looked at before
+		x.revoke(why)
 	}
 	out, why = invoke(&x.Running, fn, in, s.out[:0])
 	return out, x.judge(why), s.current.CompareAndSwap(x, nil)

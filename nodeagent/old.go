@@ -3,7 +3,6 @@ package nodeagent
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/queues"
@@ -71,14 +70,18 @@ type tries struct{ attempt, losses int }
 
 // former knows which tasks were started by former boots and have not ended, by owner.
 type former struct {
-	mu     sync.Mutex
-	owners map[string]map[uint64]tries // guarded by mu
+	reading chan struct{}               // has a token while somebody reads
+	owners  map[string]map[uint64]tries // only who reads
+}
+
+func newFormer() *former {
+	return &former{reading: make(chan struct{}, 1), owners: map[string]map[uint64]tries{}}
 }
 
 // started returns what the owner's log says, by number. It is read once.
 func (f *former) started(ctx context.Context, b *queues.Broker, owner string) (map[uint64]tries, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.reading <- struct{}{}
+	defer func() { <-f.reading }()
 	if known, ok := f.owners[owner]; ok {
 		return known, nil
 	}
@@ -104,9 +107,6 @@ func (f *former) started(ctx context.Context, b *queues.Broker, owner string) (m
 				delete(found, e.Number)
 			}
 		}
-	}
-	if f.owners == nil {
-		f.owners = map[string]map[uint64]tries{}
 	}
 	f.owners[owner] = found
 	return found, nil

@@ -34,6 +34,8 @@ func finish(b *batch, spec *task.Spec, why *fault) task.Entry {
 		e.State = task.Refused
 	case why.cancelled:
 		e.State, e.Failure = task.Cancelled, why.failure
+	case why.late:
+		e.State, e.Failure = task.Failed, why.failure
 	case why.retry && spec.Attempt <= b.Calls[spec.Call].Retries:
 		e.State, e.Failure = task.Errored, why.failure
 	default:

@@ -18,21 +18,27 @@ type owners struct {
 
 	mu    sync.RWMutex
 	ended map[string]bool     // guarded by mu
-	tasks map[string]revoked  // guarded by mu; by owner
-	rows  map[string]struct{} // guarded by mu; keys of rows that are in tasks
+	asked map[string]revoked // guarded by mu; cancelled tasks, by owner
+	late  map[string]revoked // guarded by mu; tasks whose deadlines have passed, by owner
 }
 
 // revoked are ranges of task numbers, first and last, sorted and apart.
 type revoked [][2]uint64
 
-// cancelled reports whether the task is not to be started.
-func (o *owners) cancelled(owner string, number uint64) bool {
+// revoked returns why the task is not to be started, nil if it is.
+func (o *owners) revoked(owner string, number uint64) *fault {
 	if !o.some.Load() {
-		return false
+		return nil
 	}
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	return o.ended[owner] || o.tasks[owner].has(number)
+	switch {
+	case o.late[owner].has(number):
+		return &fault{late: true, failure: &session.LateFailure}
+	case o.ended[owner] || o.asked[owner].has(number):
+		return &fault{cancelled: true, failure: &session.AskedFailure}
+	}
+	return nil
 }
 
 // hasEnded reports whether nothing of the owner is wanted any more.
@@ -57,34 +63,30 @@ func (o *owners) end(owner string, ended bool) {
 		o.ended = map[string]bool{}
 	}
 	o.ended[owner] = true
-	delete(o.tasks, owner)
+	delete(o.asked, owner)
+	delete(o.late, owner)
 	o.some.Store(true)
 }
 
 // cancel notes a row of the table of cancels, and returns whose tasks it is of.
-func (o *owners) cancel(row queues.Row) (owner string, tasks revoked) {
+func (o *owners) cancel(row queues.Row) (owner string) {
 	var c session.Cancels
 	owner, _, _ = strings.Cut(row.Key, ".")
 	if row.Deleted || json.Unmarshal(row.Value, &c) != nil {
-		return "", nil
+		return ""
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.ended[owner] {
-		return owner, nil
+		return ""
 	}
-	if o.tasks == nil {
-		o.tasks = map[string]revoked{}
+	if o.asked == nil {
+		o.asked, o.late = map[string]revoked{}, map[string]revoked{}
 	}
-	all := o.tasks[owner]
-	for _, r := range c.Tasks {
-		if r[0] <= r[1] {
-			all = all.with(r)
-		}
-	}
-	o.tasks[owner] = all
+	o.asked[owner] = o.asked[owner].with(c.Asked)
+	o.late[owner] = o.late[owner].with(c.Late)
 	o.some.Store(true)
-	return owner, all
+	return owner
 }
 
 func (r revoked) has(number uint64) bool {
@@ -97,8 +99,18 @@ func (r revoked) has(number uint64) bool {
 	return i < len(r) && r[i][0] <= number
 }
 
-// with returns the ranges and one more, joined with those that it touches.
-func (r revoked) with(more [2]uint64) revoked {
+// with returns the ranges and more of them.
+func (r revoked) with(more [][2]uint64) revoked {
+	for _, m := range more {
+		if m[0] <= m[1] {
+			r = r.join(m)
+		}
+	}
+	return r
+}
+
+// join returns the ranges and one more, joined with those that it touches.
+func (r revoked) join(more [2]uint64) revoked {
 	from := 0
 	for from < len(r) && r[from][1] < more[0] && r[from][1]+1 != more[0] {
 		from++
@@ -118,25 +130,28 @@ func (a *Agent) session(row queues.Row) {
 	ended := !row.Deleted && json.Unmarshal(row.Value, &r) == nil && r.Ended
 	a.owners.end(row.Key, ended)
 	if ended {
-		a.revoke(row.Key, nil)
+		a.revoke(row.Key)
 	}
 }
 
 // cancelled takes a row of the table of cancels.
 func (a *Agent) cancelled(row queues.Row) {
-	if owner, tasks := a.owners.cancel(row); tasks != nil {
-		a.revoke(owner, tasks)
+	if owner := a.owners.cancel(row); owner != "" {
+		a.revoke(owner)
 	}
 }
 
-// revoke ends the contexts of the owner's tasks that run: of those cancelled, or of all where tasks is nil.
-func (a *Agent) revoke(owner string, tasks revoked) {
+// revoke ends the contexts of the owner's tasks that run and are not wanted any more.
+func (a *Agent) revoke(owner string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for s := range a.slotsRun {
 		x := s.current.Load()
-		if x != nil && x.Task.Owner == owner && (tasks == nil || tasks.has(x.Task.Number)) {
-			x.revoke()
+		if x == nil || x.Task.Owner != owner {
+			continue
+		}
+		if why := a.owners.revoked(owner, x.Task.Number); why != nil {
+			x.revoke(why)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 //	Topic    Log.Told <ns>.told.<shard>.<owner>      the server      session fold    none           a gap, noticed and filled
 //	Log      Dead     <ns>.dead.<class>.<func>       session         people          7 days, 64 MiB no history
 //	Log      Dead     <ns>.dead.<class>.unreadable   nodeagent       people          7 days, 64 MiB no history
+//	Topic    (rows)   <ns>.row.<table>.$KV.<row>     the server      watchers        none           noticed and filled
 //	Table    Nodes    $KV.<ns>_nodes.<node>          nodeagent       sessions        the last       a node is not seen
 //	Table    Classes  $KV.<ns>_classes.<class>.<lvl> session         nodeagent       the last       a class is not served
 //	Table    Sessions $KV.<ns>_sessions.<owner>      session         nodeagent       the last       a log is not trimmed
@@ -105,3 +106,6 @@ func (n Names) Cancels() TableName { return TableName(n.Namespace + "_cancels") 
 
 // Leases names the table of what one agent does for all.
 func (n Names) Leases() TableName { return TableName(n.Namespace + "_leases") }
+
+// rows names where the server tells of a table's rows once they are stored.
+func (n Names) rows(t TableName) TopicName { return TopicName(n.Namespace + ".row." + string(t)) }

@@ -46,10 +46,13 @@ func (b *Broker) OpenQueue(ctx context.Context, name QueueName) (*Queue, error) 
 // createConsumer makes the one consumer of the queue. It bounds neither deliveries (a message beyond that
 // bound would be stuck for ever) nor messages in flight (its default stops delivery at 1,000).
 func (b *Broker) createConsumer(ctx context.Context, name QueueName) error {
-	_, err := b.js.CreateOrUpdateConsumer(ctx, name.Stream, jetstream.ConsumerConfig{
-		Durable: name.Consumer, FilterSubject: name.Subject,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: Lease, MaxDeliver: -1,
-		MaxAckPending: -1, MaxWaiting: maxWaiting, MemoryStorage: true,
+	err := b.retry(ctx, func(ctx context.Context) error {
+		_, err := b.js.CreateOrUpdateConsumer(ctx, name.Stream, jetstream.ConsumerConfig{
+			Durable: name.Consumer, FilterSubject: name.Subject,
+			AckPolicy: jetstream.AckExplicitPolicy, AckWait: Lease, MaxDeliver: -1,
+			MaxAckPending: -1, MaxWaiting: maxWaiting, MemoryStorage: true,
+		})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("queues: create consumer %s of %s: %w", name.Consumer, name.Stream, err)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,6 +17,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/faults"
 	"github.com/tidemill/tidemill/nodeagent"
 	"github.com/tidemill/tidemill/queues"
 	"github.com/tidemill/tidemill/queues/embedded"
@@ -29,6 +29,7 @@ type Config struct {
 	Resources map[string]float64 // of each node; over 2 CPUs and 1 GiB of memory
 	Faults    Faults             // none if zero
 	Registry  *engine.Registry   // nil = engine.DefaultRegistry()
+	Logger    *slog.Logger       // of agents and sessions, which under faults have much to say; nil = nowhere
 }
 
 // The server's clock for message ages ticks outside of every bubble.
@@ -60,9 +61,12 @@ type cluster struct {
 	cfg     Config
 	t       testing.TB
 	server  *embedded.Server
+	plan    *faults.Plan // nil if there are no faults
 	session *session.Session
 	broker  *queues.Broker // of the session
-	again   sync.WaitGroup // agents that are to come up again
+	again   sync.WaitGroup // agents that are to come up again, and the killer
+	calm    chan struct{}  // closed when faults are over
+	calming sync.Once
 
 	mu     sync.Mutex
 	nodes  map[string]*node // guarded by mu
@@ -83,39 +87,47 @@ func start(t testing.TB, cfg Config) (*cluster, error) {
 	if cfg.Registry == nil {
 		cfg.Registry = engine.DefaultRegistry()
 	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	resources := map[string]float64{task.CPU: 2, task.Memory: 1 << 30}
 	maps.Copy(resources, cfg.Resources)
 	cfg.Resources = resources
-	server, err := embedded.Start(embedded.Config{Logger: quiet})
+	server, err := embedded.Start(embedded.Config{Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{cfg: cfg, t: t, server: server, nodes: map[string]*node{}}
+	c := &cluster{cfg: cfg, t: t, server: server, nodes: map[string]*node{}, calm: make(chan struct{})}
 	t.Cleanup(c.close)
+	c.plan = cfg.Faults.plan(t)
 	for i := range cfg.Nodes {
 		if err := c.startNode(fmt.Sprintf("n%d", i+1)); err != nil {
 			return nil, err
 		}
 	}
-	c.broker, err = c.connect("driver", &wires{to: server})
+	c.broker, err = c.connect("driver", c.wires("driver"))
 	if err != nil {
 		return nil, err
 	}
 	c.session, err = session.Open(t.Context(), c.broker, session.Config{
-		Owner: "driver", Registry: cfg.Registry, Logger: quiet,
+		Owner: "driver", Registry: cfg.Registry, Logger: cfg.Logger,
 	})
+	if c.plan != nil {
+		c.plan.On()
+	}
+	if cfg.Faults.Kill > 0 && err == nil {
+		c.again.Add(1)
+		go c.killing()
+	}
 	return c, err
 }
 
-// quiet drops what agents and sessions have to say: faults make them say much.
-var quiet = slog.New(slog.DiscardHandler)
-
 func (c *cluster) connect(name string, w *wires) (*queues.Broker, error) {
-	return queues.Connect(queues.Config{Namespace: "tm", Client: name, Dialer: w, Logger: quiet})
+	return queues.Connect(queues.Config{Namespace: "tm", Client: name, Dialer: w, Logger: c.cfg.Logger})
 }
 
 func (c *cluster) startNode(name string) error {
-	n := &node{wires: &wires{to: c.server}}
+	n := &node{wires: c.wires(name)}
 	var err error
 	if n.broker, err = c.connect(name, n.wires); err != nil {
 		return err
@@ -123,7 +135,7 @@ func (c *cluster) startNode(name string) error {
 	resources, err := task.NewResources(c.cfg.Resources)
 	if err == nil {
 		n.agent, err = nodeagent.Start(c.t.Context(), n.broker, nodeagent.Config{
-			NodeID: name, Resources: resources, Registry: c.cfg.Registry, Logger: quiet,
+			NodeID: name, Resources: resources, Registry: c.cfg.Registry, Logger: c.cfg.Logger,
 			Values: context.WithValue(context.Background(), clusterKey{}, c),
 		})
 	}
@@ -181,13 +193,14 @@ func (c *cluster) comeAgain(name string) {
 	case <-c.t.Context().Done():
 		return
 	}
-	if err := c.startNode(name); err != nil && c.t.Context().Err() == nil {
-		c.t.Errorf("enginetest: start %s again: %v", name, err)
+	for err := errCut; err != nil && c.t.Context().Err() == nil; {
+		err = c.startNode(name) // under faults it may not succeed at once
 	}
 }
 
 // close ends all that Start has started.
 func (c *cluster) close() {
+	c.becalm()
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
@@ -209,9 +222,13 @@ func (c *cluster) close() {
 	c.server.Close()
 }
 
+func (c *cluster) wires(name string) *wires { return &wires{to: c.server, plan: c.plan, name: name} }
+
 // wires are the connections of one participant, which can be cut for good.
 type wires struct {
-	to *embedded.Server
+	to   *embedded.Server
+	plan *faults.Plan
+	name string
 
 	mu   sync.Mutex
 	open []net.Conn // guarded by mu
@@ -228,6 +245,9 @@ func (w *wires) InProcessConn() (net.Conn, error) {
 		return nil, errCut
 	}
 	conn, err := w.to.InProcessConn()
+	if err == nil && w.plan != nil {
+		conn = w.plan.Conn(w.name, conn)
+	}
 	if err == nil {
 		w.open = append(w.open, conn)
 	}
@@ -242,20 +262,4 @@ func (w *wires) cut() {
 	for _, conn := range w.open {
 		_ = conn.Close()
 	}
-}
-
-// String names the faults for a command line.
-func (f Faults) String() string {
-	return strings.TrimPrefix(fmt.Sprintf("%+v", struct {
-		Seed                                          uint64
-		LostRequest, LostReply, Repeat, Delay, Cut, K float64
-	}{f.Seed, f.LostRequest, f.LostReply, f.Repeat, f.Delay, f.Cut, f.Kill}), "")
-}
-
-// Faults says how often what goes wrong: probabilities a call of a carrier. A decision hashes the seed,
-// the connection, the operation and its count, so a seed repeats the faults, though not the schedule.
-type Faults struct {
-	Seed                                       uint64
-	LostRequest, LostReply, Repeat, Delay, Cut float64
-	Kill                                       float64 // of the agent that makes the call
 }

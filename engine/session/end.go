@@ -61,19 +61,18 @@ func (s *Session) appendEnds() {
 		if place == nil {
 			continue
 		}
-		state := task.Failed
-		if c.Why == graph.Asked {
-			state = task.Cancelled
-		}
-		if c.Why == graph.Asked || c.Why == graph.TooLate {
-			s.revoked = append(s.revoked, c.Task)
-		}
 		h := *place
-		w.Add(&task.Entry{Number: c.Task, Digest: h.digest, State: state, Attempt: c.Attempt, Losses: c.Losses, Failure: h.endFailure(c)})
+		e := task.Entry{Number: c.Task, Digest: h.digest, State: task.Failed, Attempt: c.Attempt, Losses: c.Losses, Failure: endFailure(c)}
+		switch c.Why {
+		case graph.Asked:
+			e.State = task.Cancelled
+			s.revoked.asked = append(s.revoked.asked, c.Task)
+		case graph.TooLate:
+			s.revoked.late = append(s.revoked.late, c.Task)
+		}
+		w.Add(&e)
 	}
-	if len(s.revoked) > 0 {
-		s.nudge()
-	}
+	s.nudge()
 	s.mu.Unlock()
 	if w.Len() == 0 {
 		return
@@ -84,14 +83,14 @@ func (s *Session) appendEnds() {
 // maxEnds bounds the entries of one record.
 const maxEnds = 4096
 
-func (h *Handle) endFailure(c graph.Command) *task.Failure {
+func endFailure(c graph.Command) *task.Failure {
 	switch c.Why {
 	case graph.LostTooMuch:
 		return &task.Failure{Kind: task.KindLost, Message: fmt.Sprintf("its agent was lost %d times", c.Losses)}
 	case graph.TooLate:
-		return &task.Failure{Kind: task.KindTimeout, Message: fmt.Sprintf("no outcome within its deadline of %s", h.route.template.Deadline)}
+		return &LateFailure
 	case graph.Asked:
-		return &task.Failure{Kind: task.KindCancelled, Message: "at its caller's request"}
+		return &AskedFailure
 	default:
 		return &task.Failure{Kind: task.KindError, Message: fmt.Sprintf("all of its %d attempts failed", c.Attempt)}
 	}

@@ -32,8 +32,8 @@ func (s *Session) keep() {
 
 // keepOnce does what is to be done now and returns when to look again.
 func (s *Session) keepOnce() time.Duration {
-	s.keeping.Lock()
-	defer s.keeping.Unlock()
+	s.keeping <- struct{}{}
+	defer func() { <-s.keeping }()
 	ctx, cancel := context.WithTimeout(s.base, LeaseTime/2)
 	defer cancel()
 	err := errors.Join(s.revoke(ctx), s.post(ctx))
@@ -133,8 +133,8 @@ func (s *Session) startOver() {
 func (s *Session) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	s.keeping.Lock()
-	defer s.keeping.Unlock()
+	s.keeping <- struct{}{}
+	defer func() { <-s.keeping }()
 	err := s.lease.Renew(ctx, func(r *Row) {
 		r.Ended = r.Ended || s.job == nil
 		r.Holder = ""
@@ -150,8 +150,8 @@ const leaveTimeout = 2 * time.Second
 // is cancelled. The session cannot be used afterwards, but is to be closed.
 func (s *Session) End(ctx context.Context) error {
 	s.breakWith(ErrClosed)
-	s.keeping.Lock()
-	defer s.keeping.Unlock()
+	s.keeping <- struct{}{}
+	defer func() { <-s.keeping }()
 	err := errRenewAgain
 	for errors.Is(err, errRenewAgain) {
 		err = s.lease.Renew(ctx, func(r *Row) { r.Ended = true })
@@ -213,21 +213,36 @@ func (s *Session) nudge() {
 const CancelsAge = 24 * time.Hour
 
 // Cancels is a row in the table of cancels: tasks of the owner that the key begins with, as ranges of
-// numbers. Written by session, read by nodeagent.
+// numbers, first and last. Written by session, read by nodeagent.
 type Cancels struct {
-	Tasks [][2]uint64 `json:"tasks"` // first and last
+	Asked [][2]uint64 `json:"asked,omitempty"` // somebody asked for their cancellation
+	Late  [][2]uint64 `json:"late,omitempty"`  // their deadlines have passed
 }
+
+// revocation is what agents are to be told.
+type revocation struct{ asked, late []uint64 }
+
+func (r *revocation) add(more revocation) {
+	r.asked = append(r.asked, more.asked...)
+	r.late = append(r.late, more.late...)
+}
+
+// Failures of tasks that are ended from outside: the same, whether the owner or an agent records them.
+var (
+	AskedFailure = task.Failure{Kind: task.KindCancelled, Message: "at its caller's request"}
+	LateFailure  = task.Failure{Kind: task.KindTimeout, Message: "no outcome within its deadline"}
+)
 
 // revoke tells agents of the tasks that are not to run. keeping is held.
 func (s *Session) revoke(ctx context.Context) error {
 	s.mu.Lock()
-	numbers, owner := s.revoked, s.me.owner
-	s.revoked = nil
+	r, owner := s.revoked, s.me.owner
+	s.revoked = revocation{}
 	s.mu.Unlock()
-	if len(numbers) == 0 {
+	if len(r.asked)+len(r.late) == 0 {
 		return nil
 	}
-	value, err := json.Marshal(Cancels{ranges(numbers)})
+	value, err := json.Marshal(Cancels{ranges(r.asked), ranges(r.late)})
 	if err == nil {
 		s.rows++
 		_, err = s.cancels.Put(ctx, fmt.Sprintf("%s.%d-%d", owner, s.lease.Row().Run, s.rows), value)
@@ -235,7 +250,7 @@ func (s *Session) revoke(ctx context.Context) error {
 	if err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.revoked = append(numbers, s.revoked...)
+		s.revoked.add(r)
 	}
 	return err
 }

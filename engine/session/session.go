@@ -92,7 +92,7 @@ type Session struct {
 	notes    map[uint64][]graph.Note // guarded by mu; of open tasks, for dead letters
 	ends     []graph.Command         // guarded by mu; entries of the owner's own to append
 	letters  []deadLetter            // guarded by mu; to be kept
-	revoked  []uint64                // guarded by mu; tasks that agents are to be told not to run
+	revoked  revocation              // guarded by mu; tasks that agents are to be told not to run
 	heard    time.Time               // guarded by mu; when the log was last heard of
 	until    time.Time               // guarded by mu; until when the lease is ours for sure
 	idle     bool                    // guarded by mu; the run loop sleeps
@@ -109,9 +109,9 @@ type Session struct {
 	trimmer  trimmer                 // guarded by mu
 	storing  time.Duration           // guarded by mu; moving mean of how long a store takes
 
-	keeping sync.Mutex // taken before mu; held while rows are written
-	rows    uint64     // guarded by keeping; how many rows of cancels were written
-	renamed int        // guarded by keeping
+	keeping chan struct{} // has a token while rows are written; taken before mu. (A lock over I/O would stop virtual time.)
+	rows    uint64        // guarded by keeping; how many rows of cancels were written
+	renamed int           // guarded by keeping
 }
 
 // self is what a session has under its name.
@@ -133,8 +133,9 @@ func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 	s := &Session{
 		cfg: cfg, broker: b, maxValue: MaxValue(b.MaxPayload()), me: &self{owner: cfg.Owner},
 		wake: make(chan struct{}, 1), tell: make(chan struct{}, 1), done: make(chan struct{}),
-		graph: graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)),
-		lanes: map[laneKey]*lane{}, costs: map[string]*cost{}, notes: map[uint64][]graph.Note{},
+		keeping: make(chan struct{}, 1),
+		graph:   graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)),
+		lanes:   map[laneKey]*lane{}, costs: map[string]*cost{}, notes: map[uint64][]graph.Note{},
 		heard: time.Now(), storing: firstStoring,
 	}
 	if cfg.Job != "" {
