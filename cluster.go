@@ -89,7 +89,7 @@ func (c *Cluster) startAgent(ctx context.Context, cfg Config) error {
 	}
 	c.agent, err = nodeagent.Start(ctx, broker, nodeagent.Config{
 		NodeID: cfg.NodeID, Resources: resources, Registry: cfg.Registry, Logger: cfg.Logger,
-		Boot: c.server.Boot(), Unclean: c.server.Unclean(),
+		Boot: c.server.Boot(), Durable: cfg.Dir != "", Unclean: c.server.Unclean(),
 	})
 	return err
 }
@@ -148,7 +148,11 @@ func (c *Cluster) close(ctx context.Context) error {
 		errs = append(errs, c.session.End(ctx))
 	}
 	if c.agent != nil {
-		errs = append(errs, c.agent.Close(ctx))
+		err := c.agent.Close(ctx)
+		if err != nil {
+			c.server.EndsUnclean() // what was left behind had begun
+		}
+		errs = append(errs, err)
 	}
 	if c.session != nil {
 		c.session.Close()

@@ -24,6 +24,7 @@ type Config struct {
 	Logger    *slog.Logger      // nil = slog.Default()
 
 	Boot    string // of the embedded server; "" = of a server that lives on its own
+	Durable bool   // streams outlive that server: what a former boot has left may be half done
 	Unclean bool   // the embedded server's former boot did not end: what it had started may have been running
 
 	// Values is a context whose values functions find in theirs. Its end means nothing. nil = none.

@@ -32,7 +32,7 @@ type level struct {
 	name   task.Level
 	queue  *queues.Queue
 	puller *queues.Puller
-	old    uint64   // of a boot that followed no clean end: batches up to this sequence may have been started
+	old    uint64   // batches up to this sequence are of before this boot, and may have been started
 	todo   []*batch // guarded by Agent.mu; batches with tasks that were not started, oldest first
 	pass   uint64   // guarded by Agent.mu; see pick
 }
@@ -96,7 +96,7 @@ func (a *Agent) serve(row queues.Row) {
 	defer cancel()
 	l := &level{name: at}
 	l.queue, err = a.broker.OpenQueue(ctx, a.broker.Batches(string(name), string(at)))
-	if err == nil && a.cfg.Unclean {
+	if err == nil && a.cfg.Durable {
 		l.old, err = l.queue.Last(ctx)
 	}
 	a.mu.Lock()

@@ -17,7 +17,7 @@ type owners struct {
 	some atomic.Bool // something is cancelled or has ended: usually nothing is, and nobody takes the lock
 
 	mu    sync.RWMutex
-	ended map[string]bool     // guarded by mu
+	ended map[string]bool    // guarded by mu
 	asked map[string]revoked // guarded by mu; cancelled tasks, by owner
 	late  map[string]revoked // guarded by mu; tasks whose deadlines have passed, by owner
 }

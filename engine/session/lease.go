@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -154,7 +155,9 @@ func (l *Lease) write(store func(value []byte) (uint64, error)) error {
 		return err
 	}
 	begun := time.Now()
+	failpoint.Hit("lease.before")
 	revision, err := store(value)
+	failpoint.Hit("lease.after")
 	if err == nil {
 		l.revision, l.until = revision, begun.Add(LeaseTime)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -137,6 +138,7 @@ func (s *Session) sendBatch(l *lane) {
 	m := queues.Message{Header: s.me.header, Data: data}
 	s.mu.Unlock()
 	sent := time.Now()
+	failpoint.Hit("publish.before")
 	l.queue.Send(m, func(err error) { s.stored(l, numbers, sent, err) })
 }
 
@@ -242,6 +244,7 @@ func (s *Session) encode(l *lane, tasks []*Handle) []byte {
 
 // stored takes the answer to a batch: it is stored, or refused, and then its tasks wait again.
 func (s *Session) stored(l *lane, numbers []uint64, sent time.Time, err error) {
+	failpoint.Hit("publish.after")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.writing--

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +31,8 @@ const (
 type dir struct {
 	path    string
 	lock    *os.File
-	unclean bool // the last use did not end by close
+	unclean bool        // the last use did not end by close
+	dirty   atomic.Bool // close leaves the mark
 }
 
 // openDir locks the directory, which it makes if there is none.
@@ -123,9 +125,12 @@ func (d *dir) mark() error {
 	return writeSynced(name, "")
 }
 
-// close removes the mark, and then the lock.
+// close removes the mark, unless it is to stay, and then the lock.
 func (d *dir) close() error {
-	err := os.Remove(filepath.Join(d.path, runningFile))
+	var err error
+	if !d.dirty.Load() {
+		err = os.Remove(filepath.Join(d.path, runningFile))
+	}
 	return errors.Join(err, syncDir(d.path), d.lock.Close())
 }
 

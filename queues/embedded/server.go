@@ -158,6 +158,13 @@ func (s *Server) Boot() string { return s.boot }
 // Unclean reports whether the last Start with this Dir did not end by Close.
 func (s *Server) Unclean() bool { return s.dir != nil && s.dir.unclean }
 
+// EndsUnclean has the next Start with this Dir find that this one did not end cleanly, whatever Close does.
+func (s *Server) EndsUnclean() {
+	if s.dir != nil {
+		s.dir.dirty.Store(true)
+	}
+}
+
 // Restart ends the server inside and starts another on the same files, under the connections that are
 // open: they are made again. Without a Dir it is an error, since streams in memory would be gone.
 func (s *Server) Restart() error {
