@@ -67,6 +67,8 @@ type Agent struct {
 	broker   *queues.Broker
 	row      *directory.Row
 	watching []*queues.Watcher
+	cancels  *queues.Watcher // one of them
+	isDeaf   atomic.Bool     // set by tend
 	recorder *recorder
 	janitor  *janitor
 	owners   owners
@@ -158,6 +160,9 @@ func (a *Agent) join(ctx context.Context) (err error) {
 			return err
 		}
 		a.watching = append(a.watching, watcher)
+		if w.table == a.broker.Cancels() {
+			a.cancels = watcher
+		}
 	}
 	return nil
 }
@@ -196,6 +201,7 @@ func (a *Agent) tend() {
 				a.extend(c)
 			}
 		}
+		a.listen()
 		a.askAgain()
 		a.serveAgain()
 		a.recorder.prune()
@@ -208,15 +214,33 @@ func (a *Agent) tendPullers(c *class) {
 	a.mu.Lock()
 	levels := c.levels
 	a.mu.Unlock()
+	ctx, cancel := context.WithTimeout(a.base, tendEvery)
+	defer cancel()
 	for _, l := range levels {
 		if l != nil {
-			l.puller.Tend()
+			l.puller.Tend(ctx)
 		}
 	}
 }
 
+// deafAfter is how long an agent goes on that does not know whether it knows what is cancelled.
+const deafAfter = 10 * time.Second
+
 // deaf reports whether the agent may not know what is cancelled: then it starts nothing.
-func (a *Agent) deaf() bool { return false }
+func (a *Agent) deaf() bool { return a.isDeaf.Load() }
+
+// listen looks whether the agent knows what is cancelled, and goes on when it does again.
+func (a *Agent) listen() {
+	deaf := time.Since(a.cancels.Confirmed()) > deafAfter
+	if was := a.isDeaf.Swap(deaf); was == deaf {
+		return
+	}
+	if deaf {
+		a.cfg.Logger.Warn("nodeagent: it is not known what is cancelled: starting nothing", "node", a.cfg.NodeID)
+		return
+	}
+	a.resume()
+}
 
 // askAgain gives every class its credit, whatever became of what it had.
 func (a *Agent) askAgain() {

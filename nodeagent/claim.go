@@ -3,6 +3,7 @@ package nodeagent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,9 +23,32 @@ type class struct {
 	levels [len(task.Levels)]*level // guarded by Agent.mu; by rank; nil if nothing was published there yet
 
 	held      map[uint64]*batch // guarded by Agent.mu; batches not acked, by sequence
+	acked     acked             // guarded by Agent.mu
 	running   int               // guarded by Agent.mu; slots
 	mean      time.Duration     // guarded by Agent.mu; moving mean of how long a task runs; 0 = not known
 	contended atomic.Bool       // more than one level has tasks, and they are worth a choice for each
+}
+
+// acked are the batches that were acked last: one that comes again all the same is acked again.
+type acked struct {
+	recent [1024]message
+	next   int
+}
+
+// message is one message for sure: another stream of the same name may have its sequence.
+type message struct {
+	sequence uint64
+	stored   int64
+}
+
+func (a *acked) add(d *queues.Delivery) {
+	a.recent[a.next] = message{d.Sequence, d.Stored}
+	a.next = (a.next + 1) % len(a.recent)
+}
+
+// has looks through all: only what is delivered is looked for, and that is rare beside the tasks in it.
+func (a *acked) has(d *queues.Delivery) bool {
+	return slices.Contains(a.recent[:], message{d.Sequence, d.Stored})
 }
 
 // level is one queue of a class.
@@ -139,6 +163,8 @@ func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
 		return
 	case c.held[d.Sequence] != nil: // its lease ended under us, and it runs: it is ours again
 		_ = d.Extend()
+	case c.acked.has(d): // the ack got lost, or the server has forgotten
+		_ = d.Ack()
 	case a.owners.hasEnded(b.Owner): // nobody wants it
 		_ = d.Ack()
 	case d.Count > 1:
@@ -259,6 +285,7 @@ func (a *Agent) noteLost(b *batch) {
 func (a *Agent) recorded(b *batch) {
 	a.mu.Lock()
 	delete(b.class.held, b.delivery.Sequence)
+	b.class.acked.add(b.delivery)
 	a.mu.Unlock()
 	failpoint.Hit("ack.before")
 	if broken.AckFirst {

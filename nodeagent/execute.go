@@ -99,28 +99,27 @@ func (s *slot) run() {
 	defer s.end()
 	s.begun = time.Now()
 	for s.claim() {
-		entry := s.attempt()
-		if entry == nil {
+		entry, ours := s.attempt()
+		if !ours {
 			return // abandoned
 		}
-		s.agent.recorder.add(s.batch, entry)
+		s.agent.recorder.add(s.batch, &entry)
 		s.now = nil
 	}
 }
 
-// attempt runs a task and returns what is to be recorded; nil if the agent has given the attempt up.
-func (s *slot) attempt() *task.Entry {
+// attempt runs a task and returns what is to be recorded. ours is false if the agent has given the
+// attempt up.
+func (s *slot) attempt() (entry task.Entry, ours bool) {
 	if why := s.agent.owners.revoked(s.batch.Owner, s.now.Number); why != nil {
-		entry := finish(s.batch, s.now, why)
-		return &entry
+		return finish(s.batch, s.now, why), true
 	}
 	in, fn := s.agent.inputs(s.batch, s.now)
 	value, fault, ours := s.execute(fn, in)
 	if !ours {
-		return nil
+		return task.Entry{}, false
 	}
-	entry := s.outputs(value, fault)
-	return &entry
+	return s.outputs(value, fault), true
 }
 
 // claim takes the next task. It returns false when there is none, or when an older batch of another class

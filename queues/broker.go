@@ -164,6 +164,15 @@ func (b *Broker) once(name string, create func() error) error {
 	return nil
 }
 
+// forget has names looked for again when they are opened.
+func (b *Broker) forget(names ...string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, name := range names {
+		delete(b.opened, name)
+	}
+}
+
 // A request is tried again after tryTimeout without an answer: it may have got lost, or its answer.
 const (
 	tryTimeout = 2 * time.Second

@@ -28,19 +28,30 @@ const maxWaiting = 4096
 
 // OpenQueue returns the queue, which it makes if there is none yet.
 func (b *Broker) OpenQueue(ctx context.Context, name QueueName) (*Queue, error) {
+	if err := b.ensureQueue(ctx, name); err != nil {
+		return nil, err
+	}
+	return &Queue{b, name}, nil
+}
+
+// ensureQueue makes the stream and the consumer, unless they exist for sure.
+func (b *Broker) ensureQueue(ctx context.Context, name QueueName) error {
 	err := b.ensureStream(ctx, jetstream.StreamConfig{
 		Name: name.Stream, Subjects: name.Binds, AllowDirect: true,
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
 		MaxConsumers: 32, // an ack costs O(consumers)
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = b.once(name.Stream+" "+name.Consumer, func() error { return b.createConsumer(ctx, name) })
-	if err != nil {
-		return nil, err
-	}
-	return &Queue{b, name}, nil
+	return b.once(name.Stream+" "+name.Consumer, func() error { return b.createConsumer(ctx, name) })
+}
+
+// Restore makes what is gone of the queue: a server that was started anew has forgotten its consumers,
+// and somebody may have removed the stream.
+func (q *Queue) Restore(ctx context.Context) error {
+	q.b.forget(q.name.Stream, q.name.Stream+" "+q.name.Consumer)
+	return q.b.ensureQueue(ctx, q.name)
 }
 
 // createConsumer makes the one consumer of the queue. It bounds neither deliveries (a message beyond that
@@ -111,6 +122,7 @@ type Delivery struct {
 	Message
 	Sequence uint64 // of the message in its queue
 	Count    int    // 1 is the first delivery, as far as the server remembers: no budget
+	Stored   int64  // when the message was stored, in nanoseconds since 1970: with Sequence, it is this message
 	ack      string
 	conn     *nats.Conn
 }
@@ -142,8 +154,9 @@ func newDelivery(msg *nats.Msg, conn *nats.Conn) (*Delivery, error) {
 	}
 	count, err1 := strconv.Atoi(tokens[at])
 	sequence, err2 := strconv.ParseUint(tokens[at+1], 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
+	stored, err3 := strconv.ParseInt(tokens[at+3], 10, 64)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, fmt.Errorf("%w: %q", errAckSubject, msg.Reply)
 	}
-	return &Delivery{Message: fromNATS(msg), Sequence: sequence, Count: count, ack: msg.Reply, conn: conn}, nil
+	return &Delivery{Message: fromNATS(msg), Sequence: sequence, Count: count, Stored: stored, ack: msg.Reply, conn: conn}, nil
 }

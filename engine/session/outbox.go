@@ -28,6 +28,7 @@ type lane struct {
 	waiting []uint64      // guarded by Session.mu; numbers: a handle may be used again once its task has an outcome
 	writing int           // guarded by Session.mu; batches without an answer
 	retry   time.Time     // guarded by Session.mu; not before, after a refusal
+	gone    bool          // guarded by Session.mu; the queue is to be made again
 
 	slots   int    // guarded by Session.mu; of the nodes together, for this shape
 	changes uint64 // guarded by Session.mu; of the directory, when slots was counted
@@ -101,19 +102,28 @@ func (s *Session) publish() {
 
 // openLane makes the class's queue when it is first used, and tells agents of the class.
 func (s *Session) openLane(l *lane) bool {
-	if l.queue != nil {
+	s.mu.Lock()
+	gone := l.gone
+	l.gone = false
+	s.mu.Unlock()
+	if l.queue != nil && !gone {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(s.base, openTimeout)
 	defer cancel()
-	queue, err := s.broker.OpenQueue(ctx, s.broker.Batches(string(l.class), string(l.level)))
+	queue, err := l.queue, error(nil)
+	if gone {
+		err = queue.Restore(ctx)
+	} else {
+		queue, err = s.broker.OpenQueue(ctx, s.broker.Batches(string(l.class), string(l.level)))
+	}
 	if err == nil {
 		_, err = s.classes.Create(ctx, ClassKey(l.class, l.level), []byte(l.class))
 	}
 	if err != nil && !errors.Is(err, queues.ErrRevision) {
 		s.cfg.Logger.Warn("session: open a class", "class", l.class, "err", err)
 		s.mu.Lock()
-		l.retry = time.Now().Add(refusedAgain)
+		l.retry, l.gone = time.Now().Add(refusedAgain), gone
 		s.mu.Unlock()
 		return false
 	}
@@ -259,6 +269,7 @@ func (s *Session) stored(l *lane, numbers []uint64, sent time.Time, err error) {
 	case s.broken == nil:
 		l.waiting = append(numbers, l.waiting...)
 		l.retry = time.Now().Add(refusedAgain)
+		l.gone = errors.Is(err, queues.ErrNoStream)
 		s.cfg.Logger.Warn("session: a batch was refused; trying again", "class", l.class, "tasks", len(numbers), "err", err)
 	}
 	if len(l.waiting) > 0 {
