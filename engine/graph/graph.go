@@ -178,9 +178,10 @@ func (n *node) again(number uint64, out []Command) []Command {
 }
 
 // note acts on an entry that is not final. One of an attempt or a loss that is over was acted upon
-// already; of a task that is to end, nothing more is tried.
+// already; of a task that is to end, nothing more is tried. A refusal ends no dispatch: while its delay
+// lasts, another copy may err or be lost, and a later fold of the log will count that.
 func (g *Graph) note(e Event, n *node, out []Command) []Command {
-	if n.state != dispatched || e.Attempt != int(n.attempt) || e.Losses != int(n.losses) {
+	if n.state == ending || e.Attempt != int(n.attempt) || e.Losses != int(n.losses) {
 		return out
 	}
 	var delay time.Duration
@@ -203,6 +204,9 @@ func (g *Graph) note(e Event, n *node, out []Command) []Command {
 		delay = refusedDelay
 	default: // started: what follows will tell
 		return out
+	}
+	if n.state == waiting {
+		return out // a refusal's delay will do
 	}
 	n.state = waiting
 	return append(out, Command{Do: Wait, Task: e.Task, Delay: delay})

@@ -113,7 +113,8 @@ func (p *Past) Recorded(e *task.Entry, node string, sequence uint64, index int) 
 
 func (l *left) note(e *task.Entry, node string) {
 	v := version{e.Attempt, e.Losses}
-	if v.before(l.noted) || v == l.noted && (e.State == task.Started || l.state != task.Started) {
+	over := l.state == task.Errored || l.state == task.Lost // a start and a refusal end no dispatch
+	if v.before(l.noted) || v == l.noted && (over || e.State == l.state) {
 		return // of what is over, or told again
 	}
 	l.noted, l.state = v, e.State
