@@ -113,7 +113,7 @@ func freshName() string { return "s-" + strings.ToLower(rand.Text()) }
 
 // holder says who this process is, to people who want the same job, and is unique.
 func holder() string {
-	host, _ := os.Hostname() //nolint:errcheck // for people
+	host, _ := os.Hostname() // for people
 	return fmt.Sprintf("%s, process %d on %s (%s)", program(), os.Getpid(), host, strings.ToLower(rand.Text()))
 }
 

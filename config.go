@@ -147,7 +147,7 @@ func (c Config) validate() error {
 		fault("Limit", fmt.Errorf("%d bytes, want %d or more", c.Limit, leastLimit))
 	}
 	if c.Dir == "" && (c.Limit != 0 || c.Sync != SyncAlways) {
-		fault("Dir", errors.New("Limit and Sync are of streams in files: they need Dir"))
+		fault("Dir", errors.New("bounds and syncing are of streams in files: Limit and Sync need Dir"))
 	}
 	r, err := task.NewResources(c.Resources)
 	fault("Resources", err)

@@ -176,7 +176,7 @@ func (v *victim) executionsNow(t *testing.T) map[int]int {
 		t.Fatal(err)
 	}
 	count := map[int]int{}
-	for _, line := range strings.Fields(string(text)) {
+	for line := range strings.FieldsSeq(string(text)) {
 		n, err := strconv.Atoi(line)
 		check(t, err)
 		count[n]++

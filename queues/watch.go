@@ -98,7 +98,7 @@ func (w *Watcher) take(e LogEntry) {
 	}
 	row := Row{Key: key, Value: e.Data, Revision: e.Sequence, Deleted: e.Header.Get("KV-Operation") != ""}
 	if stamps := e.Header["Nats-Time-Stamp"]; len(stamps) > 0 {
-		row.Written, _ = time.Parse(time.RFC3339Nano, stamps[len(stamps)-1]) //nolint:errcheck // zero then
+		row.Written, _ = time.Parse(time.RFC3339Nano, stamps[len(stamps)-1]) // zero then
 	}
 	w.handle(row)
 }

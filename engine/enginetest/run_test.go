@@ -70,7 +70,7 @@ func TestPoison(t *testing.T) {
 			t.Errorf("%d agents died", n)
 		}
 		t.Log(runs.Load(), "runs; ", failed)
-		var lost error = failed[0]
+		lost := failed[0]
 		if lost == nil || errors.Is(lost, context.Canceled) {
 			t.Error(lost)
 		}

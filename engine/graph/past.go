@@ -146,13 +146,11 @@ func (p *Past) Take(d task.Digest) (s Standing, ok bool) {
 // next returns the version that follows from the newest note: a start without an end is a loss.
 func (l *left) next() version {
 	v := l.noted
-	switch l.state {
-	case task.Errored:
+	switch {
+	case l.state == task.Errored:
 		v.attempt++
-	case task.Lost, task.Started:
-		if !broken.ForgetLosses {
-			v.losses++
-		}
+	case l.state != task.Refused && !broken.ForgetLosses: // lost, or started
+		v.losses++
 	}
 	return v
 }

@@ -69,6 +69,7 @@ func (s *Session) appendEnds() {
 			s.revoked.asked = append(s.revoked.asked, c.Task)
 		case graph.TooLate:
 			s.revoked.late = append(s.revoked.late, c.Task)
+		case graph.Exhausted, graph.LostTooMuch: // nothing of it is under way
 		}
 		w.Add(&e)
 	}

@@ -111,11 +111,9 @@ func (s *Session) openLane(l *lane) bool {
 	}
 	ctx, cancel := context.WithTimeout(s.base, openTimeout)
 	defer cancel()
-	queue, err := l.queue, error(nil)
-	if gone {
+	queue, err := s.broker.OpenQueue(ctx, s.broker.Batches(string(l.class), string(l.level)))
+	if err == nil && gone {
 		err = queue.Restore(ctx)
-	} else {
-		queue, err = s.broker.OpenQueue(ctx, s.broker.Batches(string(l.class), string(l.level)))
 	}
 	if err == nil {
 		_, err = s.classes.Create(ctx, ClassKey(l.class, l.level), []byte(l.class))

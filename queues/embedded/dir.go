@@ -69,11 +69,11 @@ func (d *dir) claim() error {
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return fmt.Errorf("lock %s: %w", name, err)
 		}
-		holder, _ := os.ReadFile(name) //nolint:errcheck // the holder may just be writing it
+		holder, _ := os.ReadFile(name) // the holder may just be writing it
 		return fmt.Errorf("%w: %s: %s", ErrDirHeld, d.path, strings.TrimSpace(string(holder)))
 	}
 	d.lock = f
-	host, _ := os.Hostname() //nolint:errcheck // for people
+	host, _ := os.Hostname() // for people
 	words := fmt.Sprintf("by %s, process %d on %s, since %s\n",
 		filepath.Base(os.Args[0]), os.Getpid(), host, time.Now().Format(time.RFC3339))
 	err = f.Truncate(0)
