@@ -35,6 +35,7 @@ type operation struct {
 type splitter struct {
 	direction Direction
 	rest      []byte // the beginning of the next operation
+	wanted    int    // bytes that this operation has at least
 	lost      bool   // it has met what it cannot read
 }
 
@@ -54,8 +55,11 @@ var (
 // feed calls emit for each operation that data completes. It returns an error at most once.
 func (s *splitter) feed(data []byte, emit func(operation)) error {
 	s.rest = append(s.rest, data...)
+	if len(s.rest) < s.wanted {
+		return nil
+	}
 	taken := 0
-	defer func() { s.rest = append(s.rest[:0], s.rest[taken:]...) }()
+	defer func() { s.rest = s.rest[:copy(s.rest, s.rest[taken:])] }()
 	for !s.lost && taken < len(s.rest) {
 		size, subject, err := s.direction.first(s.rest[taken:])
 		if err != nil {
@@ -63,11 +67,12 @@ func (s *splitter) feed(data []byte, emit func(operation)) error {
 			s.pass(&taken, emit)
 			return fmt.Errorf("faults: read an operation %v: %w", s.direction, err)
 		}
-		if size == 0 {
+		if s.wanted = size; len(s.rest) < taken+size || size == 0 {
 			return nil
 		}
 		emit(operation{bytes.Clone(s.rest[taken : taken+size]), subject})
 		taken += size
+		s.wanted = 0
 	}
 	if s.lost {
 		s.pass(&taken, emit)
@@ -103,8 +108,8 @@ var loaded = [2]map[string]int{
 	ToClient: {"MSG": 4, "HMSG": 5},
 }
 
-// first returns the size of the operation with which data begins, 0 if its end is still to come, and its
-// subject if it is a message.
+// first returns the size of the operation with which data begins, 0 if that is still to come, and its
+// subject if it is a message. The end of its payload may still be missing.
 func (d Direction) first(data []byte) (size int, subject string, err error) {
 	line, _, whole := bytes.Cut(data, []byte("\r\n"))
 	if !whole {
@@ -113,7 +118,7 @@ func (d Direction) first(data []byte) (size int, subject string, err error) {
 		}
 		return 0, "", d.beginning(data)
 	}
-	fields := strings.Fields(string(line[:min(len(line), 4096)]))
+	fields := words(line[:min(len(line), 4096)])
 	if len(fields) == 0 {
 		return 0, "", errVerb
 	}
@@ -133,21 +138,24 @@ func (d Direction) first(data []byte) (size int, subject string, err error) {
 		return 0, "", errSize
 	}
 	size = len(line) + 2 + int(payload) + 2
-	if len(data) < size {
-		return 0, "", nil
-	}
-	if string(data[size-2:size]) != "\r\n" {
+	if len(data) >= size && string(data[size-2:size]) != "\r\n" {
 		return 0, "", errPayload
 	}
 	return size, fields[1], nil
 }
 
+// words returns what blanks and tabs separate.
+func words(line []byte) []string {
+	return strings.FieldsFunc(string(line), func(r rune) bool { return r == ' ' || r == '\t' })
+}
+
 // beginning returns an error if no operation begins like this. Other protocols may never send an end of
 // line, and their peers would wait for it.
 func (d Direction) beginning(data []byte) error {
-	word, _, _ := bytes.Cut(data[:min(len(data), 8)], []byte(" "))
-	word, _, _ = bytes.Cut(word, []byte("\t"))
-	got := strings.ToUpper(strings.TrimSuffix(string(word), "\r"))
+	var got string
+	if all := words(bytes.TrimSuffix(data[:min(len(data), 8)], []byte("\r"))); len(all) > 0 {
+		got = strings.ToUpper(all[0])
+	}
 	for verb := range plain[d] {
 		if strings.HasPrefix(verb, got) {
 			return nil

@@ -45,11 +45,11 @@ func TestSplitterReadsTheProtocol(t *testing.T) {
 		{ToServer, "PUB a -3\r\n", nil, errSize},
 		{ToServer, "PUB a 99999999999\r\n", nil, errSize},
 		{ToServer, "PUB a 1\r\nxyz\r\n", nil, errPayload},
-		{ToServer, "PING" + strings.Repeat("\n", 9) + "\r\n", []string{"-"}, nil},
+		{ToServer, "PING" + strings.Repeat("\n", 9) + "\r\n", nil, errVerb},
 		{ToClient, "INFO " + strings.Repeat("x", longestLine), nil, errLine},
 	} {
 		for _, chunk := range []int{1, 7, len(c.data)} {
-			if chunk == 1 && len(c.data) > 1000 {
+			if chunk < 100 && len(c.data) > 1000 {
 				continue
 			}
 			ops, err := split(c.direction, c.data, chunk)

@@ -66,7 +66,7 @@ func pipe(t *testing.T, p *Plan) *wire {
 	go func() {
 		defer close(w.toServer)
 		s := splitter{direction: ToServer}
-		buffer := make([]byte, 100)
+		buffer := make([]byte, 32<<10)
 		for {
 			n, err := server.Read(buffer)
 			if fault := s.feed(buffer[:n], func(op operation) {
@@ -229,6 +229,7 @@ func TestWhatIsNoNATSPassesAndIsReported(t *testing.T) {
 		if _, err := io.ReadFull(server, got); err != nil || string(got) != "GET / HTTP/1.1\r\nPUB a 1\r\nx\r" {
 			t.Errorf("came %q, %v", got, err)
 		}
+		synctest.Wait()
 		if len(reported) != 1 || !errors.Is(reported[0], errVerb) {
 			t.Errorf("reported %v", reported)
 		}
