@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -176,8 +177,7 @@ func (s *Server) Restart() error {
 	if s.ns == nil {
 		return errClosed
 	}
-	s.ns.Shutdown()
-	s.ns.WaitForShutdown()
+	s.stop()
 	if err := s.start(); err != nil {
 		s.log.refill() // the watch tries again
 		return fmt.Errorf("embedded: restart: %w", err)
@@ -219,8 +219,7 @@ func (s *Server) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ns != nil {
-		s.ns.Shutdown()
-		s.ns.WaitForShutdown()
+		s.stop()
 		s.ns = nil
 	}
 	if s.dir != nil {
@@ -231,6 +230,24 @@ func (s *Server) close() {
 	if s.temp != "" {
 		_ = os.RemoveAll(s.temp)
 	}
+}
+
+// finishWithin bounds how long stop waits for requests that are being worked on.
+const finishWithin = time.Second
+
+// stop ends the server inside, once it has answered what it was asked: a stream is not left half made. (The
+// server waits a moment with its locks held, and a request that waits for one of them would keep a bubble of
+// virtual time from going on.) mu is held.
+func (s *Server) stop() {
+	for until := time.Now().Add(finishWithin); time.Now().Before(until); {
+		info, err := s.ns.Jsz(nil)
+		if err != nil || info.API.Inflight == 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	s.ns.Shutdown()
+	s.ns.WaitForShutdown()
 }
 
 // logger passes the server's warnings and errors on, and keeps what it says is fatal.
