@@ -3,6 +3,7 @@ package enginetest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine"
 	"github.com/tidemill/tidemill/engine/enginetest"
+	"github.com/tidemill/tidemill/engine/task"
 )
 
 func TestAnHourPassesInAMoment(t *testing.T) {
@@ -75,6 +77,48 @@ func TestPoison(t *testing.T) {
 			t.Error(lost)
 		}
 	})
+}
+
+// A cluster that is used, cut and killed from, again and again, holds no more after the fourth time
+// than after the third. What runs in goroutines, the bubble itself finds.
+func TestNothingIsLeft(t *testing.T) {
+	registry := engine.NewRegistry()
+	f := engine.NewFunc("f", func(_ context.Context, n int) (int, error) { return n, nil }, engine.In(registry))
+	cfg := enginetest.Config{Nodes: 2, Registry: registry, Faults: enginetest.Faults{Seed: 3, LostReply: 0.02, Cut: 0.002}}
+	enginetest.Run(t, cfg, func(t *testing.T, ctx context.Context) {
+		var left []int
+		for round := range 4 {
+			var refs []engine.Ref[int]
+			for n := range 200 {
+				refs = append(refs, f.Submit(ctx, n, engine.Priority([]task.Level{engine.Low, engine.Normal, engine.High}[n%3])))
+			}
+			if _, err := engine.GetAll(ctx, refs); err != nil {
+				t.Fatal(err)
+			}
+			enginetest.Kill(ctx, fmt.Sprint("n", 1+round%2))
+			if round == 2 {
+				enginetest.Calm(ctx) // so that nobody is cut off when it is counted
+			}
+			check(t, enginetest.Settle(ctx))
+			passes(time.Minute)
+			left = append(left, enginetest.Subscriptions(ctx))
+		}
+		if left[3] > left[2] {
+			t.Errorf("subscriptions after each round: %d", left)
+		}
+	})
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func passes(d time.Duration) {
+	timer := time.NewTimer(d)
+	<-timer.C
 }
 
 func numbers(n int) []int {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tidemill/tidemill/engine"
@@ -85,10 +86,18 @@ func (s *simulation) run(t *testing.T) {
 	enginetest.Run(t, cfg, func(t *testing.T, ctx context.Context) {
 		limited, cancel := context.WithTimeout(ctx, 3*time.Hour)
 		defer cancel()
-		s.program(t, limited)
+		witness := enginetest.NewWitness(ctx, t)
+		refs := s.program(t, limited)
 		enginetest.Calm(ctx)
 		if err := enginetest.Settle(ctx); err != nil {
 			t.Errorf("%v", err)
+		}
+		synctest.Wait()
+		for i, ref := range refs { // the n-th submit has the number n
+			v, err := ref.Get(ctx)
+			if bad := witness.Agrees(uint64(i+1), v, err); bad != nil {
+				t.Errorf("task %d: %v", i, bad)
+			}
 		}
 	})
 }
@@ -117,9 +126,8 @@ func (s *simulation) do(ctx context.Context, o order) (int, error) {
 }
 
 // program submits tasks of all kinds and looks at every outcome twice.
-func (s *simulation) program(t *testing.T, ctx context.Context) {
+func (s *simulation) program(t *testing.T, ctx context.Context) (refs []engine.Ref[int]) {
 	n := 100 + s.rng.IntN(200)
-	var refs []engine.Ref[int]
 	var checks []func(v int, err error) error
 	for id := range n {
 		ref, check := s.submit(ctx, id)
@@ -148,6 +156,7 @@ func (s *simulation) program(t *testing.T, ctx context.Context) {
 	if err := <-mapped; err != nil {
 		t.Error(err)
 	}
+	return refs
 }
 
 // submit submits a task of some kind, and returns what its outcome may be.
@@ -168,15 +177,15 @@ func (s *simulation) submit(ctx context.Context, id int) (engine.Ref[int], func(
 		return ref, either(is(id), fails(task.KindCancelled))
 	case 3: // never ends by itself
 		o.Never = true
-		return s.step.Submit(ctx, o, append(opts, engine.Deadline(time.Minute))...), fails(task.KindTimeout)
+		return s.step.Submit(ctx, o, append(opts, engine.Deadline(30*time.Second))...), fails(task.KindTimeout)
 	case 4:
 		o.Never = true
 		return s.step.Submit(ctx, o, append(opts, engine.Timeout(5*time.Second), engine.Retries(1))...), fails(task.KindTimeout)
 	case 5:
-		return s.step.Submit(ctx, o, append(opts, engine.Delay(time.Duration(1+s.rng.IntN(100))*time.Second))...), is(id)
+		return s.step.Submit(ctx, o, append(opts, engine.Delay(time.Duration(1+s.rng.IntN(40))*time.Second))...), is(id)
 	case 6:
-		o.Takes *= 30
-		return s.step.Submit(ctx, o, append(opts, engine.Deadline(20*time.Second))...), either(is(id), fails(task.KindTimeout))
+		o.Takes *= 15
+		return s.step.Submit(ctx, o, append(opts, engine.Deadline(10*time.Second))...), either(is(id), fails(task.KindTimeout))
 	default:
 		return s.step.Submit(ctx, o, opts...), is(id)
 	}

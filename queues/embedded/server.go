@@ -209,6 +209,16 @@ func (s *Server) URL() string {
 	return s.ns.ClientURL()
 }
 
+// Subscriptions returns how many the server has: one that leaks shows in the end.
+func (s *Server) Subscriptions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ns == nil {
+		return 0
+	}
+	return int(s.ns.NumSubscriptions())
+}
+
 // Close ends the server and returns when all its goroutines have ended. Streams in memory are gone.
 // Closing again does nothing.
 func (s *Server) Close() { s.closed.Do(s.close) }
