@@ -76,7 +76,11 @@ func (b *bench) startAgent(node string, amounts map[string]float64) *nodeagent.A
 	check(b.T, err)
 	agent, err := nodeagent.Start(b.ctx, b.connect(), nodeagent.Config{NodeID: node, Resources: resources, Registry: b.registry})
 	check(b.T, err)
-	b.Cleanup(func() { _ = agent.Close(context.Background()) })
+	b.Cleanup(func() { // bounded, for a test that has failed
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = agent.Close(ctx)
+	})
 	return agent
 }
 

@@ -199,7 +199,7 @@ func (g *Graph) note(e Event, n *node, out []Command) []Command {
 		if n.losses >= MaxLosses {
 			return n.end(e.Task, LostTooMuch, out)
 		}
-		delay = g.backoff(lossBackoff, e.Task/lostTogether, int(n.losses))
+		delay = g.backoff(lossBackoff, e.Task/lostTogether, e.Losses+1)
 	case task.Refused:
 		delay = refusedDelay
 	default: // started: what follows will tell

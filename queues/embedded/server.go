@@ -254,7 +254,7 @@ func (s *Server) stop() {
 		if err != nil || info.API.Inflight == 0 {
 			break
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
