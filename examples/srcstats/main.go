@@ -15,6 +15,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -148,7 +149,7 @@ func parseAll(ctx context.Context, files []File) (work, error) {
 	progress := newProgress("srcstats", len(files))
 	defer progress.end()
 
-	parts := make(map[string][]Stats) // of a directory, until it is complete
+	parts := make(map[string]map[int]Stats) // of a directory, by file, until it is complete
 	for i, ref := range engine.MapKeyed(ctx, ParseFile, slices.All(files)) {
 		stats, err := ref.Get(ctx)
 		if err != nil {
@@ -159,11 +160,14 @@ func parseAll(ctx context.Context, files []File) (work, error) {
 			w.resumed++
 		}
 		dir := files[i].dir()
-		parts[dir] = append(parts[dir], stats)
+		if parts[dir] == nil {
+			parts[dir] = make(map[int]Stats)
+		}
+		parts[dir][i] = stats
 		if len(parts[dir]) < size[dir] {
 			continue
 		}
-		sum, more, err := addUp(ctx, parts[dir])
+		sum, more, err := addUp(ctx, inOrder(parts[dir]))
 		if err != nil {
 			return w, fmt.Errorf("add up the files of %s: %w", dir, err)
 		}
@@ -171,6 +175,16 @@ func parseAll(ctx context.Context, files []File) (work, error) {
 		delete(parts, dir)
 	}
 	return w, context.Cause(ctx) // the loop may have ended before its time
+}
+
+// inOrder returns the parts in the order of the files, whichever was parsed first: a job that is run again
+// makes the same sums of them, and so finds those that it has.
+func inOrder(parts map[int]Stats) []Stats {
+	all := make([]Stats, 0, len(parts))
+	for _, i := range slices.Sorted(maps.Keys(parts)) {
+		all = append(all, parts[i])
+	}
+	return all
 }
 
 // addUp submits the sum of a directory's parts, and tells how many tasks that takes. More parts than

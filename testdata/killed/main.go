@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -46,7 +45,7 @@ var (
 	tasks   = flag.Int("tasks", 200, "how many")
 	runs    = flag.String("runs", "", "file of executions")
 	flushed = flag.String("flushed", "", "file that is written when all tasks are stored")
-	out     = flag.String("out", "", "file of the results")
+	seen    = flag.String("seen", "", "file of results: a line for each, as it is seen")
 )
 
 func main() { tidemill.Main(run) }
@@ -62,13 +61,24 @@ func run(ctx context.Context) error {
 	if err := os.WriteFile(*flushed, nil, 0o600); err != nil {
 		return err
 	}
-	results, err := engine.GetAll(ctx, refs)
+	out, err := os.OpenFile(*seen, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(results)
-	if err != nil {
-		return err
+	for len(refs) > 0 {
+		var ready []engine.Ref[Result]
+		if ready, refs, err = engine.Wait(ctx, refs, 1); err != nil {
+			return err
+		}
+		for _, ref := range ready {
+			r, err := ref.Get(ctx)
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(out, r.N, r.Nonce); err != nil {
+				return err
+			}
+		}
 	}
-	return os.WriteFile(*out, text, 0o600)
+	return out.Close()
 }
