@@ -16,6 +16,8 @@ TIMEOUT  ?= 10m
 BENCH    ?= .
 COUNT    ?= 1
 FUZZTIME ?= 20s
+SEEDS    ?= 2000
+KILLS    ?= 5
 
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
@@ -29,6 +31,7 @@ help: ## tell what there is
 	echo '  BENCH=regexp COUNT=n   micro: which benchmarks, how often'
 	echo '  FUZZTIME=20s           fuzz: for how long each target'
 	echo '  TIMEOUT=10m            test, cover: limit for one package'
+	echo '  SEEDS=n KILLS=n        soak: simulations; jobs killed at each place, and that lose power'
 
 .PHONY: build
 build: need-go ## build all packages, and the programs into bin/
@@ -64,6 +67,34 @@ test: need-go ## run all tests with the race detector, then the allocation guard
 		cd bench
 		run go test -race -shuffle=on -timeout $(TIMEOUT) ./... || failed=1
 	fi
+	exit $$failed
+
+# Simulations share pools of timers within a process, so that each core has a process of its own.
+.PHONY: soak
+soak: need-go ## run SEEDS simulations on all cores, KILLS jobs killed at each place, and losses of power
+	@$(shell_functions)
+	export CGO_ENABLED=0
+	failed=0
+	work=$$(mktemp -d)
+	trap 'rm -rf "$$work"' EXIT
+	go test -c -o "$$work/simulation" ./engine/enginetest
+	cores=$$(getconf _NPROCESSORS_ONLN)
+	first=$$((RANDOM * 32768 * 32768 + RANDOM * 32768 + RANDOM + 1))
+	each=$$(( ($(SEEDS) + cores - 1) / cores ))
+	echo "make: $$cores processes with $$each simulations each, from seed $$first on"
+	pids=()
+	for ((i = 0; i < cores; i++)); do
+		"$$work/simulation" -test.run '^TestSimulation$$' -test.timeout 24h -seeds $$each -seed $$((first + i * each)) >"$$work/log$$i" 2>&1 &
+		pids+=($$!)
+	done
+	for i in "$${!pids[@]}"; do
+		wait "$${pids[$$i]}" && continue
+		failed=1
+		grep -v '^ *time=' "$$work/log$$i" | tail -40
+	done
+	((failed)) || echo "make: $$((each * cores)) simulations, none failed"
+	run go test -count=1 -timeout 24h -v -run '^TestKilled$$' -kills $(KILLS) -demo "$(ROOT)" . || failed=1
+	power_can_be_lost && { run go test -count=1 -timeout 24h -tags soak -v -run '^TestPowerLoss' -kills $(KILLS) . || failed=1; }
 	exit $$failed
 
 .PHONY: lint
@@ -177,6 +208,19 @@ packages_with() {
 		return 1
 	fi
 	echo "$$folders"
+}
+# power_can_be_lost reports whether a file system of its own can be made here, and says why if not.
+power_can_be_lost() {
+	local image mount
+	image=$$(mktemp)
+	mount=$$(mktemp -d)
+	if truncate -s 16M "$$image" && mkfs.ext4 -q "$$image" && mount -o loop "$$image" "$$mount" && umount "$$mount"; then
+		rm -rf "$$image" "$$mount"
+		return
+	fi 2>"$$image.err"
+	echo "make: loss of power was NOT tried: it needs Linux, root, loop devices and mkfs.ext4: $$(tail -n 1 "$$image.err")"
+	rm -rf "$$image" "$$image.err" "$$mount"
+	return 1
 }
 # use_c_compiler finds one that works, Go's own choice first, and has Go use it.
 use_c_compiler() {

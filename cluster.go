@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 
@@ -22,6 +23,7 @@ type Cluster struct {
 	brokers []*queues.Broker // one writer a connection: the agent's and the session's
 	agent   *nodeagent.Agent // nil if there is none
 	session *session.Session
+	job     string // "" = none
 
 	once sync.Once
 	err  error // of Close; set by once
@@ -43,24 +45,37 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 
 func (c *Cluster) open(ctx context.Context, cfg Config) (err error) {
 	memory := int64(totalMemory() / 4)
-	if c.server, err = embedded.Start(embedded.Config{Listen: cfg.Listen, Memory: memory, Logger: cfg.Logger}); err != nil {
+	c.server, err = embedded.Start(embedded.Config{
+		Listen: cfg.Listen, Dir: cfg.Dir, Limit: cfg.Limit, Sync: cfg.Sync, Memory: memory, Logger: cfg.Logger,
+	})
+	if err != nil {
 		return err
-	}
-	if cfg.Agent == AgentOn {
-		if err = c.startAgent(ctx, cfg); err != nil {
-			return err
-		}
 	}
 	broker, err := c.connect(cfg, "session")
 	if err != nil {
 		return err
 	}
-	sessionConfig := session.Config{Owner: freshName(), Registry: cfg.Registry, Logger: cfg.Logger, MaxPendingBytes: int(memory / 2)}
-	if c.agent != nil {
+	sessionConfig := session.Config{
+		Owner: freshName(), Job: cfg.Job, JobTTL: cfg.JobTTL, Boot: c.server.Boot(), Holder: holder(),
+		Registry: cfg.Registry, Logger: cfg.Logger, MaxPendingBytes: int(memory / 2), Full: c.full,
+	}
+	if cfg.Agent == AgentOn {
 		sessionConfig.Local = cfg.Registry
 	}
-	c.session, err = session.Open(ctx, broker, sessionConfig)
-	return err
+	c.job = cfg.Job
+	// A job knows what its former runs have left before an agent of this process goes on with it.
+	if c.session, err = session.Open(ctx, broker, sessionConfig); err != nil || cfg.Agent != AgentOn {
+		return err
+	}
+	return c.startAgent(ctx, cfg)
+}
+
+// full returns why nothing new may be submitted, nil if there is room.
+func (c *Cluster) full() error {
+	if err := c.server.Full(); err != nil {
+		return fmt.Errorf("%w: %w", session.ErrStorageFull, err)
+	}
+	return nil
 }
 
 func (c *Cluster) startAgent(ctx context.Context, cfg Config) error {
@@ -74,13 +89,18 @@ func (c *Cluster) startAgent(ctx context.Context, cfg Config) error {
 	}
 	c.agent, err = nodeagent.Start(ctx, broker, nodeagent.Config{
 		NodeID: cfg.NodeID, Resources: resources, Registry: cfg.Registry, Logger: cfg.Logger,
+		Boot: c.server.Boot(), Durable: cfg.Dir != "", Unclean: c.server.Unclean(),
 	})
 	return err
 }
 
 func (c *Cluster) connect(cfg Config, client string) (*queues.Broker, error) {
+	storage := queues.Memory
+	if cfg.Dir != "" {
+		storage = queues.Files
+	}
 	broker, err := queues.Connect(queues.Config{
-		Namespace: cfg.Namespace, Client: "tidemill-" + client, Dialer: c.server, Logger: cfg.Logger,
+		Namespace: cfg.Namespace, Client: "tidemill-" + client, Dialer: c.server, Storage: storage, Logger: cfg.Logger,
 	})
 	if err == nil {
 		c.brokers = append(c.brokers, broker)
@@ -91,16 +111,32 @@ func (c *Cluster) connect(cfg Config, client string) (*queues.Broker, error) {
 // freshName returns a name that no other session has.
 func freshName() string { return "s-" + strings.ToLower(rand.Text()) }
 
+// holder says who this process is, to people who want the same job, and is unique.
+func holder() string {
+	host, _ := os.Hostname() // for people
+	return fmt.Sprintf("%s, process %d on %s (%s)", program(), os.Getpid(), host, strings.ToLower(rand.Text()))
+}
+
 // Context returns a context that carries the cluster's session: functions submitted with it run here.
 func (c *Cluster) Context(ctx context.Context) context.Context { return session.With(ctx, c.session) }
 
 // URL returns where any NATS client connects, "" if the cluster listens to this process alone.
 func (c *Cluster) URL() string { return c.server.URL() }
 
-// Close waits for the tasks that run, starts no other, and stops all that Open started. Tasks without an
-// outcome then have none: who waits for them gets engine.ErrClosed. If ctx ends before what runs has
-// ended, the contexts of those tasks are cancelled, all else is stopped, and an error says that they were
-// left behind. Closing again returns what the first Close did.
+// End says that nothing of this run is wanted any more: a named job ends, and its next run begins anew.
+// What was not finished is cancelled. Main does so when run returns nil. The cluster is to be closed then.
+func (c *Cluster) End(ctx context.Context) error {
+	if err := c.session.End(ctx); err != nil {
+		return fmt.Errorf("tidemill: %w", err)
+	}
+	return nil
+}
+
+// Close stops all that Open started. A named job can be resumed afterwards, unless End came before: what
+// runs is waited for and recorded, and what was not started is handed to the next run. Any other run ends:
+// what it left is cancelled, and what runs has its context cancelled, and is waited for. Who waits for a
+// task without an outcome gets engine.ErrClosed. If ctx ends before what runs has ended, an error says
+// how many tasks were left behind. Closing again returns what the first Close did.
 func (c *Cluster) Close(ctx context.Context) error {
 	c.once.Do(func() { c.err = c.close(ctx) })
 	return c.err
@@ -108,8 +144,15 @@ func (c *Cluster) Close(ctx context.Context) error {
 
 func (c *Cluster) close(ctx context.Context) error {
 	var errs []error
+	if c.session != nil && c.job == "" {
+		errs = append(errs, c.session.End(ctx))
+	}
 	if c.agent != nil {
-		errs = append(errs, c.agent.Close(ctx))
+		err := c.agent.Close(ctx)
+		if err != nil {
+			c.server.EndsUnclean() // what was left behind had begun
+		}
+		errs = append(errs, err)
 	}
 	if c.session != nil {
 		c.session.Close()

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
@@ -17,7 +18,11 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The server's clock for message ages must run outside of every bubble of virtual time.
+func TestMain(m *testing.M) {
+	ats.Register()
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
+}
 
 func check(t *testing.T, err error) {
 	t.Helper()

@@ -9,12 +9,14 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/tidemill/tidemill/engine"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/queues"
+	"github.com/tidemill/tidemill/queues/embedded"
 )
 
 // AgentMode says whether this process runs tasks.
@@ -39,6 +41,18 @@ func (m AgentMode) String() string {
 	}
 }
 
+// SyncMode says what a power cut may cost where streams are kept in files. A killed process costs nothing
+// in either mode.
+type SyncMode = embedded.SyncMode
+
+// SyncAlways acknowledges what is on the disk, and a power cut costs nothing. NoSyncForTwoMinutes
+// acknowledges what the system has: a power cut loses what came in the last two minutes, and whole streams
+// that are no older.
+const (
+	SyncAlways          = embedded.SyncAlways
+	NoSyncForTwoMinutes = embedded.NoSyncForTwoMinutes
+)
+
 // Config says what to open. The zero value is a whole cluster in this process: a server that listens to
 // nobody else, streams in memory, and an agent with a slot for each CPU.
 type Config struct {
@@ -49,6 +63,26 @@ type Config struct {
 	// 127.0.0.1:4222; port 0 takes any free one. They are trusted: they can read and publish whatever this
 	// program can. "" = this process alone.
 	Listen string
+
+	// Dir is where the embedded server keeps its streams in files: what was acknowledged then survives a
+	// killed process and a power cut (see Sync). It is made if there is none, and one process uses it at a
+	// time. "" = in memory, gone at Close.
+	Dir string
+
+	// Limit bounds the bytes that streams in Dir may take; when 85 % of it, or of what the disk has for them,
+	// is used, submits fail with engine.ErrStorageFull until there is room. 0 = what the disk has.
+	Limit int64
+
+	// Sync says what a power cut may cost, with Dir. The zero value, SyncAlways, costs nothing.
+	Sync SyncMode
+
+	// Job names the run, [a-z0-9_-]{1,64}, and makes it resumable: a program that runs again under the same
+	// name takes the results recorded by former runs, and goes on where they stopped. It needs Dir. "" = a
+	// run of its own, whose tasks end with it.
+	Job string
+
+	// JobTTL is how long an unfinished named job is kept while nobody runs it. 0 = 7 days.
+	JobTTL time.Duration
 
 	// Agent says whether this process runs tasks. Without an agent, tasks wait.
 	Agent AgentMode
@@ -100,6 +134,21 @@ func (c Config) validate() error {
 	}
 	fault("Namespace", queues.Names{Namespace: c.Namespace}.Check())
 	fault("NodeID", task.CheckName("node", c.NodeID))
+	if c.Job != "" {
+		fault("Job", task.CheckName("job", c.Job))
+		if c.Dir == "" {
+			fault("Job", errors.New("a named job is resumed from files: it needs Dir"))
+		}
+	}
+	if c.JobTTL < 0 {
+		fault("JobTTL", fmt.Errorf("%s, want 0 or more", c.JobTTL))
+	}
+	if c.Limit < 0 || c.Limit > 0 && c.Limit < leastLimit {
+		fault("Limit", fmt.Errorf("%d bytes, want %d or more", c.Limit, leastLimit))
+	}
+	if c.Dir == "" && (c.Limit != 0 || c.Sync != SyncAlways) {
+		fault("Dir", errors.New("bounds and syncing are of streams in files: Limit and Sync need Dir"))
+	}
 	r, err := task.NewResources(c.Resources)
 	fault("Resources", err)
 	if err == nil && c.Agent == AgentOn && r.Of(task.CPU) < 1 {
@@ -110,6 +159,9 @@ func (c Config) validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// leastLimit leaves room for the server's own files.
+const leastLimit = 32 << 20
 
 var notInNames = regexp.MustCompile(`[^a-z0-9_-]+`)
 

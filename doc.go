@@ -11,5 +11,7 @@
 // [Main] is for programs: flags, signals, exit codes. [Open] is for everything else, tests among them: it
 // returns a [Cluster], whose Context carries the session that package engine submits to.
 //
-// Streams are in memory: what was submitted is gone when the process ends.
+// Streams are in memory, and what was submitted is gone when the process ends, unless Config.Dir (or -dir)
+// says where to keep them. With a directory, Config.Job (or -job) names the run: one that was killed or
+// interrupted goes on when it is run again, with the results that it had.
 package tidemill

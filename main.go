@@ -42,10 +42,31 @@ func mainWith(run func(ctx context.Context) error) int {
 	if err != nil {
 		return complain(err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal finds the default handling
 	return complain(runWith(ctx, cfg, run))
+}
+
+// interruptible returns a context that ends with the first interrupt. A second one finds the default
+// handling, which is in place before the context ends.
+func interruptible(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+		cancel()
+	}()
+	return ctx, func() {
+		cancel()
+		<-ended
+	}
 }
 
 func runWith(ctx context.Context, cfg Config, run func(ctx context.Context) error) error {
@@ -53,10 +74,38 @@ func runWith(ctx context.Context, cfg Config, run func(ctx context.Context) erro
 	if err != nil {
 		return err
 	}
-	err = run(cluster.Context(ctx))
+	err = cluster.run(ctx, run)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
 	defer cancel()
+	switch {
+	case err == nil:
+		err = cluster.End(grace)
+	case cfg.Job != "" && !errors.Is(err, ErrUsage):
+		fmt.Fprintf(os.Stderr, "%s: job %s has not ended: run again with the same -dir and -job, and it goes on\n", program(), cfg.Job)
+	}
 	return errors.Join(err, cluster.Close(grace))
+}
+
+// run calls the program's run with a context that ends too when the session can do nothing more, such as
+// a job's whose lease is lost; that is its error then.
+func (c *Cluster) run(ctx context.Context, run func(ctx context.Context) error) error {
+	running, stop := context.WithCancelCause(c.Context(ctx))
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-c.session.Done():
+			stop(c.session.Err())
+		case <-running.Done():
+		}
+	}()
+	err := run(running)
+	if broken := c.session.Err(); broken != nil {
+		err = broken
+	}
+	stop(nil)
+	<-watched
+	return err
 }
 
 // complain prints the error, if there is one, and returns the exit code.
@@ -89,6 +138,23 @@ type setting struct {
 var flags = []setting{
 	{"listen", "let other NATS clients in at this `address`, such as 127.0.0.1:4222", func(cfg *Config, v string) error {
 		cfg.Listen = v
+		return nil
+	}},
+	{"dir", "keep streams in files in this `directory`: what is stored then survives a kill and a power cut (default: in memory)", func(cfg *Config, v string) error {
+		cfg.Dir = v
+		return nil
+	}},
+	{"job", "a `name` that makes the run resumable: run again under it, and it goes on where it stopped; needs -dir", func(cfg *Config, v string) error {
+		cfg.Job = v
+		return nil
+	}},
+	{"sync", "what a power cut may cost with -dir: `always` (nothing), or no-sync-for-two-minutes (so much)", func(cfg *Config, v string) error {
+		modes := map[string]SyncMode{"always": SyncAlways, "no-sync-for-two-minutes": NoSyncForTwoMinutes}
+		mode, ok := modes[v]
+		if !ok {
+			return errors.New("want always or no-sync-for-two-minutes")
+		}
+		cfg.Sync = mode
 		return nil
 	}},
 	{"node", "this node's `name` (default: the host's)", func(cfg *Config, v string) error {

@@ -19,6 +19,14 @@ var (
 	ErrTooLarge = task.ErrTooLarge
 	// ErrCancelled: the task was cancelled.
 	ErrCancelled = task.ErrCancelled
+	// ErrTimeout: an attempt took longer than its Timeout, or the task than its Deadline.
+	ErrTimeout = task.ErrTimeout
+	// ErrLeaseLost: another run of the named job has taken over.
+	ErrLeaseLost = session.ErrLeaseLost
+	// ErrHeld: another run of the named job lives. The error names it.
+	ErrHeld = session.ErrHeld
+	// ErrStorageFull: the store has so little room left that nothing new is taken.
+	ErrStorageFull = session.ErrStorageFull
 	// ErrPendingFull: the context ended while Submit waited for other tasks to end.
 	ErrPendingFull = session.ErrPendingFull
 	// ErrNoSession: the context carries no session.

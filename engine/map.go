@@ -14,7 +14,8 @@ import (
 //
 // Map starts when the loop does. The inputs are taken on the loop's own goroutine, between results: what
 // in takes from, the loop body may write to, and while in blocks nothing is yielded. When the loop breaks,
-// nothing more is submitted, and what comes is dropped. When ctx ends, its error is yielded last.
+// nothing more is submitted, and what is under way is cancelled. When ctx ends, so it is too, and the
+// context's error is yielded last.
 func Map[I, O any](ctx context.Context, f *Func[I, O], in iter.Seq[I], opts ...Option) iter.Seq2[O, error] {
 	return func(yield func(O, error) bool) {
 		var zero O
@@ -24,7 +25,7 @@ func Map[I, O any](ctx context.Context, f *Func[I, O], in iter.Seq[I], opts ...O
 			return
 		}
 		m.borrow = true
-		err = m.run(unkeyed(in), func(_ None, h *session.Handle) bool { return yield(value[O](h)) })
+		err = m.run(unkeyed(in), func(_ None, h *session.Handle) bool { return yield(value[O](ctx, h)) })
 		if err != nil {
 			yield(zero, err)
 		}
@@ -120,7 +121,7 @@ func (m *mapping[K, I, O]) measure() {
 
 // run submits the inputs and yields what is done; it returns the context's error.
 func (m *mapping[K, I, O]) run(in iter.Seq2[K, I], yield func(K, *session.Handle) bool) error {
-	defer m.done.Close()
+	defer m.cancelRest()
 	for k, v := range in {
 		if err := m.ctx.Err(); err != nil {
 			return wrap("map "+m.f.name, err)
@@ -196,6 +197,21 @@ func (m *mapping[K, I, O]) yield(tag int, yield func(K, *session.Handle) bool) b
 	m.free = append(m.free, tag)
 	fl := &m.flights[tag]
 	return yield(fl.key, fl.h)
+}
+
+// cancelRest cancels what is under way. A loop that came to its end has nothing under way.
+func (m *mapping[K, I, O]) cancelRest() {
+	m.done.Close()
+	if m.open == 0 {
+		return
+	}
+	var rest []*session.Handle
+	for i := range m.flights {
+		if m.flights[i].h != nil {
+			rest = append(rest, m.flights[i].h)
+		}
+	}
+	m.s.Revoke(rest...)
 }
 
 // abandon yields the tasks under way as they are.

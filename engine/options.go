@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
@@ -34,6 +35,10 @@ type options struct {
 	resources task.Resources
 	retries   int
 	version   string
+	level     task.Level
+	timeout   time.Duration
+	deadline  time.Duration
+	delay     time.Duration
 	pending   int
 	inOrder   bool
 }
@@ -64,7 +69,10 @@ func (o options) with(at place, opts []Option) (options, error) {
 
 // template makes what a session wants to know of a call.
 func (o options) template(fn string) *session.Template {
-	return &session.Template{Func: fn, Resources: o.resources, Retries: o.retries, Pending: o.pending}
+	return &session.Template{
+		Func: fn, Version: o.version, Resources: o.resources, Level: o.level, Retries: o.retries,
+		Timeout: o.timeout, Deadline: o.deadline, Delay: o.delay, Pending: o.pending,
+	}
 }
 
 func resource(option, name string, n float64) Option {
@@ -102,8 +110,60 @@ func Retries(n int) Option {
 	}}
 }
 
-// Version is part of a task's identity: change it when the code's answer changes. Named jobs, which are
-// to come, run a task of another version anew instead of taking the recorded result.
+// The priorities. Where tasks of several wait, agents take most of the higher ones: four times as many of
+// one as of the next lower, so that none is starved.
+const (
+	Low    = task.Low
+	Normal = task.Normal
+	High   = task.High
+)
+
+// Priority says which tasks of a class are taken first: High, Normal (the default) or Low.
+func Priority(p task.Level) Option {
+	return Option{"Priority", atFunc | atSubmit | atMap, func(o *options) error {
+		if p != Low && p != Normal && p != High {
+			return fmt.Errorf("%q, want Low, Normal or High", p)
+		}
+		o.level = p
+		return nil
+	}}
+}
+
+func duration(option string, set func(*options, time.Duration)) func(time.Duration) Option {
+	return func(d time.Duration) Option {
+		return Option{option, atFunc | atSubmit | atMap, func(o *options) error {
+			if d <= 0 {
+				return fmt.Errorf("%s, want more than 0", d)
+			}
+			set(o, d)
+			return nil
+		}}
+	}
+}
+
+// Timeout bounds one attempt: its context ends then, and if it returns an error after that, the attempt
+// has failed with ErrTimeout, which costs one of the Retries. Code that ignores its context is abandoned
+// after a grace of 10 s: the task goes on without it, but its slot is lost until it returns.
+func Timeout(d time.Duration) Option {
+	return duration("Timeout", func(o *options, d time.Duration) { o.timeout = d })(d)
+}
+
+// Deadline bounds the time from submit to outcome, over all attempts and all waiting: the task fails with
+// ErrTimeout then, and what runs of it has its context cancelled. It is counted by the submitting
+// session, anew in each run of a named job.
+func Deadline(d time.Duration) Option {
+	return duration("Deadline", func(o *options, d time.Duration) { o.deadline = d })(d)
+}
+
+// Delay keeps a task back for so long after its submit. Meanwhile it is in the memory of the submitting
+// session, and not yet runnable: Flush does not wait for it.
+func Delay(d time.Duration) Option {
+	return duration("Delay", func(o *options, d time.Duration) { o.delay = d })(d)
+}
+
+// Version is part of a task's identity: change it when the code's answer changes. A named job runs a task
+// of another version anew; under the same version it takes the recorded result, whatever the code does
+// now.
 func Version(v string) Option {
 	return Option{"Version", atFunc, func(o *options) error { o.version = v; return nil }}
 }

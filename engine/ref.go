@@ -36,13 +36,13 @@ func (r Ref[T]) Get(ctx context.Context) (T, error) {
 	if err := r.h.Wait(ctx); err != nil {
 		return zero, wrap("get", err)
 	}
-	return value[T](r.h)
+	return value[T](ctx, r.h)
 }
 
 // value returns the outcome of a handle that has one.
-func value[T any](h *session.Handle) (T, error) {
+func value[T any](ctx context.Context, h *session.Handle) (T, error) {
 	var zero T
-	v, err := h.Outcome()
+	v, err := h.Outcome(ctx)
 	if err != nil {
 		return zero, wrap("get", err)
 	}
@@ -62,6 +62,28 @@ func (r Ref[T]) Done(context.Context) <-chan struct{} {
 	}
 	return r.h.Done()
 }
+
+// Cancel asks for the task's cancellation, and returns when the task has an outcome: ErrCancelled, or the
+// result or failure that was recorded first, so that nil does not say which. No attempt starts any more
+// on an agent that has heard of it; one that runs has its context cancelled. If ctx ends before there is
+// an outcome, its error is returned, and the request stands. Cancelling again, or too late, does nothing.
+func (r Ref[T]) Cancel(ctx context.Context) error {
+	if r.h == nil {
+		return wrap("cancel", errZeroRef)
+	}
+	s, err := session.From(ctx)
+	if err == nil {
+		err = s.Cancel(ctx, r.h)
+	}
+	if err != nil {
+		return wrap("cancel", err)
+	}
+	return nil
+}
+
+// Resumed reports whether the result was recorded by a former run of the named job: the task did not run
+// in this one.
+func (r Ref[T]) Resumed() bool { return r.h != nil && r.h.Resumed() }
 
 // Release gives the value up: its memory is free, now or when the task has ended, and Get returns
 // ErrReleased (a failure stays). The task itself goes on. It is optional, since a value that no Ref refers to any more is

@@ -22,11 +22,27 @@ type Config struct {
 	Resources task.Resources    // what its tasks may take, together
 	Registry  *session.Registry // the functions that it can run
 	Logger    *slog.Logger      // nil = slog.Default()
+
+	Boot    string // of the embedded server; "" = of a server that lives on its own
+	Durable bool   // streams outlive that server: what a former boot has left may be half done
+	Unclean bool   // the embedded server's former boot did not end: what it had started may have been running
+
+	// Values is a context whose values functions find in theirs. Its end means nothing. nil = none.
+	Values context.Context //nolint:containedctx // for its values
+
+	// Grace is how long a task may run on after its context has ended. After that it is abandoned. 0 = 10 s.
+	Grace time.Duration
 }
 
 func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Grace == 0 {
+		c.Grace = 10 * time.Second
+	}
+	if c.Values == nil {
+		c.Values = context.Background()
 	}
 	return c
 }
@@ -51,10 +67,14 @@ type Agent struct {
 	broker   *queues.Broker
 	row      *directory.Row
 	watching []*queues.Watcher
+	cancels  *queues.Watcher // one of them
+	isDeaf   atomic.Bool     // set by tend
 	recorder *recorder
 	janitor  *janitor
+	owners   owners
+	former   *former
 	slots    *session.Slots
-	known    uint64 // only tend; the registry's count of changes that the row tells of
+	told     told // only tend
 
 	base   context.Context //nolint:containedctx // of all running tasks; ended by Close
 	cancel context.CancelFunc
@@ -64,14 +84,26 @@ type Agent struct {
 	done   chan struct{} // closed by Close
 	ended  chan struct{} // closed when tend has ended
 
-	running sync.WaitGroup // slots
-	blocked atomic.Int64   // when the oldest batch came that waits for what other classes hold; 0 = all slots are to end
+	blocked atomic.Int64 // when the oldest batch came that waits for what other classes hold; 0 = all slots are to end
 
 	mu       sync.Mutex
 	classes  map[task.Class]*class // guarded by mu
 	order    []*class              // guarded by mu; by age of the oldest batch with unstarted tasks
 	unserved []queues.Row          // guarded by mu; rows of classes that could not be opened yet
 	draining bool                  // guarded by mu; takes nothing more, starts nothing more
+	slotsRun map[*slot]bool        // guarded by mu; slots but for the abandoned
+	alone    []*batch              // guarded by mu; batches that wait until nothing else runs
+	solo     bool                  // guarded by mu; one of them runs
+	lost     int                   // guarded by mu; slots whose tasks ignore that they are to end
+	active   int                   // guarded by mu; what a drain waits for
+	quiet    chan struct{}         // guarded by mu; closed when active is 0; nil if nobody waits
+}
+
+// told is what the node's row says.
+type told struct {
+	changes uint64 // the registry's count
+	lost    int
+	at      time.Time
 }
 
 // Start returns an agent that draws tasks. ctx bounds the starting.
@@ -82,13 +114,13 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, broker: b, slots: session.NewSlots(cfg.Resources),
-		classes: map[task.Class]*class{},
-		begun:   time.Now(), done: make(chan struct{}), ended: make(chan struct{}),
+		classes: map[task.Class]*class{}, slotsRun: map[*slot]bool{},
+		former: newFormer(), begun: time.Now(), done: make(chan struct{}), ended: make(chan struct{}),
 	}
 	a.blocked.Store(math.MaxInt64)
-	a.base, a.cancel = context.WithCancel(context.Background())
+	a.base, a.cancel = context.WithCancel(context.WithoutCancel(cfg.Values))
 	a.recorder = newRecorder(b, cfg, a.recorded, a.resume)
-	a.janitor = &janitor{broker: b, log: cfg.Logger}
+	a.janitor = newJanitor(b, cfg)
 	if err := a.join(ctx); err != nil {
 		a.cancel()
 		a.leave(ctx)
@@ -100,22 +132,26 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 
 // join makes the agent known, and begins to watch for classes and sessions.
 func (a *Agent) join(ctx context.Context) (err error) {
-	node := directory.Node{ID: a.cfg.NodeID, Resources: a.cfg.Resources}
-	node.Funcs, a.known = a.cfg.Registry.Names()
-	if a.row, err = directory.Announce(ctx, a.broker, node); err != nil {
+	if a.row, err = directory.Announce(ctx, a.broker, a.node()); err != nil {
 		return err
 	}
-	if _, err = a.broker.OpenLog(ctx, a.broker.Log(node.ID)); err != nil { // makes the stream of all logs
+	if _, err = a.broker.OpenLog(ctx, a.broker.Log(a.cfg.NodeID)); err != nil { // makes the stream of all logs
+		return err
+	}
+	if err = a.janitor.open(ctx); err != nil {
 		return err
 	}
 	for _, w := range []struct {
 		table  queues.TableName
 		handle func(queues.Row)
+		opts   []queues.TableOption
 	}{
-		{a.broker.Classes(), a.serve},
-		{a.broker.Sessions(), a.janitor.trim},
+		{a.broker.Sessions(), a.session, nil},
+		{a.broker.Cancels(), a.cancelled, []queues.TableOption{queues.Aging(session.CancelsAge)}},
+		{a.broker.Nodes(), a.janitor.node, nil},
+		{a.broker.Classes(), a.serve, nil}, // last: what is drawn is to find the others
 	} {
-		table, err := a.broker.OpenTable(ctx, w.table)
+		table, err := a.broker.OpenTable(ctx, w.table, w.opts...)
 		if err != nil {
 			return err
 		}
@@ -124,6 +160,9 @@ func (a *Agent) join(ctx context.Context) (err error) {
 			return err
 		}
 		a.watching = append(a.watching, watcher)
+		if w.table == a.broker.Cancels() {
+			a.cancels = watcher
+		}
 	}
 	return nil
 }
@@ -157,16 +196,50 @@ func (a *Agent) tend() {
 			return
 		}
 		for _, c := range a.all() {
-			c.puller.Tend()
+			a.tendPullers(c)
 			if n%extendEvery == 0 {
 				a.extend(c)
 			}
 		}
+		a.listen()
 		a.askAgain()
 		a.serveAgain()
 		a.recorder.prune()
 		a.tell()
+		a.janitor.work(a.base)
 	}
+}
+
+func (a *Agent) tendPullers(c *class) {
+	a.mu.Lock()
+	levels := c.levels
+	a.mu.Unlock()
+	ctx, cancel := context.WithTimeout(a.base, tendEvery)
+	defer cancel()
+	for _, l := range levels {
+		if l != nil {
+			l.puller.Tend(ctx)
+		}
+	}
+}
+
+// deafAfter is how long an agent goes on that does not know whether it knows what is cancelled.
+const deafAfter = 10 * time.Second
+
+// deaf reports whether the agent may not know what is cancelled: then it starts nothing.
+func (a *Agent) deaf() bool { return a.isDeaf.Load() }
+
+// listen looks whether the agent knows what is cancelled, and goes on when it does again.
+func (a *Agent) listen() {
+	deaf := time.Since(a.cancels.Confirmed()) > deafAfter
+	if was := a.isDeaf.Swap(deaf); was == deaf {
+		return
+	}
+	if deaf {
+		a.cfg.Logger.Warn("nodeagent: it is not known what is cancelled: starting nothing", "node", a.cfg.NodeID)
+		return
+	}
+	a.resume()
 }
 
 // askAgain gives every class its credit, whatever became of what it had.
@@ -195,19 +268,32 @@ func (a *Agent) all() []*class {
 	return append([]*class(nil), a.order...)
 }
 
-// tell updates the agent's row when functions were added.
+// node returns what the node's row is to say, and notes that for tell.
+func (a *Agent) node() directory.Node {
+	n := directory.Node{ID: a.cfg.NodeID, Resources: a.cfg.Resources, Boot: a.cfg.Boot}
+	n.Funcs, a.told.changes = a.cfg.Registry.Names()
+	a.mu.Lock()
+	n.Lost = a.lost
+	a.mu.Unlock()
+	a.told.lost, a.told.at = n.Lost, time.Now()
+	return n
+}
+
+// tell updates the agent's row: now and then, so that it is seen to live, and when something changed.
 func (a *Agent) tell() {
-	funcs, changes := a.cfg.Registry.Names()
-	if changes == a.known {
+	_, changes := a.cfg.Registry.Names()
+	a.mu.Lock()
+	lost := a.lost
+	a.mu.Unlock()
+	if changes == a.told.changes && lost == a.told.lost && time.Since(a.told.at) < directory.BeatEvery {
 		return
 	}
 	ctx, cancel := context.WithTimeout(a.base, tendEvery)
 	defer cancel()
-	if err := a.row.Update(ctx, directory.Node{ID: a.cfg.NodeID, Resources: a.cfg.Resources, Funcs: funcs}); err != nil {
+	if err := a.row.Update(ctx, a.node()); err != nil && a.base.Err() == nil {
+		a.told.at = time.Time{}
 		a.cfg.Logger.Warn("nodeagent: update the row of the node", "err", err)
-		return
 	}
-	a.known = changes
 }
 
 // extend begins the leases of all batches held anew.
@@ -221,51 +307,6 @@ func (a *Agent) extend(c *class) {
 	for _, b := range held {
 		_ = b.delivery.Extend() // if it is lost, the next one comes before the lease ends
 	}
-}
-
-// Drain takes nothing more and starts nothing more, waits for what runs, and records it. If ctx ends
-// first, the contexts of what runs are cancelled and an error says how many tasks that are.
-func (a *Agent) Drain(ctx context.Context) error {
-	a.mu.Lock()
-	a.draining = true
-	a.blocked.Store(0) // slots end after the task that they run
-	for _, c := range a.order {
-		c.puller.Stop()
-	}
-	a.mu.Unlock()
-	idle := make(chan struct{})
-	go func() {
-		a.running.Wait()
-		a.recorder.flush()
-		close(idle)
-	}()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-	}
-	if n := a.slotsRunning(); n > 0 {
-		a.cancel()
-		return fmt.Errorf("nodeagent: drain %s: %d tasks are still running: %w", a.cfg.NodeID, n, ctx.Err())
-	}
-	last := time.NewTimer(tendEvery) // nothing runs: recording is all that is left
-	defer last.Stop()
-	select {
-	case <-idle:
-		return nil
-	case <-last.C:
-		return fmt.Errorf("nodeagent: drain %s: results are not recorded: %w", a.cfg.NodeID, ctx.Err())
-	}
-}
-
-func (a *Agent) slotsRunning() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	n := 0
-	for _, c := range a.order {
-		n += c.running
-	}
-	return n
 }
 
 // Close drains the agent, and ends it when nothing runs any more. If ctx ends first, it returns an error;
@@ -286,4 +327,42 @@ func (a *Agent) close(ctx context.Context) error {
 	a.leave(last)
 	a.recorder.close()
 	return err
+}
+
+// Kill ends the agent as the death of its process would: nothing is recorded, acked, handed back or
+// withdrawn any more. The contexts of what runs end. It is for tests, together with a cut of the broker's
+// connection. A Close afterwards does nothing.
+func (a *Agent) Kill() {
+	a.once.Do(func() {
+		a.recorder.close()
+		a.mu.Lock()
+		a.draining = true
+		a.blocked.Store(0)
+		for _, c := range a.order {
+			for _, l := range c.levels {
+				if l != nil {
+					l.puller.Stop()
+				}
+			}
+		}
+		a.mu.Unlock()
+		a.cancel()
+		close(a.done)
+		<-a.ended
+		for _, w := range a.watching {
+			w.Stop()
+		}
+	})
+}
+
+// Idle reports whether the agent holds nothing: no batch, no slot, nothing to record. For tests.
+func (a *Agent) Idle() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range a.order {
+		if len(c.held) > 0 || c.running > 0 {
+			return false
+		}
+	}
+	return a.active == 0 && a.lost == 0 && len(a.alone) == 0 && a.recorder.settle() && a.slots.All()
 }

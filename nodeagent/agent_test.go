@@ -2,6 +2,7 @@ package nodeagent_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -75,7 +76,11 @@ func (b *bench) startAgent(node string, amounts map[string]float64) *nodeagent.A
 	check(b.T, err)
 	agent, err := nodeagent.Start(b.ctx, b.connect(), nodeagent.Config{NodeID: node, Resources: resources, Registry: b.registry})
 	check(b.T, err)
-	b.Cleanup(func() { _ = agent.Close(context.Background()) })
+	b.Cleanup(func() { // bounded, for a test that has failed
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = agent.Close(ctx)
+	})
 	return agent
 }
 
@@ -106,7 +111,7 @@ func (b *bench) publish(class task.Class, fn string, specs ...task.Spec) {
 	check(b.T, err)
 	queue, err := b.broker.OpenQueue(b.ctx, b.broker.Batches(string(class), string(task.Normal)))
 	check(b.T, err)
-	_, err = table.Put(b.ctx, string(class), []byte(class))
+	_, err = table.Put(b.ctx, session.ClassKey(class, task.Normal), []byte(class))
 	check(b.T, err)
 	for i := range specs {
 		specs[i].Attempt = max(1, specs[i].Attempt)
@@ -424,8 +429,16 @@ func TestTheAgentTrimsWhatWasRead(t *testing.T) {
 	check(t, log.Append(b.ctx, queues.Message{Data: []byte("not read")}))
 	table, err := b.broker.OpenTable(b.ctx, b.broker.Sessions())
 	check(t, err)
-	for _, row := range []string{`{"trimmed":99999}`, fmt.Sprintf(`{"trimmed":%d}`, last)} { // the first one is not of this log
-		_, err = table.Put(b.ctx, "other", []byte(row))
+	created, err := log.Created(b.ctx)
+	check(t, err)
+	for _, row := range []session.Row{ // the first two are not of this log
+		{Holder: "me", Trimmed: 99999, Created: created},
+		{Holder: "me", Trimmed: last + 1, Created: created.Add(-time.Hour)},
+		{Holder: "me", Trimmed: last, Created: created},
+	} {
+		value, err := json.Marshal(row)
+		check(t, err)
+		_, err = table.Put(b.ctx, "other", value)
 		check(t, err)
 	}
 	for left := []string(nil); !slices.Equal(left, []string{"not read"}); {

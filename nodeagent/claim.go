@@ -3,11 +3,16 @@ package nodeagent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/broken"
+	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -15,18 +20,52 @@ import (
 type class struct {
 	name   task.Class
 	shape  task.Resources
-	puller *queues.Puller
+	levels [len(task.Levels)]*level // guarded by Agent.mu; by rank; nil if nothing was published there yet
 
-	held    map[uint64]*batch // guarded by Agent.mu; batches not acked, by sequence
-	todo    []*batch          // guarded by Agent.mu; batches with tasks that were not started, oldest first
-	running int               // guarded by Agent.mu; slots
-	mean    time.Duration     // guarded by Agent.mu; moving mean of how long a task runs; 0 = not known
+	held      map[uint64]*batch // guarded by Agent.mu; batches not acked, by sequence
+	acked     acked             // guarded by Agent.mu
+	running   int               // guarded by Agent.mu; slots
+	mean      time.Duration     // guarded by Agent.mu; moving mean of how long a task runs; 0 = not known
+	contended atomic.Bool       // more than one level has tasks, and they are worth a choice for each
+}
+
+// acked are the batches that were acked last: one that comes again all the same is acked again.
+type acked struct {
+	recent [1024]message
+	next   int
+}
+
+// message is one message for sure: another stream of the same name may have its sequence.
+type message struct {
+	sequence uint64
+	stored   int64
+}
+
+func (a *acked) add(d *queues.Delivery) {
+	a.recent[a.next] = message{d.Sequence, d.Stored}
+	a.next = (a.next + 1) % len(a.recent)
+}
+
+// has looks through all: only what is delivered is looked for, and that is rare beside the tasks in it.
+func (a *acked) has(d *queues.Delivery) bool {
+	return slices.Contains(a.recent[:], message{d.Sequence, d.Stored})
+}
+
+// level is one queue of a class.
+type level struct {
+	name   task.Level
+	queue  *queues.Queue
+	puller *queues.Puller
+	old    uint64   // batches up to this sequence are of before this boot, and may have been started
+	todo   []*batch // guarded by Agent.mu; batches with tasks that were not started, oldest first
+	pass   uint64   // guarded by Agent.mu; see pick
 }
 
 // batch is a batch of tasks that this agent has leased.
 type batch struct {
 	task.Batch
 	class    *class
+	level    *level
 	delivery *queues.Delivery
 	came     time.Duration // since the agent began
 	next     atomic.Int64  // index of the next spec to start
@@ -36,11 +75,32 @@ type batch struct {
 // unstarted returns how many specs were not started.
 func (b *batch) unstarted() int { return max(0, len(b.Specs)-int(b.next.Load())) }
 
+// alone reports whether nothing may run beside the batch: it may kill its agent.
+func (b *batch) alone() bool {
+	for i := range b.Specs {
+		if b.Specs[i].Losses >= graph.Alone {
+			return true
+		}
+	}
+	return false
+}
+
 // unstarted returns how many tasks are held and were not started. Agent.mu is held.
+func (l *level) unstarted() int {
+	n := 0
+	for _, b := range l.todo {
+		n += b.unstarted()
+	}
+	return n
+}
+
+// unstarted returns how many tasks of all levels are held and were not started. Agent.mu is held.
 func (c *class) unstarted() int {
 	n := 0
-	for _, b := range c.todo {
-		n += b.unstarted()
+	for _, l := range c.levels {
+		if l != nil {
+			n += l.unstarted()
+		}
 	}
 	return n
 }
@@ -48,60 +108,150 @@ func (c *class) unstarted() int {
 // apiTimeout bounds the requests that serving a class takes.
 const apiTimeout = 10 * time.Second
 
-// serve begins to draw from a class of which the table tells, if a task of it fits this node.
+// serve begins to draw from a class and level of which the table tells, if a task of it fits this node.
 func (a *Agent) serve(row queues.Row) {
-	name := task.Class(row.Value)
+	name, at, ok := session.ParseClassKey(row.Key)
 	shape, err := name.Parse()
-	if row.Deleted || err != nil || !shape.Fits(a.cfg.Resources) {
+	rank := at.Rank()
+	if row.Deleted || !ok || err != nil || task.Levels[rank] != at || !shape.Fits(a.cfg.Resources) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(a.base, apiTimeout)
 	defer cancel()
-	queue, err := a.broker.OpenQueue(ctx, a.broker.Batches(string(name), string(task.Normal)))
+	l := &level{name: at}
+	l.queue, err = a.broker.OpenQueue(ctx, a.broker.Batches(string(name), string(at)))
+	if err == nil && a.cfg.Durable {
+		l.old, err = l.queue.Last(ctx)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err != nil {
-		a.cfg.Logger.Warn("nodeagent: serve a class; trying again", "class", name, "err", err)
+		a.cfg.Logger.Warn("nodeagent: serve a class; trying again", "class", name, "level", at, "err", err)
 		a.unserved = append(a.unserved, row)
 		return
 	}
-	if a.classes[name] != nil || a.draining {
+	c := a.classes[name]
+	if c == nil {
+		c = &class{name: name, shape: shape, held: map[uint64]*batch{}}
+	}
+	if c.levels[rank] != nil || a.draining {
 		return
 	}
-	c := &class{name: name, shape: shape, held: map[uint64]*batch{}}
-	c.puller = queue.Pull(func(d *queues.Delivery) { a.claim(c, d) })
-	a.classes[name] = c
-	a.order = append(a.order, c)
+	if a.classes[name] == nil {
+		a.classes[name] = c
+		a.order = append(a.order, c)
+	}
+	l.puller = l.queue.Pull(func(d *queues.Delivery) { a.claim(c, l, d) })
+	c.levels[rank] = l
 	a.ask(c)
 }
 
 // claim takes a batch that was delivered. It runs on a goroutine of the connection.
-func (a *Agent) claim(c *class, d *queues.Delivery) {
-	b := &batch{class: c, delivery: d, came: time.Since(a.begun)}
+func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
+	failpoint.Hit("deliver.before")
+	b := &batch{class: c, level: l, delivery: d, came: time.Since(a.begun)}
 	if err := b.decode(); err != nil {
 		a.bury(c, d, err)
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.draining {
+	defer failpoint.Hit("deliver.after")
+	switch {
+	case a.draining:
 		_ = d.Nak()
 		return
-	}
-	if c.held[d.Sequence] != nil { // its lease ended under us, and it runs: it is ours again
+	case c.held[d.Sequence] != nil: // its lease ended under us, and it runs: it is ours again
 		_ = d.Extend()
-		a.ask(c)
-		return
-	}
-	c.held[d.Sequence] = b
-	if d.Count > 1 {
+	case c.acked.has(d): // the ack got lost, or the server has forgotten
+		_ = d.Ack()
+	case a.owners.hasEnded(b.Owner): // nobody wants it
+		_ = d.Ack()
+	case d.Count > 1:
+		c.held[d.Sequence] = b
 		a.noteLost(b)
-		a.ask(c)
-		return
+	case d.Sequence <= l.old:
+		c.held[d.Sequence] = b
+		a.active++
+		go a.startOld(b)
+	default:
+		c.held[d.Sequence] = b
+		a.accept(b)
 	}
-	c.todo = append(c.todo, b)
+	if broken.AckFirst {
+		_ = d.Ack()
+	}
 	a.ask(c)
 	a.dispatch()
+}
+
+// accept puts a batch where slots find it. mu is held.
+func (a *Agent) accept(b *batch) {
+	if b.alone() {
+		a.alone = append(a.alone, b)
+		return
+	}
+	l := b.level
+	if len(l.todo) == 0 {
+		l.pass = max(l.pass, b.class.pass())
+	}
+	l.todo = append(l.todo, b)
+	b.class.contend()
+}
+
+// Levels share the slots of a class by stride scheduling (Waldspurger and Weihl, 1995): of the levels
+// with tasks, the one goes next that has had least for its weight. So none is starved.
+var strides = [len(task.Levels)]uint64{1, 4, 16, 64}
+
+// pick returns the level from which the next task is to be started, nil if there is none. mu is held.
+func (c *class) pick() *level {
+	var next *level
+	for _, l := range c.levels {
+		if l == nil {
+			continue
+		}
+		for len(l.todo) > 0 && l.todo[0].unstarted() == 0 {
+			l.todo[0] = nil
+			l.todo = l.todo[1:]
+		}
+		if len(l.todo) > 0 && (next == nil || l.pass < next.pass) {
+			next = l
+		}
+	}
+	return next
+}
+
+// pass returns the least pass of the levels with tasks. mu is held.
+func (c *class) pass() uint64 {
+	if l := c.pick(); l != nil {
+		return l.pass
+	}
+	return 0
+}
+
+// worthAChoice is how long tasks take for which a level is chosen one by one. Those of shorter ones are
+// chosen by the batch, which is a matter of milliseconds.
+const worthAChoice = time.Millisecond
+
+// contend notes whether levels compete. mu is held.
+func (c *class) contend() {
+	busy := 0
+	for _, l := range c.levels {
+		if l != nil && len(l.todo) > 0 {
+			busy++
+		}
+	}
+	c.contended.Store(busy > 1 && (c.mean == 0 || c.mean > worthAChoice))
+}
+
+// levelsServed returns in how many levels tasks were published. mu is held.
+func (c *class) levelsServed() (n int) {
+	for _, l := range c.levels {
+		if l != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // decode reads the batch, and refuses what cannot have come from a session: an owner without a log, a
@@ -120,14 +270,14 @@ func (b *batch) decode() error {
 	}
 	b.Owner = strings.Clone(b.Owner) // it is part of the ID that functions see, and may outlive the batch
 	b.left.Store(int64(len(b.Specs)))
-	return task.CheckName("owner", b.Owner)
+	return task.CheckOwner(b.Owner)
 }
 
 // noteLost notes all tasks of a batch that comes a second time as lost, and runs none of them: what was
 // recorded is not run again, and the owner publishes what is still open.
 func (a *Agent) noteLost(b *batch) {
 	for spec := b.start(); spec != nil; spec = b.start() {
-		a.recorder.add(b, &task.Entry{Number: spec.Number, State: task.Lost, Attempt: spec.Attempt, Losses: spec.Losses})
+		a.recorder.add(b, &task.Entry{Number: spec.Number, Digest: spec.Digest, State: task.Lost, Attempt: spec.Attempt, Losses: spec.Losses})
 	}
 }
 
@@ -135,10 +285,16 @@ func (a *Agent) noteLost(b *batch) {
 func (a *Agent) recorded(b *batch) {
 	a.mu.Lock()
 	delete(b.class.held, b.delivery.Sequence)
+	b.class.acked.add(b.delivery)
 	a.mu.Unlock()
+	failpoint.Hit("ack.before")
+	if broken.AckFirst {
+		return
+	}
 	if err := b.delivery.Ack(); err != nil {
 		a.cfg.Logger.Warn("nodeagent: ack", "class", b.class.name, "err", err)
 	}
+	failpoint.Hit("ack.after")
 }
 
 // bury keeps a message that is no batch as a dead letter, with the reason, and acks it.
@@ -146,7 +302,7 @@ func (a *Agent) bury(c *class, d *queues.Delivery, why error) {
 	a.cfg.Logger.Error("nodeagent: a message that is no batch", "class", c.name, "sequence", d.Sequence, "err", why)
 	ctx, cancel := context.WithTimeout(context.Background(), apiTimeout)
 	defer cancel()
-	dead, err := a.broker.OpenLog(ctx, a.broker.Dead(string(c.name), "unreadable"), queues.Rolling(64<<20, 7*24*time.Hour))
+	dead, err := a.broker.OpenDead(ctx, string(c.name), "unreadable")
 	if err == nil {
 		reason := strings.NewReplacer("\r", " ", "\n", " ").Replace(task.Clip(why.Error(), 1<<10))
 		room := a.broker.MaxPayload() - 8<<10 // for the headers
@@ -174,29 +330,37 @@ const (
 	bridged = 250 * time.Millisecond
 )
 
-// ask gives the class's puller the credit for as many batches as can be used: one a free slot, and one a
-// slot ahead. mu is held.
+// ask gives the class's pullers the credit for as many batches as can be used. mu is held.
 func (a *Agent) ask(c *class) {
-	if a.draining {
+	if a.draining || a.deaf() || len(a.alone) > 0 || a.solo {
 		return
 	}
-	unstarted := c.unstarted()
+	for _, l := range c.levels {
+		if l != nil {
+			a.askLevel(c, l)
+		}
+	}
+}
+
+// askLevel asks for one batch a free slot, and one a slot ahead. mu is held.
+func (a *Agent) askLevel(c *class, l *level) {
+	unstarted := l.unstarted()
 	slots := c.shape.Times(a.cfg.Resources)
 	want := 0
 	if unstarted == 0 {
 		want = a.slots.Free(c.shape)
-		if c.running == 0 {
-			want = max(want, 1) // while other classes hold everything: what is not drawn can not wait its turn
+		if c.running == 0 || c.levelsServed() > 1 {
+			want = max(want, 1) // while others hold everything: what is not drawn can not wait its turn
 		}
 	}
 	if 0 < c.mean && c.mean <= bridged && time.Duration(unstarted)*c.mean < ahead*time.Duration(slots) {
 		want += slots
 	}
-	credit := c.puller.Credit()
+	credit := l.puller.Credit()
 	if want <= credit || want-credit < (want+1)/2 {
 		return // small requests cost as much as large ones
 	}
-	if err := c.puller.Ask(want - credit); err != nil {
+	if err := l.puller.Ask(want - credit); err != nil {
 		a.cfg.Logger.Warn("nodeagent: pull", "class", c.name, "err", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/session"
@@ -18,7 +19,7 @@ import (
 // kept for it: a younger class does not take it away, or large shapes would never run beside small ones.
 // mu is held.
 func (a *Agent) dispatch() {
-	if a.draining || a.recorder.stalled() {
+	if a.draining || a.recorder.stalled() || a.deaf() || a.dispatchAlone() {
 		return
 	}
 	slices.SortStableFunc(a.order, func(x, y *class) int { return cmp.Compare(x.since(), y.since()) })
@@ -32,19 +33,49 @@ func (a *Agent) dispatch() {
 				}
 				break
 			}
-			c.running++
-			a.running.Go((&slot{agent: a, class: c}).run)
+			a.begin(&slot{agent: a, class: c})
 		}
 	}
 	a.blocked.Store(int64(blocked))
 }
 
+// dispatchAlone sees to the batches that nothing may run beside: it lets all slots end, and then starts
+// one for the oldest. It reports whether that goes on. mu is held.
+func (a *Agent) dispatchAlone() bool {
+	if a.solo {
+		return true
+	}
+	if len(a.alone) == 0 {
+		return false
+	}
+	a.blocked.Store(0)
+	b := a.alone[0]
+	if len(a.slotsRun) > 0 || !a.recorder.settle() || !a.slots.Take(b.class.shape, map[string]bool{}) {
+		return true // the end of the last slot, or of the last record, comes back here
+	}
+	a.alone = a.alone[1:]
+	a.solo = true
+	a.begin(&slot{agent: a, class: b.class, batch: b, solo: true})
+	return true
+}
+
+// begin starts a slot. mu is held, and its resources are taken.
+func (a *Agent) begin(s *slot) {
+	s.class.running++
+	a.active++
+	a.slotsRun[s] = true
+	go s.run()
+}
+
 // since returns when the oldest batch with unstarted tasks came; a class without one comes last.
 func (c *class) since() time.Duration {
-	if len(c.todo) == 0 {
-		return math.MaxInt64
+	since := time.Duration(math.MaxInt64)
+	for _, l := range c.levels {
+		if l != nil && len(l.todo) > 0 {
+			since = min(since, l.todo[0].came)
+		}
 	}
-	return c.todo[0].came
+	return since
 }
 
 // slot runs tasks of one class, one after the other, for as long as there are any. It holds the
@@ -53,11 +84,14 @@ type slot struct {
 	agent *Agent
 	class *class
 	batch *batch
+	solo  bool       // runs one batch, with nothing beside it
 	now   *task.Spec // the task that runs, nil between tasks
 	begun time.Time
 	ran   time.Duration // since the class's mean was told
 	runs  int
 	out   []byte // where results are encoded, used again
+
+	current atomic.Pointer[execution] // of the task that runs; whoever takes it away speaks for the task
 }
 
 // run is a task's way through the agent, again and again.
@@ -65,18 +99,37 @@ func (s *slot) run() {
 	defer s.end()
 	s.begun = time.Now()
 	for s.claim() {
-		in, fn := s.agent.inputs(s.batch, s.now)
-		value, fault := s.execute(fn, in)
-		entry := s.outputs(value, fault)
+		entry, ours := s.attempt()
+		if !ours {
+			return // abandoned
+		}
 		s.agent.recorder.add(s.batch, &entry)
 		s.now = nil
 	}
 }
 
+// attempt runs a task and returns what is to be recorded. ours is false if the agent has given the
+// attempt up.
+func (s *slot) attempt() (entry task.Entry, ours bool) {
+	if why := s.agent.owners.revoked(s.batch.Owner, s.now.Number); why != nil {
+		return finish(s.batch, s.now, why), true
+	}
+	in, fn := s.agent.inputs(s.batch, s.now)
+	value, fault, ours := s.execute(fn, in)
+	if !ours {
+		return task.Entry{}, false
+	}
+	return s.outputs(value, fault), true
+}
+
 // claim takes the next task. It returns false when there is none, or when an older batch of another class
 // waits for what this slot holds.
 func (s *slot) claim() bool {
-	if s.batch != nil && s.agent.blocked.Load() > int64(s.batch.came) && !s.agent.recorder.stalled() {
+	if s.solo {
+		s.now = s.batch.start()
+		return s.now != nil
+	}
+	if s.batch != nil && s.agent.blocked.Load() > int64(s.batch.came) && !s.agent.recorder.stalled() && !s.class.contended.Load() {
 		if s.now = s.batch.start(); s.now != nil {
 			return true
 		}
@@ -93,23 +146,24 @@ func (b *batch) start() *task.Spec {
 	return nil
 }
 
-// claimNext goes on to the oldest batch held, and asks for more.
+// claimNext goes on to the next batch held, and asks for more.
 func (s *slot) claimNext() bool {
 	a, c := s.agent, s.class
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.learn()
-	if s.batch != nil && a.blocked.Load() <= int64(c.since()) || a.draining || a.recorder.stalled() {
+	if s.batch != nil && a.blocked.Load() <= int64(c.since()) || a.draining || a.recorder.stalled() || a.deaf() {
 		return false
 	}
-	for len(c.todo) > 0 {
-		s.batch = c.todo[0]
+	for l := c.pick(); l != nil; l = c.pick() {
+		s.batch = l.todo[0]
 		if s.now = s.batch.start(); s.now != nil {
+			l.pass += strides[l.name.Rank()]
+			c.contend()
 			return true
 		}
-		c.todo[0] = nil
-		c.todo = c.todo[1:]
 	}
+	c.contend()
 	a.ask(c)
 	return false
 }
@@ -132,19 +186,32 @@ type fault struct {
 	failure *task.Failure
 	retry   bool // another attempt could mend it
 	refused bool // this agent cannot run it, and another one might: no failure
+
+	cancelled bool // somebody asked for it
+	late      bool // its deadline has passed
 }
 
-// execute runs the function.
-func (s *slot) execute(fn *session.Function, in task.Value) (task.Value, *fault) {
+// execute runs the function. ours is false if the agent has given the attempt up meanwhile.
+func (s *slot) execute(fn *session.Function, in task.Value) (out task.Value, why *fault, ours bool) {
 	if fn == nil {
-		return task.Value{}, &fault{refused: true}
+		return task.Value{}, &fault{refused: true}, true
 	}
-	ctx := &session.Running{
+	x := &execution{slot: s, batch: s.batch, spec: s.now, Running: session.Running{
 		Parent: s.agent.base, Node: s.agent.cfg.NodeID, Func: fn.Name, Log: s.agent.cfg.Logger,
 		Task: task.ID{Owner: s.batch.Owner, Number: s.now.Number}, Attempt: s.now.Attempt,
+	}}
+	if timeout := s.batch.Calls[s.now.Call].Timeout; timeout > 0 {
+		x.Until = time.Now().Add(timeout)
+		x.timer = time.AfterFunc(timeout, x.timedOut)
+		defer x.timer.Stop()
 	}
-	defer ctx.End()
-	return invoke(ctx, fn, in, s.out[:0])
+	defer x.End()
+	s.current.Store(x)
+	if why := s.agent.owners.revoked(s.batch.Owner, s.now.Number); why != nil { // since it was looked at before
+		x.revoke(why)
+	}
+	out, why = invoke(&x.Running, fn, in, s.out[:0])
+	return out, x.judge(why), s.current.CompareAndSwap(x, nil)
 }
 
 // invoke calls the function. All code of its author runs below the recover: the function, its types'
@@ -187,10 +254,15 @@ func faultOf(err error) *fault {
 }
 
 // end gives the slot back. A task that runs still has ended its goroutine, and so this slot: that is its
-// failure.
+// failure. An abandoned one gives back what was shown as lost.
 func (s *slot) end() {
 	a := s.agent
+	abandoned := false
 	if s.now != nil {
+		x := s.current.Load()
+		abandoned = x == nil || !s.current.CompareAndSwap(x, nil)
+	}
+	if s.now != nil && !abandoned {
 		entry := s.outputs(task.Value{}, &fault{retry: true, failure: &task.Failure{
 			Kind: task.KindExited, Message: "the function ended its goroutine (runtime.Goexit; in a test, FailNow does)",
 		}})
@@ -199,13 +271,48 @@ func (s *slot) end() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.learn()
-	s.class.running--
+	if abandoned {
+		a.lost--
+		a.cfg.Logger.Info("nodeagent: an abandoned task has ended after all; its slot is back", "class", s.class.name)
+	} else {
+		a.retire(s)
+	}
 	a.slots.Give(s.class.shape)
-	a.ask(s.class)
+	a.askAllOr(s)
 	a.dispatch()
 }
 
-// resume goes on after the recorder had stalled.
+// retire takes the slot from those that run. mu is held.
+func (a *Agent) retire(s *slot) {
+	s.class.running--
+	delete(a.slotsRun, s)
+	if s.solo {
+		a.solo = false
+	}
+	a.inactive()
+}
+
+// inactive notes that something which a drain waits for has ended. mu is held.
+func (a *Agent) inactive() {
+	a.active--
+	if a.active == 0 && a.quiet != nil {
+		close(a.quiet)
+		a.quiet = nil
+	}
+}
+
+// askAllOr asks for more of the slot's class; of all, where one ran alone. mu is held.
+func (a *Agent) askAllOr(s *slot) {
+	if !s.solo {
+		a.ask(s.class)
+		return
+	}
+	for _, c := range a.order {
+		a.ask(c)
+	}
+}
+
+// resume goes on after the recorder had stalled, or has settled.
 func (a *Agent) resume() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -5,23 +5,38 @@ import (
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
-// outputs makes the entry of a task that ran: its result; its last failure; or a note, if it has attempts
-// left or this agent cannot run it.
+// outputs makes the entry of a task that ran.
 func (s *slot) outputs(value task.Value, why *fault) task.Entry {
-	spec := s.now
-	e := task.Entry{Number: spec.Number, State: task.OK, Attempt: spec.Attempt, Losses: spec.Losses, Ran: s.lap()}
+	failpoint.Hit("store.before")
 	if f := session.TooLarge(value, s.agent.recorder.maxValue); why == nil && f != nil {
 		why = &fault{failure: f}
 	}
-	switch {
-	case why == nil:
+	e := finish(s.batch, s.now, why)
+	e.Ran = s.lap()
+	if why == nil {
 		e.Value = value
 		s.reuse(value.Data)
+	}
+	failpoint.Hit("store.after")
+	return e
+}
+
+// finish makes the entry of an attempt: its result, without the value; its last failure; or a note, if it
+// has attempts left or this agent cannot run it.
+func finish(b *batch, spec *task.Spec, why *fault) task.Entry {
+	e := task.Entry{Number: spec.Number, Digest: spec.Digest, State: task.OK, Attempt: spec.Attempt, Losses: spec.Losses}
+	switch {
+	case why == nil:
 	case why.refused:
 		e.State = task.Refused
-	case why.retry && spec.Attempt <= s.batch.Calls[spec.Call].Retries:
+	case why.cancelled:
+		e.State, e.Failure = task.Cancelled, why.failure
+	case why.late:
+		e.State, e.Failure = task.Failed, why.failure
+	case why.retry && spec.Attempt <= b.Calls[spec.Call].Retries:
 		e.State, e.Failure = task.Errored, why.failure
 	default:
 		e.State, e.Failure = task.Failed, why.failure

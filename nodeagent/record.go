@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -27,10 +28,11 @@ type recorder struct {
 
 	stall atomic.Bool // a record was refused: nothing new is to be started
 
-	mu     sync.Mutex
-	owners map[string]*pending // guarded by mu
-	closed bool                // guarded by mu
-	idle   chan struct{}       // guarded by mu; closed when nothing is pending; nil if nobody waits
+	mu       sync.Mutex
+	owners   map[string]*pending // guarded by mu
+	closed   bool                // guarded by mu
+	settling bool                // guarded by mu; resume is to be called too when nothing is pending
+	idle     chan struct{}       // guarded by mu; closed when nothing is pending; nil if nobody waits
 }
 
 // pending is what is to be recorded for one owner.
@@ -153,6 +155,7 @@ func (p *pending) send() {
 	}
 	p.busy = true
 	rec := p.sealed[0]
+	failpoint.Hit("record.before")
 	p.log.Send(queues.Message{Data: rec.data}, func(_ uint64, err error) { p.sent(rec, err) })
 }
 
@@ -179,6 +182,7 @@ func (p *pending) sent(rec record, err error) {
 		p.r.mu.Unlock()
 		return
 	}
+	failpoint.Hit("record.after")
 	p.sealed = p.sealed[1:]
 	if len(p.sealed) == 0 {
 		p.sealed = nil
@@ -186,6 +190,9 @@ func (p *pending) sent(rec record, err error) {
 	p.send()
 	p.r.checkIdle()
 	resume := p.r.stall.CompareAndSwap(true, false)
+	if p.r.settling && !p.r.anyPending() {
+		p.r.settling, resume = false, true
+	}
 	p.r.mu.Unlock()
 	for _, s := range rec.shares {
 		if s.batch.left.Add(-s.n) == 0 {
@@ -222,16 +229,39 @@ func (r *recorder) prune() {
 
 func (p *pending) pending() bool { return p.busy || len(p.sealed) > 0 || p.entries.Len() > 0 }
 
-func (r *recorder) checkIdle() {
-	if r.idle == nil {
-		return
-	}
+// anyPending reports whether something is not recorded. mu is held.
+func (r *recorder) anyPending() bool {
 	for _, p := range r.owners {
 		if p.pending() {
-			return
+			return true
 		}
 	}
-	r.closeIdle()
+	return false
+}
+
+// settle reports whether all that was added is recorded. If not, it is to be recorded soon, and resume is
+// called then.
+func (r *recorder) settle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.settling = r.anyPending(); r.settling {
+		r.hurryAll()
+	}
+	return !r.settling
+}
+
+// hurryAll sends what waits for more. mu is held.
+func (r *recorder) hurryAll() {
+	for _, p := range r.owners {
+		p.hurry = p.entries.Len() > 0
+		p.send()
+	}
+}
+
+func (r *recorder) checkIdle() {
+	if r.idle != nil && !r.anyPending() {
+		r.closeIdle()
+	}
 }
 
 func (r *recorder) closeIdle() {
@@ -251,10 +281,7 @@ func (r *recorder) flush() {
 	if r.closed {
 		r.closeIdle()
 	}
-	for _, p := range r.owners {
-		p.hurry = p.entries.Len() > 0
-		p.send()
-	}
+	r.hurryAll()
 	r.checkIdle()
 	r.mu.Unlock()
 	<-idle

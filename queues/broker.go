@@ -164,12 +164,65 @@ func (b *Broker) once(name string, create func() error) error {
 	return nil
 }
 
+// forget has names looked for again when they are opened.
+func (b *Broker) forget(names ...string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, name := range names {
+		delete(b.opened, name)
+	}
+}
+
+// A request is tried again after tryTimeout without an answer: it may have got lost, or its answer.
+const (
+	tryTimeout = 2 * time.Second
+	tryAgain   = 50 * time.Millisecond
+)
+
+// retry tries a request until it has an answer, or ctx ends, or apiTimeout has passed. What it does must
+// not do more when it is done twice.
+func (b *Broker) retry(ctx context.Context, request func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	for {
+		try, end := context.WithTimeout(ctx, tryTimeout)
+		err := request(try)
+		end()
+		if err == nil || !unanswered(err) || b.conn.IsClosed() {
+			return err
+		}
+		timer := time.NewTimer(tryAgain)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
+}
+
+// unanswered reports whether an error says only that no answer came.
+func unanswered(err error) bool {
+	for _, e := range []error{
+		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
+		jetstream.ErrNoStreamResponse, jetstream.ErrJetStreamNotEnabled,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 func (b *Broker) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) error {
 	if b.cfg.Storage == Memory {
 		cfg.Storage = jetstream.MemoryStorage
 	}
 	return b.once(cfg.Name, func() error {
-		_, err := b.js.CreateOrUpdateStream(ctx, cfg)
+		err := b.retry(ctx, func(ctx context.Context) error {
+			_, err := b.js.CreateOrUpdateStream(ctx, cfg)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("queues: create stream %s: %w", cfg.Name, err)
 		}

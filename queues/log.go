@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
@@ -44,6 +45,17 @@ func (b *Broker) OpenLog(ctx context.Context, name LogName, opts ...LogOption) (
 	return &Log{b, name}, nil
 }
 
+// What is kept of dead letters.
+const (
+	deadBytes = 64 << 20
+	deadAge   = 7 * 24 * time.Hour
+)
+
+// OpenDead returns the log of the dead letters of one class and function.
+func (b *Broker) OpenDead(ctx context.Context, class, fn string) (*Log, error) {
+	return b.OpenLog(ctx, b.Dead(class, fn), Rolling(deadBytes, deadAge))
+}
+
 // LogOption changes how a log is kept.
 type LogOption func(*jetstream.StreamConfig)
 
@@ -72,53 +84,140 @@ func (l *Log) Append(ctx context.Context, messages ...Message) error {
 // readAhead bounds the bytes that one request of Read brings: the server has no flow control there.
 const readAhead = 4 << 20
 
+// readAtOnce is how many messages one request of Read brings at most.
+const readAtOnce = 256
+
 // Read yields what stands in the log behind the sequence after, in order, up to its end now. An error
 // ends it.
 func (l *Log) Read(ctx context.Context, after uint64) iter.Seq2[LogEntry, error] {
+	return l.b.read(ctx, l.name.Stream, l.name.Subject, after)
+}
+
+// Get returns the message of that sequence.
+func (l *Log) Get(ctx context.Context, sequence uint64) (LogEntry, error) {
+	body := fmt.Appendf(nil, `{"seq":%d}`, sequence)
+	msg, err := l.b.request(ctx, "$JS.API.DIRECT.GET."+l.name.Stream, body)
+	if err != nil {
+		return LogEntry{}, fmt.Errorf("queues: get %d of %s: %w", sequence, l.name.Subject, err)
+	}
+	if subject := msg.Header["Nats-Subject"]; len(subject) == 0 || subject[len(subject)-1] != l.name.Subject {
+		return LogEntry{}, fmt.Errorf("queues: get %d of %s: it is not there", sequence, l.name.Subject)
+	}
+	return LogEntry{fromNATS(msg), sequence}, nil
+}
+
+// request asks until there is an answer.
+func (b *Broker) request(ctx context.Context, subject string, body []byte) (msg *nats.Msg, err error) {
+	err = b.retry(ctx, func(ctx context.Context) error {
+		msg, err = b.conn.RequestWithContext(ctx, subject, body)
+		return err
+	})
+	return msg, err
+}
+
+func (b *Broker) read(ctx context.Context, stream, subject string, after uint64) iter.Seq2[LogEntry, error] {
 	return func(yield func(LogEntry, error) bool) {
+		failures := 0
 		for {
-			n := 0
-			messages, err := jetstreamext.GetBatch(ctx, l.b.js, l.name.Stream, 256,
-				jetstreamext.GetBatchSubject(l.name.Subject), jetstreamext.GetBatchSeq(after+1), jetstreamext.GetBatchMaxBytes(readAhead))
-			if err != nil {
-				yield(LogEntry{}, fmt.Errorf("queues: read %s: %w", l.name.Subject, err))
+			n, more, err := b.readSome(ctx, stream, subject, &after, yield)
+			switch {
+			case err != nil && n == 0 && (failures >= mostFailures || !unanswered(err) || ctx.Err() != nil):
+				yield(LogEntry{}, fmt.Errorf("queues: read %s: %w", subject, err))
 				return
-			}
-			for m, err := range messages {
-				if errors.Is(err, jetstreamext.ErrNoMessages) {
-					return
-				}
-				if err != nil {
-					yield(LogEntry{}, fmt.Errorf("queues: read %s: %w", l.name.Subject, err))
-					return
-				}
-				n++
-				after = m.Sequence
-				if !yield(LogEntry{Message{m.Subject, Header(m.Header), m.Data}, m.Sequence}, nil) {
-					return
-				}
-			}
-			if n == 0 {
+			case err != nil:
+				failures++ // what is missing is asked for again
+			case !more:
 				return
+			default:
+				failures = 0
 			}
 		}
 	}
 }
 
+// mostFailures is how often in a row a reader asks without an answer.
+const mostFailures = 5
+
+// readSome yields the next messages behind after, which it moves on. more is false at the end, and if the loop was broken.
+// Each message says which one stood before it in the answer, so that one that got lost is missed.
+func (b *Broker) readSome(
+	ctx context.Context, stream, subject string, after *uint64, yield func(LogEntry, error) bool,
+) (n int, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	messages, err := jetstreamext.GetBatch(ctx, b.js, stream, readAtOnce,
+		jetstreamext.GetBatchSubject(subject), jetstreamext.GetBatchSeq(*after+1), jetstreamext.GetBatchMaxBytes(readAhead))
+	if err != nil {
+		return 0, true, err
+	}
+	before := uint64(0)
+	for m, err := range messages {
+		switch {
+		case errors.Is(err, jetstreamext.ErrNoMessages):
+			return n, false, nil
+		case err != nil:
+			return n, true, err
+		case m.Sequence <= *after:
+			continue // it came twice
+		}
+		if previous, err := Header(m.Header).number("Nats-Last-Sequence"); err != nil || previous != before {
+			return n, true, errGap
+		}
+		n++
+		*after, before = m.Sequence, m.Sequence
+		if !yield(LogEntry{Message{m.Subject, Header(m.Header), m.Data}, m.Sequence}, nil) {
+			return n, false, nil
+		}
+	}
+	if n == 0 {
+		return 0, true, errGap // the end is told in words
+	}
+	return n, true, nil
+}
+
+// errGap says that a part of an answer is missing.
+var errGap = fmt.Errorf("queues: a part of the answer is missing: %w", nats.ErrTimeout)
+
 // Last returns the sequence of the last message in the log, 0 if it is empty.
 func (l *Log) Last(ctx context.Context) (uint64, error) {
-	msg, err := l.b.conn.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+l.name.Stream+"."+l.name.Subject, nil)
+	return l.b.last(ctx, l.name.Stream, l.name.Subject)
+}
+
+func (b *Broker) last(ctx context.Context, stream, subject string) (uint64, error) {
+	msg, err := b.request(ctx, "$JS.API.DIRECT.GET."+stream+"."+subject, nil)
 	if err != nil {
-		return 0, fmt.Errorf("queues: last of %s: %w", l.name.Subject, err)
+		return 0, fmt.Errorf("queues: last of %s: %w", subject, err)
 	}
 	if len(msg.Header["Nats-Sequence"]) == 0 && msg.Header.Get("Status") == "404" {
 		return 0, nil
 	}
 	sequence, err := Header(msg.Header).number("Nats-Sequence")
 	if err != nil {
-		return 0, fmt.Errorf("queues: last of %s: answer without a sequence", l.name.Subject)
+		return 0, fmt.Errorf("queues: last of %s: answer without a sequence", subject)
 	}
 	return sequence, nil
+}
+
+// lastOf returns the sequence of the last message in a stream, 0 if there is none.
+func (b *Broker) lastOf(ctx context.Context, stream string) (uint64, error) {
+	msg, err := b.request(ctx, "$JS.API.DIRECT.GET."+stream, []byte(`{"last_by_subj":">"}`))
+	if err != nil {
+		return 0, fmt.Errorf("queues: last of %s: %w", stream, err)
+	}
+	if len(msg.Header["Nats-Sequence"]) == 0 && msg.Header.Get("Status") == "404" {
+		return 0, nil
+	}
+	return Header(msg.Header).number("Nats-Sequence")
+}
+
+// Created returns when the stream of the log was made: another time means another stream, with sequences
+// of its own.
+func (l *Log) Created(ctx context.Context) (time.Time, error) {
+	stream, err := l.b.js.Stream(ctx, l.name.Stream)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("queues: look at %s: %w", l.name.Stream, err)
+	}
+	return stream.CachedInfo().Created, nil
 }
 
 // Trim removes what stands in the log up to and with this sequence. Nobody else may be reading there.
@@ -133,6 +232,18 @@ func (l *Log) Trim(ctx context.Context, upTo uint64) error {
 	return nil
 }
 
+// Purge removes all that stands in the log.
+func (l *Log) Purge(ctx context.Context) error {
+	stream, err := l.b.js.Stream(ctx, l.name.Stream)
+	if err == nil {
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject(l.name.Subject))
+	}
+	if err != nil {
+		return fmt.Errorf("queues: purge %s: %w", l.name.Subject, err)
+	}
+	return nil
+}
+
 // Follower reads a log as it grows. Each message is told once it is stored, with the sequence of the one
 // before it in this log: so a gap shows at once, and is filled by reading. What is told may get lost, so
 // a reader that expects something and hears nothing calls Ask.
@@ -141,15 +252,15 @@ type Follower struct {
 	handle func(LogEntry)
 	told   *Listener
 
-	mu   sync.Mutex // serialises reading; held while a gap is filled, since nothing may overtake it
-	last uint64     // guarded by mu; the sequence handled last
-	err  error      // guarded by mu; why the last filling failed
+	reading chan struct{} // has a token while somebody reads: nothing may overtake the filling of a gap
+	last    atomic.Uint64 // the sequence handled last; changed by who reads
 }
 
 // Follow calls handle for every message behind the sequence after, in order, each once, on one goroutine
 // at a time. It returns when it listens; what stands in the log already is handled before.
 func (l *Log) Follow(ctx context.Context, after uint64, handle func(LogEntry)) (*Follower, error) {
-	f := &Follower{log: l, handle: handle, last: after}
+	f := &Follower{log: l, handle: handle, reading: make(chan struct{}, 1)}
+	f.last.Store(after)
 	var err error
 	if f.told, err = l.b.Topic(l.name.Told).Listen(f.hear); err != nil {
 		return nil, fmt.Errorf("queues: follow %s: %w", l.name.Subject, err)
@@ -167,36 +278,37 @@ func (f *Follower) hear(m Message) {
 	if err1 != nil || err2 != nil {
 		return // not from the server
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if sequence <= f.last {
+	f.reading <- struct{}{}
+	defer func() { <-f.reading }()
+	if sequence <= f.last.Load() {
 		return
 	}
-	if previous > f.last {
+	if previous > f.last.Load() {
 		ctx, cancel := context.WithTimeout(context.Background(), apiTimeout)
-		f.fill(ctx)
+		err := f.fill(ctx)
 		cancel()
-		if sequence <= f.last || previous > f.last {
+		if err != nil {
+			f.log.b.log.Warn("queues: follow", "err", err)
+		}
+		if last := f.last.Load(); sequence <= last || previous > last {
 			return // read with the rest; or not to be read now, and Ask tries again
 		}
 	}
-	f.last = sequence
+	f.last.Store(sequence)
 	m.Subject = f.log.name.Subject
 	f.handle(LogEntry{m, sequence})
 }
 
-// fill handles what stands in the log behind what was handled last. mu is held.
-func (f *Follower) fill(ctx context.Context) {
-	f.err = nil
-	for e, err := range f.log.Read(ctx, f.last) {
+// fill handles what stands in the log behind what was handled last. The caller reads.
+func (f *Follower) fill(ctx context.Context) error {
+	for e, err := range f.log.Read(ctx, f.last.Load()) {
 		if err != nil {
-			f.err = err
-			f.log.b.log.Warn("queues: follow", "err", err)
-			return
+			return err
 		}
-		f.last = e.Sequence
+		f.last.Store(e.Sequence)
 		f.handle(e)
 	}
+	return nil
 }
 
 // Ask asks the server for the log's last message, and handles what was missed.
@@ -205,21 +317,20 @@ func (f *Follower) Ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if last > f.last {
-		f.fill(ctx)
-		return f.err
+	select {
+	case f.reading <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-f.reading }()
+	if last > f.last.Load() {
+		return f.fill(ctx)
 	}
 	return nil
 }
 
 // Last returns the sequence of the message handled last.
-func (f *Follower) Last() uint64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.last
-}
+func (f *Follower) Last() uint64 { return f.last.Load() }
 
 // Close ends the following. A call of handle may still be under way.
 func (f *Follower) Close() { f.told.Close() }

@@ -12,16 +12,24 @@ import (
 //	Queue    Batches  <ns>.b1.<class>.<level>.0      session outbox  nodeagent claim until acked    nothing: the owner asks again
 //	Log      Log      <ns>.log.<shard>.<owner>       agent, session  session fold    until trimmed  a task runs again
 //	Topic    Log.Told <ns>.told.<shard>.<owner>      the server      session fold    none           a gap, noticed and filled
+//	Log      Dead     <ns>.dead.<class>.<func>       session         people          7 days, 64 MiB no history
 //	Log      Dead     <ns>.dead.<class>.unreadable   nodeagent       people          7 days, 64 MiB no history
+//	Topic    (rows)   <ns>.row.<table>.$KV.<row>     the server      watchers        none           noticed and filled
 //	Table    Nodes    $KV.<ns>_nodes.<node>          nodeagent       sessions        the last       a node is not seen
-//	Table    Classes  $KV.<ns>_classes.<class>       session         nodeagent       the last       a class is not served
+//	Table    Classes  $KV.<ns>_classes.<class>.<lvl> session         nodeagent       the last       a class is not served
 //	Table    Sessions $KV.<ns>_sessions.<owner>      session         nodeagent       the last       a log is not trimmed
+//	Table    Jobs     $KV.<ns>_jobs.<job>            session         session         the last       the job begins anew
+//	Table    Cancels  $KV.<ns>_cancels.<owner>.<n>   session         nodeagent       a day          what is cancelled runs in vain
+//	Table    Leases   $KV.<ns>_leases.janitor        nodeagent       nodeagent       the last       two janitors: they agree
 //
 // Shard and bucket are 0: one process needs no more.
 type Names struct{ Namespace string }
 
 // QueueName names a queue: a stream, the one subject of it that is drawn, and the consumer that draws.
-type QueueName struct{ Stream, Subject, Consumer string }
+type QueueName struct {
+	Stream, Subject, Consumer string
+	Binds                     []string // what the stream binds: the subjects of all its queues
+}
 
 // LogName names a log: a stream, its subject there, what the stream binds, and where records are told
 // once they are stored (nowhere if empty).
@@ -47,13 +55,18 @@ func (n Names) Check() error {
 	return fmt.Errorf("queues: namespace %q: want 1 to 32 of a-z, 0-9, _ and -", n.Namespace)
 }
 
+// levels are the queues in the stream of a class. What a stream binds and no consumer draws would wait
+// for ever, so they are listed.
+var levels = []string{"child", "high", "normal", "low"}
+
 // Batches names the queue of a class and level.
 func (n Names) Batches(class, level string) QueueName {
-	return QueueName{
-		Stream:   n.Namespace + "_b1_" + class,
-		Subject:  n.Namespace + ".b1." + class + "." + level + ".0",
-		Consumer: level,
+	prefix := n.Namespace + ".b1." + class + "."
+	q := QueueName{Stream: n.Namespace + "_b1_" + class, Subject: prefix + level + ".0", Consumer: level}
+	for _, l := range levels {
+		q.Binds = append(q.Binds, prefix+l+".0")
 	}
+	return q
 }
 
 // Log names the log of an owner.
@@ -82,5 +95,17 @@ func (n Names) Nodes() TableName { return TableName(n.Namespace + "_nodes") }
 // Classes names the table of classes that were used.
 func (n Names) Classes() TableName { return TableName(n.Namespace + "_classes") }
 
-// Sessions names the table in which sessions say how far their logs are read.
+// Sessions names the table of sessions: who holds each, how far its log is read, and whether it has ended.
 func (n Names) Sessions() TableName { return TableName(n.Namespace + "_sessions") }
+
+// Jobs names the table of named jobs: which incarnation each is in.
+func (n Names) Jobs() TableName { return TableName(n.Namespace + "_jobs") }
+
+// Cancels names the table of what sessions want cancelled.
+func (n Names) Cancels() TableName { return TableName(n.Namespace + "_cancels") }
+
+// Leases names the table of what one agent does for all.
+func (n Names) Leases() TableName { return TableName(n.Namespace + "_leases") }
+
+// rows names where the server tells of a table's rows once they are stored.
+func (n Names) rows(t TableName) TopicName { return TopicName(n.Namespace + ".row." + string(t)) }

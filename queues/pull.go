@@ -1,6 +1,7 @@
 package queues
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ type Puller struct {
 	lanes  [lanesPerPuller]lane // guarded by mu
 	owed   int                  // guarded by mu; credit that no open request carries
 	closed bool                 // guarded by mu
+	gone   bool                 // guarded by mu; the server does not know of the queue
 }
 
 // Two lanes: while one request is being used up, the next one is open.
@@ -145,6 +147,7 @@ func (p *Puller) account(l *lane, status string) {
 		p.owed += l.open
 		l.open = 0
 		if status != "408" { // it did not lapse, but nobody can serve it: asking at once would spin, Tend asks again
+			p.gone = true
 			return
 		}
 	}
@@ -153,22 +156,37 @@ func (p *Puller) account(l *lane, status string) {
 	}
 }
 
-// Tend makes requests again that the server has forgotten. It is to be called every second or so.
-func (p *Puller) Tend() {
+// Tend makes requests again that the server has forgotten, and the queue where it is gone. It is to be
+// called every second or so, and may take as long as ctx lets it.
+func (p *Puller) Tend(ctx context.Context) {
+	if p.isGone() {
+		if err := p.q.Restore(ctx); err != nil {
+			p.q.b.log.Warn("queues: pull: make the queue again", "err", err)
+			return
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.gone = false
 	now := time.Now()
 	for i := range p.lanes {
 		l := &p.lanes[i]
 		if l.open > 0 && now.Sub(l.heard) > silence {
 			p.owed += l.open
 			l.open = 0
-			p.drop(l) // what the old request may still bring must not be booked on the next one
+			p.gone = true // if it is there all the same, nothing is lost by looking
+			p.drop(l)     // what the old request may still bring must not be booked on the next one
 		}
 	}
 	if err := p.request(); err != nil {
 		p.q.b.log.Warn("queues: pull", "err", err)
 	}
+}
+
+func (p *Puller) isGone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone && !p.closed
 }
 
 func (p *Puller) drop(l *lane) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -27,28 +28,42 @@ const maxWaiting = 4096
 
 // OpenQueue returns the queue, which it makes if there is none yet.
 func (b *Broker) OpenQueue(ctx context.Context, name QueueName) (*Queue, error) {
-	err := b.ensureStream(ctx, jetstream.StreamConfig{
-		Name: name.Stream, Subjects: []string{name.Subject},
-		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
-		MaxConsumers: 32, // an ack costs O(consumers)
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = b.once(name.Stream+" "+name.Consumer, func() error { return b.createConsumer(ctx, name) })
-	if err != nil {
+	if err := b.ensureQueue(ctx, name); err != nil {
 		return nil, err
 	}
 	return &Queue{b, name}, nil
 }
 
+// ensureQueue makes the stream and the consumer, unless they exist for sure.
+func (b *Broker) ensureQueue(ctx context.Context, name QueueName) error {
+	err := b.ensureStream(ctx, jetstream.StreamConfig{
+		Name: name.Stream, Subjects: name.Binds, AllowDirect: true,
+		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
+		MaxConsumers: 32, // an ack costs O(consumers)
+	})
+	if err != nil {
+		return err
+	}
+	return b.once(name.Stream+" "+name.Consumer, func() error { return b.createConsumer(ctx, name) })
+}
+
+// Restore makes what is gone of the queue: a server that was started anew has forgotten its consumers,
+// and somebody may have removed the stream.
+func (q *Queue) Restore(ctx context.Context) error {
+	q.b.forget(q.name.Stream, q.name.Stream+" "+q.name.Consumer)
+	return q.b.ensureQueue(ctx, q.name)
+}
+
 // createConsumer makes the one consumer of the queue. It bounds neither deliveries (a message beyond that
 // bound would be stuck for ever) nor messages in flight (its default stops delivery at 1,000).
 func (b *Broker) createConsumer(ctx context.Context, name QueueName) error {
-	_, err := b.js.CreateOrUpdateConsumer(ctx, name.Stream, jetstream.ConsumerConfig{
-		Durable: name.Consumer, FilterSubject: name.Subject,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: Lease, MaxDeliver: -1,
-		MaxAckPending: -1, MaxWaiting: maxWaiting, MemoryStorage: true,
+	err := b.retry(ctx, func(ctx context.Context) error {
+		_, err := b.js.CreateOrUpdateConsumer(ctx, name.Stream, jetstream.ConsumerConfig{
+			Durable: name.Consumer, FilterSubject: name.Subject,
+			AckPolicy: jetstream.AckExplicitPolicy, AckWait: Lease, MaxDeliver: -1,
+			MaxAckPending: -1, MaxWaiting: maxWaiting, MemoryStorage: true,
+		})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("queues: create consumer %s of %s: %w", name.Consumer, name.Stream, err)
@@ -90,11 +105,24 @@ func publish(ctx context.Context, messages []Message, send func(Message, func(er
 	return first
 }
 
+// List yields what waits in the queue or is leased, in the order of sequences, and takes nothing. What is
+// sent while it reads may be in it or not. An error ends it.
+func (q *Queue) List(ctx context.Context) iter.Seq2[LogEntry, error] {
+	return q.b.read(ctx, q.name.Stream, q.name.Subject, 0)
+}
+
+// Last returns the sequence of the newest message in the queue, 0 if it is empty. Queues of one class
+// share their sequences.
+func (q *Queue) Last(ctx context.Context) (uint64, error) {
+	return q.b.last(ctx, q.name.Stream, q.name.Subject)
+}
+
 // Delivery is a message under lease.
 type Delivery struct {
 	Message
 	Sequence uint64 // of the message in its queue
 	Count    int    // 1 is the first delivery, as far as the server remembers: no budget
+	Stored   int64  // when the message was stored, in nanoseconds since 1970: with Sequence, it is this message
 	ack      string
 	conn     *nats.Conn
 }
@@ -126,8 +154,9 @@ func newDelivery(msg *nats.Msg, conn *nats.Conn) (*Delivery, error) {
 	}
 	count, err1 := strconv.Atoi(tokens[at])
 	sequence, err2 := strconv.ParseUint(tokens[at+1], 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
+	stored, err3 := strconv.ParseInt(tokens[at+3], 10, 64)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, fmt.Errorf("%w: %q", errAckSubject, msg.Reply)
 	}
-	return &Delivery{Message: fromNATS(msg), Sequence: sequence, Count: count, ack: msg.Reply, conn: conn}, nil
+	return &Delivery{Message: fromNATS(msg), Sequence: sequence, Count: count, Stored: stored, ack: msg.Reply, conn: conn}, nil
 }

@@ -1,10 +1,10 @@
 package queues
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,6 +13,7 @@ import (
 // Table keeps the last message of each key, with a revision for compare-and-set. It is a key-value
 // bucket: any NATS client can look into it.
 type Table struct {
+	b    *Broker
 	name TableName
 	kv   jetstream.KeyValue
 }
@@ -22,6 +23,7 @@ type Row struct {
 	Key      string
 	Value    []byte
 	Revision uint64
+	Written  time.Time // by the server's clock
 	Deleted  bool
 }
 
@@ -31,49 +33,94 @@ var (
 	ErrRevision = errors.New("queues: the row is at another revision")
 )
 
+// TableOption changes how a table is kept.
+type TableOption func(*jetstream.KeyValueConfig)
+
+// Aging lets rows vanish after that age.
+func Aging(age time.Duration) TableOption {
+	return func(cfg *jetstream.KeyValueConfig) { cfg.TTL = age }
+}
+
 // OpenTable returns the table, which it makes if there is none yet.
-func (b *Broker) OpenTable(ctx context.Context, name TableName) (*Table, error) {
-	cfg := jetstream.KeyValueConfig{Bucket: string(name)}
+func (b *Broker) OpenTable(ctx context.Context, name TableName, opts ...TableOption) (*Table, error) {
+	cfg := jetstream.KeyValueConfig{
+		Bucket:    string(name),
+		RePublish: &jetstream.RePublish{Source: ">", Destination: string(b.rows(name)) + ".>"},
+	}
+	for _, opt := range opts {
+		opt(&cfg)
+	}
 	if b.cfg.Storage == Memory {
 		cfg.Storage = jetstream.MemoryStorage
 	}
-	kv, err := b.js.CreateOrUpdateKeyValue(ctx, cfg)
+	var kv jetstream.KeyValue
+	err := b.retry(ctx, func(ctx context.Context) (err error) {
+		kv, err = b.js.CreateOrUpdateKeyValue(ctx, cfg)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("queues: open table %s: %w", name, err)
 	}
-	return &Table{name, kv}, nil
+	return &Table{b, name, kv}, nil
 }
 
 // Get returns the row, or ErrNoRow.
-func (t *Table) Get(ctx context.Context, key string) (Row, error) {
-	e, err := t.kv.Get(ctx, key)
-	if err != nil {
-		return Row{}, t.wrap("get", key, err)
-	}
-	return Row{Key: key, Value: e.Value(), Revision: e.Revision()}, nil
+func (t *Table) Get(ctx context.Context, key string) (row Row, err error) {
+	err = t.b.retry(ctx, func(ctx context.Context) error {
+		e, err := t.kv.Get(ctx, key)
+		if err == nil {
+			row = Row{Key: key, Value: e.Value(), Revision: e.Revision(), Written: e.Created()}
+		}
+		return err
+	})
+	return row, t.wrap("get", key, err)
 }
 
 // Put writes the row whatever it was, and returns its revision.
-func (t *Table) Put(ctx context.Context, key string, value []byte) (uint64, error) {
-	revision, err := t.kv.Put(ctx, key, value)
+func (t *Table) Put(ctx context.Context, key string, value []byte) (revision uint64, err error) {
+	err = t.b.retry(ctx, func(ctx context.Context) error {
+		revision, err = t.kv.Put(ctx, key, value)
+		return err
+	})
 	return revision, t.wrap("put", key, err)
 }
 
-// Create writes the row if there is none, else it returns ErrRevision.
+// Create writes the row if there is none, else it returns ErrRevision. See Update.
 func (t *Table) Create(ctx context.Context, key string, value []byte) (uint64, error) {
-	revision, err := t.kv.Create(ctx, key, value)
-	return revision, t.wrap("create", key, err)
+	return t.compareAndSet(ctx, "create", key, value, func(ctx context.Context) (uint64, error) { return t.kv.Create(ctx, key, value) })
 }
 
-// Update writes the row if it is at this revision, else it returns ErrRevision.
+// Update writes the row if it is at this revision, else it returns ErrRevision. A try of which no answer
+// came may have been carried out: so when a later one finds the row changed to just this value, it was.
+// Who competes for a row must therefore write different values.
 func (t *Table) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
-	revision, err := t.kv.Update(ctx, key, value, revision)
-	return revision, t.wrap("update", key, err)
+	return t.compareAndSet(ctx, "update", key, value, func(ctx context.Context) (uint64, error) {
+		return t.kv.Update(ctx, key, value, revision)
+	})
+}
+
+func (t *Table) compareAndSet(
+	ctx context.Context, verb, key string, value []byte, set func(ctx context.Context) (uint64, error),
+) (revision uint64, err error) {
+	tries := 0
+	err = t.b.retry(ctx, func(ctx context.Context) error {
+		tries++
+		revision, err = set(ctx)
+		return err
+	})
+	err = t.wrap(verb, key, err)
+	if tries > 1 && errors.Is(err, ErrRevision) {
+		if row, err := t.Get(ctx, key); err == nil && bytes.Equal(row.Value, value) {
+			return row.Revision, nil
+		}
+	}
+	return revision, err
 }
 
 // Delete removes the row.
 func (t *Table) Delete(ctx context.Context, key string) error {
-	return t.wrap("delete", key, t.kv.Delete(ctx, key))
+	err := t.b.retry(ctx, func(ctx context.Context) error { return t.kv.Delete(ctx, key) })
+	return t.wrap("delete", key, err)
 }
 
 // wrongRevision is the server's code for a compare-and-set that failed.
@@ -90,62 +137,4 @@ func (t *Table) wrap(verb, key string, err error) error {
 		err = ErrRevision
 	}
 	return fmt.Errorf("queues: %s %s/%s: %w", verb, t.name, key, err)
-}
-
-// Watcher tells of a table's rows.
-type Watcher struct {
-	watch  jetstream.KeyWatcher
-	cancel context.CancelFunc // of what the watch has begun
-	ended  chan struct{}
-	once   sync.Once
-}
-
-// Watch calls handle for every row there is, then returns, and goes on calling it for every change, on
-// one goroutine, in the order of revisions. Changes in between may be passed over for the last one.
-func (t *Table) Watch(ctx context.Context, handle func(Row)) (*Watcher, error) {
-	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	watch, err := t.kv.WatchAll(base)
-	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("queues: watch %s: %w", t.name, err)
-	}
-	w := &Watcher{watch: watch, cancel: cancel, ended: make(chan struct{})}
-	present := make(chan struct{})
-	go w.run(handle, present)
-	timeout := time.NewTimer(apiTimeout)
-	defer timeout.Stop()
-	select {
-	case <-present:
-		return w, nil
-	case <-ctx.Done():
-		w.Stop()
-		return nil, ctx.Err()
-	case <-timeout.C:
-		w.Stop()
-		return nil, fmt.Errorf("queues: watch %s: no answer in %s", t.name, apiTimeout)
-	}
-}
-
-func (w *Watcher) run(handle func(Row), present chan struct{}) {
-	defer close(w.ended)
-	for e := range w.watch.Updates() {
-		if e == nil { // all that was there
-			close(present)
-			continue
-		}
-		handle(Row{
-			Key: e.Key(), Value: e.Value(), Revision: e.Revision(),
-			Deleted: e.Operation() != jetstream.KeyValuePut,
-		})
-	}
-}
-
-// Stop ends the watch, and returns when handle is not running and will not run again. It must not be
-// called from handle.
-func (w *Watcher) Stop() {
-	w.once.Do(func() {
-		_ = w.watch.Stop()
-		w.cancel()
-	})
-	<-w.ended
 }

@@ -3,12 +3,12 @@ package directory
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/queues"
@@ -18,8 +18,18 @@ import (
 type Node struct {
 	ID        string         `json:"id"`
 	Resources task.Resources `json:"resources"`
-	Funcs     []string       `json:"funcs"` // sorted
+	Funcs     []string       `json:"funcs"`          // sorted
+	Boot      string         `json:"boot,omitempty"` // of the embedded server; "" = of a server that lives on its own
+	Instance  string         `json:"instance"`       // of this agent alone; set by Announce
+	Beat      uint64         `json:"beat"`           // grows while the agent lives
+	Lost      int            `json:"lost,omitempty"` // slots whose tasks ignore that they are to end
 }
+
+// BeatEvery is how often an agent writes its row. One that did not for LifeTime is gone.
+const (
+	BeatEvery = 5 * time.Second
+	LifeTime  = 3 * BeatEvery
+)
 
 // Nodes is a view of the nodes that live. It is safe for concurrent use.
 type Nodes struct {
@@ -145,43 +155,3 @@ func (n *Nodes) All() []Node {
 	})
 	return all
 }
-
-// Row is the agent's own row in the table of nodes.
-type Row struct {
-	table *queues.Table
-	node  string
-}
-
-// ErrNodeTaken says that another agent lives under the same node ID.
-var ErrNodeTaken = errors.New("directory: the node ID is taken")
-
-// Announce writes the row of a node that begins. It returns ErrNodeTaken if there is one.
-func Announce(ctx context.Context, b *queues.Broker, node Node) (*Row, error) {
-	table, err := b.OpenTable(ctx, b.Nodes())
-	if err != nil {
-		return nil, err
-	}
-	r := &Row{table, node.ID}
-	value, err := json.Marshal(node)
-	if err != nil {
-		return nil, fmt.Errorf("directory: announce %s: %w", node.ID, err)
-	}
-	if _, err := table.Create(ctx, node.ID, value); errors.Is(err, queues.ErrRevision) {
-		return nil, fmt.Errorf("%w: %s", ErrNodeTaken, node.ID)
-	} else if err != nil {
-		return nil, err
-	}
-	return r, nil
-}
-
-// Update writes the row anew: the node has other functions now.
-func (r *Row) Update(ctx context.Context, node Node) error {
-	value, err := json.Marshal(node)
-	if err == nil {
-		_, err = r.table.Put(ctx, r.node, value)
-	}
-	return err
-}
-
-// Withdraw removes the row: the node takes nothing more.
-func (r *Row) Withdraw(ctx context.Context) error { return r.table.Delete(ctx, r.node) }

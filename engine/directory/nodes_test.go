@@ -7,12 +7,22 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server/ats"
 
 	"github.com/tidemill/tidemill/engine/directory"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/queues"
 	"github.com/tidemill/tidemill/queues/embedded"
 )
+
+// The server's clock for message ages must run outside of every bubble of virtual time.
+func TestMain(m *testing.M) {
+	ats.Register()
+	m.Run()
+}
 
 func check(t *testing.T, err error) {
 	t.Helper()
@@ -88,13 +98,43 @@ func TestTheViewFollowsTheNodes(t *testing.T) {
 	}
 }
 
-func TestANodeIDIsTakenOnce(t *testing.T) {
-	b := connect(t)
-	_, err := directory.Announce(t.Context(), b, node(t, "n1", 2))
-	check(t, err)
-	if _, err := directory.Announce(t.Context(), b, node(t, "n1", 2)); !errors.Is(err, directory.ErrNodeTaken) {
-		t.Errorf("got %v", err)
-	}
+// A node ID is taken while its agent writes its row; when it does not any more, or was of another boot of
+// the server, another agent may have it.
+func TestANodeIDIsTakenWhileItsAgentLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := connect(t)
+		row, err := directory.Announce(t.Context(), b, node(t, "n1", 2))
+		check(t, err)
+		alive := time.NewTicker(directory.BeatEvery)
+		defer alive.Stop()
+		taken := make(chan error, 1)
+		go func() {
+			_, err := directory.Announce(t.Context(), b, node(t, "n1", 2))
+			taken <- err
+		}()
+		<-alive.C
+		check(t, row.Update(t.Context(), node(t, "n1", 2)))
+		if err := <-taken; !errors.Is(err, directory.ErrNodeTaken) {
+			t.Errorf("got %v", err)
+		}
+		begun := time.Now()
+		_, err = directory.Announce(t.Context(), b, node(t, "n1", 4))
+		check(t, err)
+		if waited := time.Since(begun); waited < directory.LifeTime {
+			t.Errorf("taken over after %s", waited)
+		}
+		if err := row.Update(t.Context(), node(t, "n1", 2)); !errors.Is(err, directory.ErrReplaced) {
+			t.Errorf("the former agent's row: %v", err)
+		}
+		begun = time.Now()
+		other := node(t, "n1", 4)
+		other.Boot = "another"
+		_, err = directory.Announce(t.Context(), b, other)
+		check(t, err)
+		if waited := time.Since(begun); waited > time.Second {
+			t.Errorf("a row of another boot was watched for %s", waited)
+		}
+	})
 }
 
 // What nobody can have written is not believed, and said.

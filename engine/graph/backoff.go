@@ -11,6 +11,10 @@ const (
 	refusedDelay   = time.Second
 )
 
+// lostTogether is how many neighbours come again at the same time after a loss, so that they can share
+// batches.
+const lostTogether = 64
+
 // backoff returns the delay before the try after the n-th failure.
 func (g *Graph) backoff(first time.Duration, number uint64, n int) time.Duration {
 	delay := longestBackoff

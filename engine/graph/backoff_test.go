@@ -56,8 +56,8 @@ func TestBackoffBounds(t *testing.T) {
 		full := kind.first
 		for n := 1; n <= kind.most; n++ {
 			least, greatest := longest, time.Duration(0)
-			for number := range uint64(200) {
-				delay := kind.of(t, 7, number+1, n)
+			for group := range uint64(200) {
+				delay := kind.of(t, 7, group*64+1, n)
 				least, greatest = min(least, delay), max(greatest, delay)
 			}
 			if least < full/2 || greatest > full {
@@ -86,13 +86,30 @@ func TestBackoffIsDeterministic(t *testing.T) {
 
 // Neither the tasks of an owner nor the owners of a task's number retry in step.
 func TestBackoffSpreads(t *testing.T) {
-	byTask, byOwner := map[time.Duration]bool{}, map[time.Duration]bool{}
+	byTask, byOwner, byGroup := map[time.Duration]bool{}, map[time.Duration]bool{}, map[time.Duration]bool{}
 	for i := range uint64(1000) {
 		byTask[errorDelay(t, 7, i+1, 1)] = true
 		byOwner[errorDelay(t, i, 1, 1)] = true
+		byGroup[lossDelay(t, 7, i*64+1, 1)] = true
 	}
 	// A thousand draws of 1,024 steps give 639 different ones, or nearly.
-	if len(byTask) < 500 || len(byOwner) < 500 {
-		t.Errorf("of 1000 delays %d differ by task, and %d by owner", len(byTask), len(byOwner))
+	if len(byTask) < 500 || len(byOwner) < 500 || len(byGroup) < 500 {
+		t.Errorf("of 1000 delays %d differ by task, %d by owner, and %d by group of lost tasks", len(byTask), len(byOwner), len(byGroup))
+	}
+}
+
+// Neighbours that are lost together come again together, up to the end of their group of 64, so that they
+// can share batches. (Those that fail together do not.)
+func TestBackoffOfNeighbours(t *testing.T) {
+	for n := 1; n < graph.MaxLosses; n++ {
+		first := lossDelay(t, 7, 128, n)
+		for number := uint64(128); number < 192; number++ {
+			if delay := lossDelay(t, 7, number, n); delay != first {
+				t.Errorf("loss %d: task %d waits %v, and task 128 %v", n, number, delay, first)
+			}
+		}
+		if before, after := lossDelay(t, 7, 127, n), lossDelay(t, 7, 192, n); before == first || after == first {
+			t.Errorf("loss %d: tasks 127, 128 and 192 wait %v, %v and %v", n, before, first, after)
+		}
 	}
 }

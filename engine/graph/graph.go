@@ -4,11 +4,16 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/broken"
 )
 
 // MaxLosses is how many agents may be lost with a task before it fails. It is a budget of its own: an
 // agent's death is no error of the function.
 const MaxLosses = 10
+
+// Alone is the number of losses from which on a task runs with nothing beside it: what kills its agent
+// then is known, and costs nobody else a loss.
+const Alone = 3
 
 // Graph is what an owner knows of its open tasks. The zero value is empty, with jitter from seed 0. It is
 // not safe for concurrent use.
@@ -26,27 +31,30 @@ func New(seed uint64) *Graph { return &Graph{seed: seed} }
 // entry was folded.
 type node struct {
 	attempt int32 // of the newest dispatch; 1 is the first
-	losses  int32
-	retries int32
+	losses  int16
 	state   state
+	why     Why // of ending
+	retries int32
 }
 
 type state uint8
 
 const (
 	dispatched state = iota // published, or about to be; an entry may come
-	waiting                 // for the end of a backoff
-	failing                 // the owner has asked for a last failure to be appended
+	waiting                 // for the end of a delay
+	ending                  // the owner has asked for a last entry to be appended
 )
 
 // Event is something that happened.
 type Event struct {
 	What    What
 	Task    uint64
-	State   task.State // of Recorded
-	Attempt int        // of Recorded: as in the entry
-	Losses  int        // of Recorded: as in the entry
-	Retries int        // of Submitted: attempts after the first that an error may cost
+	State   task.State    // of Recorded
+	Attempt int           // of Recorded: as in the entry. Of Submitted: where it goes on; 0 = 1
+	Losses  int           // of Recorded: as in the entry. Of Submitted: where it goes on
+	Retries int           // of Submitted: attempts after the first that an error may cost
+	Delay   time.Duration // of Submitted: it is not to be dispatched before
+	Queued  bool          // of Submitted: a copy that is to run waits in a queue already
 }
 
 // What happened.
@@ -54,18 +62,22 @@ type What uint8
 
 // The events.
 const (
-	Submitted What = iota + 1 // a new task, ready to run
+	Submitted What = iota + 1 // a new task, ready to run, or one that a former run has left
 	Recorded                  // an entry was read from the owner's log
-	Due                       // the delay of a Wait has passed; or what Fail asked for was refused
+	Due                       // the delay of a Wait has passed; or what End asked for was refused
+	Cancel                    // somebody asks for the task's cancellation
+	Expired                   // its deadline has passed
+	Void                      // what was published or asked for is void: the owner has another log
 )
 
 // Command is something to do.
 type Command struct {
 	Do      Do
 	Task    uint64
-	Attempt int           // of Dispatch and Fail
-	Losses  int           // of Dispatch and Fail
+	Attempt int           // of Dispatch and End
+	Losses  int           // of Dispatch and End
 	Delay   time.Duration // of Wait
+	Why     Why           // of End
 }
 
 // Do says what to do.
@@ -76,7 +88,18 @@ const (
 	Dispatch Do = iota + 1 // publish the task
 	Resolve                // the entry just read is the task's outcome; the task is closed
 	Wait                   // tell of Due after Delay
-	Fail                   // append a last failure: a budget is used up
+	End                    // append a last entry, for the reason Why
+)
+
+// Why is the owner's reason for ending a task by itself.
+type Why uint8
+
+// The reasons.
+const (
+	Exhausted   Why = iota + 1 // its errors have used up its attempts
+	LostTooMuch                // MaxLosses agents were lost with it
+	Asked                      // it was cancelled
+	TooLate                    // its deadline has passed
 )
 
 // Open returns how many tasks have no outcome yet.
@@ -86,15 +109,20 @@ func (g *Graph) Open() int { return g.tasks.Len() }
 // what out needs.
 func (g *Graph) Step(e Event, out []Command) []Command {
 	if e.What == Submitted {
-		g.tasks.Put(e.Task, node{attempt: 1, retries: int32(e.Retries)})
-		return append(out, Command{Do: Dispatch, Task: e.Task, Attempt: 1})
+		return g.submitted(e, out)
 	}
 	n := g.tasks.Get(e.Task)
 	switch {
 	case n == nil:
 		return out // it has its outcome, or was never ours
 	case e.What == Due:
-		return g.due(e, n, out)
+		return n.due(e.Task, out)
+	case e.What == Void:
+		return n.again(e.Task, out)
+	case e.What == Cancel:
+		return n.endUnlessEnding(e.Task, Asked, out)
+	case e.What == Expired:
+		return n.endUnlessEnding(e.Task, TooLate, out)
 	case e.State.Final():
 		g.tasks.Delete(e.Task)
 		return append(out, Command{Do: Resolve, Task: e.Task})
@@ -102,48 +130,98 @@ func (g *Graph) Step(e Event, out []Command) []Command {
 	return g.note(e, n, out)
 }
 
-func (g *Graph) due(e Event, n *node, out []Command) []Command {
-	c := Command{Do: Dispatch, Task: e.Task, Attempt: int(n.attempt), Losses: int(n.losses)}
-	switch n.state {
-	case dispatched:
+func (g *Graph) submitted(e Event, out []Command) []Command {
+	n := node{attempt: int32(max(e.Attempt, 1)), losses: int16(e.Losses), retries: int32(e.Retries)}
+	g.tasks.Put(e.Task, n)
+	place := g.tasks.Get(e.Task)
+	switch {
+	case n.attempt > n.retries+1:
+		place.attempt--
+		return place.end(e.Task, Exhausted, out)
+	case n.losses >= MaxLosses:
+		return place.end(e.Task, LostTooMuch, out)
+	case e.Queued:
 		return out
+	case e.Delay > 0:
+		place.state = waiting
+		return append(out, Command{Do: Wait, Task: e.Task, Delay: e.Delay})
+	}
+	return append(out, n.dispatch(e.Task))
+}
+
+func (n *node) dispatch(number uint64) Command {
+	return Command{Do: Dispatch, Task: number, Attempt: int(n.attempt), Losses: int(n.losses)}
+}
+
+func (n *node) due(number uint64, out []Command) []Command {
+	switch n.state {
 	case waiting:
 		n.state = dispatched
-	case failing: // the append was refused
-		c.Do = Fail
+		return append(out, n.dispatch(number))
+	case ending: // the append was refused
+		return n.end(number, n.why, out)
+	default:
+		return out
 	}
-	return append(out, c)
+}
+
+// again gives the last command once more; a task that waits goes on waiting.
+func (n *node) again(number uint64, out []Command) []Command {
+	switch n.state {
+	case dispatched:
+		return append(out, n.dispatch(number))
+	case ending:
+		return n.end(number, n.why, out)
+	default:
+		return out
+	}
 }
 
 // note acts on an entry that is not final. One of an attempt or a loss that is over was acted upon
-// already.
+// already; of a task that is to end, nothing more is tried. A refusal ends no dispatch: while its delay
+// lasts, another copy may err or be lost, and a later fold of the log will count that.
 func (g *Graph) note(e Event, n *node, out []Command) []Command {
-	if n.state != dispatched || e.Attempt != int(n.attempt) || e.Losses != int(n.losses) {
+	if n.state == ending || e.Attempt != int(n.attempt) || e.Losses != int(n.losses) {
 		return out
 	}
 	var delay time.Duration
 	switch e.State {
 	case task.Errored:
 		if n.attempt > n.retries { // its agent should have said Failed
-			return n.fail(e.Task, out)
+			return n.end(e.Task, Exhausted, out)
 		}
 		n.attempt++
 		delay = g.backoff(errorBackoff, e.Task, e.Attempt)
 	case task.Lost:
-		n.losses++
-		delay = g.backoff(lossBackoff, e.Task, int(n.losses))
-	default: // refused
+		if !broken.ForgetLosses {
+			n.losses++
+		}
+		if n.losses >= MaxLosses {
+			return n.end(e.Task, LostTooMuch, out)
+		}
+		delay = g.backoff(lossBackoff, e.Task/lostTogether, e.Losses+1)
+	case task.Refused:
 		delay = refusedDelay
+	default: // started: what follows will tell
+		return out
 	}
-	if n.losses >= MaxLosses {
-		return n.fail(e.Task, out)
+	if n.state == waiting {
+		return out // a refusal's delay will do
 	}
 	n.state = waiting
 	return append(out, Command{Do: Wait, Task: e.Task, Delay: delay})
 }
 
-// fail asks for a last failure in the log: a budget is used up.
-func (n *node) fail(number uint64, out []Command) []Command {
-	n.state = failing
-	return append(out, Command{Do: Fail, Task: number, Attempt: int(n.attempt), Losses: int(n.losses)})
+func (n *node) endUnlessEnding(number uint64, why Why, out []Command) []Command {
+	if n.state == ending {
+		return out
+	}
+	return n.end(number, why, out)
+}
+
+// end asks for a last entry in the log. The task has its outcome when the first final one is read, which
+// may be another.
+func (n *node) end(number uint64, why Why, out []Command) []Command {
+	n.state, n.why = ending, why
+	return append(out, Command{Do: End, Task: number, Attempt: int(n.attempt), Losses: int(n.losses), Why: why})
 }

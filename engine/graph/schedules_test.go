@@ -39,6 +39,7 @@ func TestSchedules(t *testing.T) {
 	for _, what := range []string{
 		"ok", "failed", "lost ten times", "append refused", "append repeated", "delivered again", "recorded by a zombie",
 		"outcome during a wait", "late final", "old note", "note during a wait", "refused", "entry of a stranger",
+		"started", "delayed", "resumed", "cancelled", "ended by request",
 	} {
 		if seen[what] < 100 {
 			t.Errorf("%d schedules have only %d of: %s", schedules, seen[what], what)
@@ -83,6 +84,10 @@ func (w *world) act() bool {
 	if n == 0 {
 		return false
 	}
+	if len(w.lives) > 0 && w.happens(w.chance.cancel, "asked to end") {
+		w.ask()
+		return true
+	}
 	acts[w.rng.IntN(n)].do()
 	return true
 }
@@ -123,8 +128,8 @@ func (w *world) obey(e graph.Event, commands []graph.Command) {
 		w.resolve(e, c, l)
 	case graph.Wait:
 		w.wait(e, c)
-	case graph.Fail:
-		w.lastFailure(c, l)
+	case graph.End:
+		w.end(e, c, l)
 	default:
 		w.fail("unknown command %d", c.Do)
 	}

@@ -13,19 +13,22 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// TestStories tells a graph of events, and compares the commands with those of testdata. Each file is one
+// TestStories tells a graph of events, and compares the commands with those of testdata/graph. Each file is one
 // story, with a graph of its own:
 //
 //	graph seed=N                                   begins again with another jitter
-//	submit task=N [retries=N]                      a new task
+//	submit task=N [retries=N] [delay=D]            a new task
+//	submit task=N [attempt=N] [losses=N] [queued]  one that a former run has left
 //	record task=N state=S [attempt=N] [losses=N]   an entry of the log; attempt 1 and no losses if not said
-//	due task=N                                     its delay has passed, or its last failure was refused
+//	due task=N                                     its delay has passed, or its last entry was refused
+//	cancel task=N                                  somebody asks for its cancellation
+//	expired task=N                                 its deadline has passed
 //	lose task=N times=N                            agent after agent is lost with it, up to a last failure
 //	open                                           how many tasks have no outcome
 //
 // Run it with -rewrite to take the commands as those expected, and read the diff.
 func TestStories(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/graph", func(t *testing.T, path string) {
 		s := &story{graph: graph.New(1)}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return s.tell(t, d) })
 	})
@@ -41,7 +44,11 @@ func (s *story) tell(t *testing.T, d *datadriven.TestData) string {
 		s.graph = graph.New(uint64(number(t, d, "seed", 0)))
 		return ""
 	case "submit":
-		return s.step(graph.Event{What: graph.Submitted, Task: taskNumber(t, d), Retries: number(t, d, "retries", 0)})
+		return s.step(graph.Event{
+			What: graph.Submitted, Task: taskNumber(t, d), Retries: number(t, d, "retries", 0),
+			Attempt: number(t, d, "attempt", 0), Losses: number(t, d, "losses", 0),
+			Delay: delayOf(t, d), Queued: d.HasArg("queued"),
+		})
 	case "record":
 		return s.step(graph.Event{
 			What: graph.Recorded, Task: taskNumber(t, d), State: stateOf(t, d),
@@ -49,6 +56,10 @@ func (s *story) tell(t *testing.T, d *datadriven.TestData) string {
 		})
 	case "due":
 		return s.step(graph.Event{What: graph.Due, Task: taskNumber(t, d)})
+	case "cancel":
+		return s.step(graph.Event{What: graph.Cancel, Task: taskNumber(t, d)})
+	case "expired":
+		return s.step(graph.Event{What: graph.Expired, Task: taskNumber(t, d)})
 	case "lose":
 		return s.lose(taskNumber(t, d), number(t, d, "times", 1))
 	case "open":
@@ -85,7 +96,7 @@ func inWords(commands []graph.Command) string {
 }
 
 func doing(do graph.Do) string {
-	words := []string{graph.Dispatch: "dispatch", graph.Resolve: "resolve", graph.Wait: "wait", graph.Fail: "fail"}
+	words := []string{graph.Dispatch: "dispatch", graph.Resolve: "resolve", graph.Wait: "wait", graph.End: "end"}
 	return words[do]
 }
 
@@ -100,6 +111,10 @@ func details(c graph.Command) string {
 	}
 	if c.Delay != 0 {
 		words = append(words, c.Delay.Round(time.Millisecond).String())
+	}
+	if c.Why != 0 {
+		reasons := []string{graph.Exhausted: "exhausted", graph.LostTooMuch: "lost too much", graph.Asked: "asked", graph.TooLate: "too late"}
+		words = append(words, reasons[c.Why])
 	}
 	if len(words) == 0 {
 		return ""
@@ -119,10 +134,20 @@ func number(t *testing.T, d *datadriven.TestData, key string, otherwise int) int
 	return n
 }
 
+func delayOf(t *testing.T, d *datadriven.TestData) time.Duration {
+	word := "0s"
+	d.MaybeScanArgs(t, "delay", &word)
+	delay, err := time.ParseDuration(word)
+	if err != nil {
+		d.Fatalf(t, "delay: %v", err)
+	}
+	return delay
+}
+
 func stateOf(t *testing.T, d *datadriven.TestData) task.State {
 	var word string
 	d.ScanArgs(t, "state", &word)
-	states := []task.State{task.OK, task.Failed, task.Errored, task.Lost, task.Refused}
+	states := []task.State{task.OK, task.Failed, task.Errored, task.Lost, task.Refused, task.Cancelled, task.Started}
 	i := slices.IndexFunc(states, func(s task.State) bool { return s.String() == word })
 	if i < 0 {
 		d.Fatalf(t, "unknown state %q", word)

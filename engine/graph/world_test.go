@@ -32,14 +32,17 @@ type world struct {
 
 // chances are how probable each fault is in one schedule.
 type chances struct {
-	crash, zombie, unacked, repeated, refused, errs, hopeless, full float64
+	crash, zombie, unacked, repeated, refused, errs, hopeless, full, started float64
+	cancel, delayed, resumed                                                 float64
 }
 
 // life is what the world knows of one task.
 type life struct {
 	retries         int
-	attempt, losses int // of the newest dispatch
-	outcome         int // index of the first final entry in the log, -1 if there is none yet
+	attempt, losses int  // of the newest dispatch
+	delayed         bool // its first dispatch is still to come, after a delay
+	ending          bool // the owner has asked for its last entry
+	outcome         int  // index of the first final entry in the log, -1 if there is none yet
 	resolved        int
 	deaths          int           // messages that were delivered a second time
 	noted           map[note]bool // what the owner has read
@@ -73,7 +76,8 @@ func newWorld(seed uint64, tell func(format string, args ...any)) *world {
 	}
 	w.chance = chances{
 		crash: upTo(1), zombie: upTo(0.5), unacked: upTo(0.5), repeated: upTo(0.5), refused: upTo(0.5), errs: upTo(1),
-		hopeless: upTo(0.1), full: upTo(0.7),
+		hopeless: upTo(0.1), full: upTo(0.7), started: upTo(0.5),
+		cancel: upTo(0.1), delayed: upTo(0.5), resumed: upTo(0.5),
 	}
 	w.left = 1 + w.rng.IntN(6)
 	w.next = 1 + w.rng.Uint64N(600)
@@ -100,12 +104,53 @@ func (w *world) step(e graph.Event) {
 	w.check()
 }
 
+// submit adds a task: a new one, perhaps with a delay, or one that a former run has left.
 func (w *world) submit() {
 	w.left--
 	l := &life{retries: w.rng.IntN(4), outcome: -1, noted: map[note]bool{}}
+	e := graph.Event{What: graph.Submitted, Task: w.next, Retries: l.retries}
 	w.lives[w.next] = l
 	w.next++
-	w.step(graph.Event{What: graph.Submitted, Task: w.next - 1, Retries: l.retries})
+	if w.happens(w.chance.delayed, "delayed") {
+		l.delayed = true
+		e.Delay = time.Duration(1 + w.rng.Int64N(int64(time.Minute)))
+	}
+	if w.happens(w.chance.resumed, "resumed") {
+		w.leave(&e, l)
+	}
+	w.step(e)
+}
+
+// leave makes the task one that a former run has left, with a copy in the queue or without. It may have
+// spent a budget already.
+func (w *world) leave(e *graph.Event, l *life) {
+	e.Attempt, e.Losses = 1+w.rng.IntN(l.retries+2), w.rng.IntN(graph.MaxLosses+1)
+	l.deaths = e.Losses
+	spent := e.Attempt > l.retries+1 || e.Losses == graph.MaxLosses
+	if e.Queued = !spent && w.rng.IntN(2) == 0; e.Queued {
+		l.delayed = false
+		l.attempt, l.losses = e.Attempt, e.Losses
+		w.queue = append(w.queue, delivery{task: e.Task, attempt: e.Attempt, losses: e.Losses})
+	}
+}
+
+// ask has somebody cancel a task, or its deadline pass, whether it is open or not.
+func (w *world) ask() {
+	for number, l := range w.lives {
+		e := graph.Event{What: graph.Cancel, Task: number}
+		if w.rng.IntN(2) == 0 {
+			e.What = graph.Expired
+		}
+		before := l.ending
+		w.step(e)
+		if l.resolved == 0 && !l.ending {
+			w.fail("%s, and the owner does not end it", eventInWords(e))
+		}
+		if !before && l.ending {
+			w.seen["ended by request"]++
+		}
+		return
+	}
 }
 
 // deliver gives a message to an agent, which records what became of it and acks it, or dies before. One
@@ -129,6 +174,9 @@ func (w *world) deliver() {
 	case w.happens(w.chance.refused, "refused"):
 		w.record(task.Refused, *m)
 	default:
+		if w.happens(w.chance.started, "started") {
+			w.record(task.Started, *m)
+		}
 		w.record(w.run(*m), *m)
 	}
 	if !w.happens(w.chance.unacked, "unacked") {
@@ -226,8 +274,15 @@ func (w *world) dispatch(e graph.Event, c graph.Command, l *life) {
 		cause = task.Refused
 	}
 	again := e.What == graph.Due && l.noted[note{cause, l.attempt, l.losses}]
-	first := e.What == graph.Submitted && l.attempt == 0 && c.Attempt == 1 && c.Losses == 0
+	began := graph.Submitted
+	if l.delayed {
+		began = graph.Due
+	}
+	first := e.What == began && l.attempt == 0
+	l.delayed = false
 	switch {
+	case l.ending:
+		w.fail("task %d is to end: %s", c.Task, inWords([]graph.Command{c}))
 	case !again && !first:
 		w.fail("after attempt %d, losses %d: %s: %s", l.attempt, l.losses, eventInWords(e), inWords([]graph.Command{c}))
 	case c.Attempt > 1+l.retries:
@@ -248,7 +303,9 @@ func (w *world) resolve(e graph.Event, c graph.Command, l *life) {
 
 // wait remembers to tell of Due. An owner keeps one timer for a task at most.
 func (w *world) wait(e graph.Event, c graph.Command) {
-	if e.What != graph.Recorded || e.State.Final() || c.Delay <= 0 || c.Delay > 30*time.Second {
+	delayed := e.What == graph.Submitted && c.Delay == e.Delay
+	noted := e.What == graph.Recorded && !e.State.Final() && e.State != task.Started && c.Delay <= 30*time.Second
+	if c.Delay <= 0 || !delayed && !noted {
 		w.fail("%s: task %d waits %v", eventInWords(e), c.Task, c.Delay)
 	}
 	if slices.Contains(w.waits, c.Task) {
@@ -257,26 +314,55 @@ func (w *world) wait(e graph.Event, c graph.Command) {
 	w.waits = append(w.waits, c.Task)
 }
 
-// lastFailure appends the failure that was asked for; or the log refuses it; or it is appended, and the
-// owner does not hear of that.
-func (w *world) lastFailure(c graph.Command, l *life) {
-	w.seen["lost ten times"]++
-	if c.Losses != graph.MaxLosses || l.deaths < graph.MaxLosses || c.Attempt != l.attempt {
-		w.fail("task %d came again %d times, attempt %d: %s", c.Task, l.deaths, l.attempt, inWords([]graph.Command{c}))
+// end appends the last entry that was asked for; or the log refuses it; or it is appended, and the owner
+// does not hear of that. It is asked for once, and again when that was refused.
+func (w *world) end(e graph.Event, c graph.Command, l *life) {
+	if l.ending && e.What != graph.Due {
+		w.fail("%s: task %d is to end already: %s", eventInWords(e), c.Task, inWords([]graph.Command{c}))
 	}
+	l.ending = true
+	w.checkWhy(e, c, l)
 	refused := w.happens(w.chance.full, "append refused")
 	if !refused || w.happens(0.2, "append unheard") {
-		w.record(task.Failed, delivery{task: c.Task, attempt: c.Attempt, losses: c.Losses})
+		state := task.Failed
+		if c.Why == graph.Asked {
+			state = task.Cancelled
+		}
+		w.record(state, delivery{task: c.Task, attempt: c.Attempt, losses: c.Losses})
 	}
 	if refused {
 		w.waits = append(w.waits, c.Task)
 	}
 }
 
+// checkWhy holds that the owner ends nothing for a budget that is not spent.
+func (w *world) checkWhy(e graph.Event, c graph.Command, l *life) {
+	right := true
+	switch c.Why {
+	case graph.LostTooMuch:
+		w.seen["lost ten times"]++
+		right = c.Losses == graph.MaxLosses && l.deaths >= graph.MaxLosses
+	case graph.Exhausted:
+		right = c.Attempt == l.retries+1
+	case graph.Asked:
+		right = e.What == graph.Cancel || e.What == graph.Due
+	case graph.TooLate:
+		right = e.What == graph.Expired || e.What == graph.Due
+	}
+	if !right || c.Why == 0 {
+		w.fail("%s: task %d has %d retries and came again %d times: %s", eventInWords(e), c.Task, l.retries, l.deaths, inWords([]graph.Command{c}))
+	}
+}
+
 func eventInWords(e graph.Event) string {
 	switch e.What {
 	case graph.Submitted:
-		return fmt.Sprintf("task %d is submitted with %d retries", e.Task, e.Retries)
+		return fmt.Sprintf("task %d is submitted with %d retries: attempt %d, losses %d, delay %v, queued %v",
+			e.Task, e.Retries, e.Attempt, e.Losses, e.Delay, e.Queued)
+	case graph.Cancel:
+		return fmt.Sprintf("task %d is to be cancelled", e.Task)
+	case graph.Expired:
+		return fmt.Sprintf("the deadline of task %d has passed", e.Task)
 	case graph.Due:
 		return fmt.Sprintf("task %d is due", e.Task)
 	default:

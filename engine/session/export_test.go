@@ -1,7 +1,7 @@
 package session
 
 // Deafen makes the session miss what its log tells from now on; it still may ask.
-func (s *Session) Deafen() { s.follower.Close() }
+func (s *Session) Deafen() { s.self().follower.Close() }
 
 // Refusals returns how many lanes wait after a refusal.
 func (s *Session) Refusals() (n int) {

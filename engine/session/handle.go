@@ -19,11 +19,14 @@ type Handle struct {
 	s       *Session
 	number  uint64 // 0: never became a task
 	route   *route
-	input   task.Value // of the task, while it is open
-	attempt int        // of the newest dispatch
+	input   task.Value  // of the task, while it is open
+	digest  task.Digest // of a named job's task
+	attempt int         // of the newest dispatch
 	losses  int
-	tag     int  // of who submitted it
-	stored  bool // the first dispatch was acknowledged; guarded by s.mu
+	share   int      // how many tasks that were lost with it may be in one batch
+	tag     int      // of who submitted it
+	stored  bool     // the first dispatch was acknowledged; guarded by s.mu
+	stands  standing // where a former run has recorded the result; zero if none has
 
 	borrow   bool           // the value may share the record's memory: it is looked at soon, and then forgotten
 	done     chan struct{}  // made when somebody waits; guarded by s.mu
@@ -34,6 +37,13 @@ type Handle struct {
 	failure  error
 	value    task.Value // guarded by s.mu
 	released bool       // guarded by s.mu
+	unread   bool       // guarded by s.mu; the value stands in the log alone
+}
+
+// standing is a place in the owner's log.
+type standing struct {
+	sequence uint64
+	index    int
 }
 
 // ErrReleased is what a value is after Release.
@@ -67,13 +77,27 @@ func (h *Handle) Tag() int { return h.tag }
 // Ended reports whether the task has its outcome.
 func (h *Handle) Ended() bool { return h.ended.Load() }
 
-// Outcome returns value or failure, once Ended. The value's bytes must not be changed.
-func (h *Handle) Outcome() (task.Value, error) {
+// Resumed reports whether the outcome was recorded by a former run of the named job.
+func (h *Handle) Resumed() bool { return h.stands.sequence != 0 }
+
+// Outcome returns value or failure, once Ended. What a former run has recorded is read from the log when
+// it is first asked for, for which ctx is. The value's bytes must not be changed.
+func (h *Handle) Outcome(ctx context.Context) (task.Value, error) {
 	if h.failure != nil {
 		return task.Value{}, h.failure
 	}
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
+	if h.Resumed() && h.unread {
+		log := h.s.me.log
+		h.s.mu.Unlock()
+		v, err := h.s.job.values.value(ctx, log, h.stands.sequence, h.stands.index)
+		h.s.mu.Lock()
+		if err != nil {
+			return task.Value{}, err
+		}
+		h.value, h.unread = v, false
+	}
 	if h.released {
 		return task.Value{}, ErrReleased
 	}
@@ -140,6 +164,12 @@ func (h *Handle) end(v task.Value, failure error) {
 	if first != nil {
 		first.add(h)
 	}
+}
+
+// endStanding ends a handle whose result a former run has recorded. s.mu is held.
+func (h *Handle) endStanding() {
+	h.unread = true
+	h.end(task.Value{}, nil)
 }
 
 // Completions collects handles as they end. One goroutine takes from it.

@@ -5,21 +5,30 @@ import (
 	"errors"
 	"time"
 
+	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/queues"
 )
 
-// lane is the owner's end of one class: the tasks that wait to be published there. What waits when the
+// laneKey names a lane: a class, and a level in it.
+type laneKey struct {
+	class task.Class
+	level task.Level
+}
+
+// lane is the owner's end of one class and level: the tasks that wait to be published there. What waits when the
 // writer is free goes out together, so an idle lane sends one task at once and a busy one fills batches;
 // no timer is involved.
 type lane struct {
-	class task.Class
+	laneKey
 	shape task.Resources
 
 	queue   *queues.Queue // only the run loop; nil until it is opened
 	waiting []uint64      // guarded by Session.mu; numbers: a handle may be used again once its task has an outcome
 	writing int           // guarded by Session.mu; batches without an answer
 	retry   time.Time     // guarded by Session.mu; not before, after a refusal
+	gone    bool          // guarded by Session.mu; the queue is to be made again
 
 	slots   int    // guarded by Session.mu; of the nodes together, for this shape
 	changes uint64 // guarded by Session.mu; of the directory, when slots was counted
@@ -38,12 +47,12 @@ const (
 	openTimeout  = 10 * time.Second
 )
 
-// lane returns the lane of the class. mu is held.
-func (s *Session) lane(class task.Class, shape task.Resources) *lane {
-	l := s.lanes[class]
+// lane returns the lane of the class and level. mu is held.
+func (s *Session) lane(key laneKey, shape task.Resources) *lane {
+	l := s.lanes[key]
 	if l == nil {
-		l = &lane{class: class, shape: shape, changes: ^uint64(0)}
-		s.lanes[class] = l
+		l = &lane{laneKey: key, shape: shape, changes: ^uint64(0)}
+		s.lanes[key] = l
 		s.order = append(s.order, l)
 	}
 	return l
@@ -76,9 +85,11 @@ func (s *Session) sendable(now time.Time) bool {
 func (s *Session) publish() {
 	now := time.Now()
 	s.mu.Lock()
-	s.wakeDue(now)
-	lanes := s.order
+	lanes, leased := s.order, now.Before(s.until)
 	s.mu.Unlock()
+	if !leased {
+		return // another may hold the name by now
+	}
 	for _, l := range lanes {
 		s.mu.Lock()
 		sendable := l.sendable(now)
@@ -91,19 +102,26 @@ func (s *Session) publish() {
 
 // openLane makes the class's queue when it is first used, and tells agents of the class.
 func (s *Session) openLane(l *lane) bool {
-	if l.queue != nil {
+	s.mu.Lock()
+	gone := l.gone
+	l.gone = false
+	s.mu.Unlock()
+	if l.queue != nil && !gone {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(s.base, openTimeout)
 	defer cancel()
-	queue, err := s.broker.OpenQueue(ctx, s.broker.Batches(string(l.class), string(task.Normal)))
+	queue, err := s.broker.OpenQueue(ctx, s.broker.Batches(string(l.class), string(l.level)))
+	if err == nil && gone {
+		err = queue.Restore(ctx)
+	}
 	if err == nil {
-		_, err = s.classes.Create(ctx, string(l.class), []byte(l.class))
+		_, err = s.classes.Create(ctx, ClassKey(l.class, l.level), []byte(l.class))
 	}
 	if err != nil && !errors.Is(err, queues.ErrRevision) {
 		s.cfg.Logger.Warn("session: open a class", "class", l.class, "err", err)
 		s.mu.Lock()
-		l.retry = time.Now().Add(refusedAgain)
+		l.retry, l.gone = time.Now().Add(refusedAgain), gone
 		s.mu.Unlock()
 		return false
 	}
@@ -125,9 +143,10 @@ func (s *Session) sendBatch(l *lane) {
 	for i, h := range tasks {
 		numbers[i] = h.number
 	}
+	m := queues.Message{Header: s.me.header, Data: data}
 	s.mu.Unlock()
 	sent := time.Now()
-	m := queues.Message{Header: s.header, Data: data}
+	failpoint.Hit("publish.before")
 	l.queue.Send(m, func(err error) { s.stored(l, numbers, sent, err) })
 }
 
@@ -147,15 +166,18 @@ func (s *Session) form(l *lane) []*Handle {
 		h := *place
 		c := h.route.cost
 		if !c.known() {
-			if limit = min(limit, c.unknownLimit(l.slots)); len(tasks) >= limit {
-				break
-			}
-			c.trying++
+			limit = min(limit, c.unknownLimit(l.slots))
+		}
+		if h.losses > 0 {
+			limit = min(limit, h.part())
 		}
 		bytes += len(h.input.Data) + task.SpecBytes
 		work += c.expected()
-		if len(tasks) > 0 && (bytes > batchBytes || work > budget) {
+		if len(tasks) > 0 && (len(tasks) >= limit || bytes > batchBytes || work > budget || !h.mayJoin(tasks[0])) {
 			break
+		}
+		if !c.known() {
+			c.trying++
 		}
 		tasks = append(tasks, h)
 	}
@@ -163,6 +185,23 @@ func (s *Session) form(l *lane) []*Handle {
 	s.forming = tasks
 	return tasks
 }
+
+// lossParts is into how many batches those tasks are published again that were lost in one: so what kills
+// its agent is soon found.
+const lossParts = 16
+
+func parts(lost int) int { return max(1, (lost+lossParts-1)/lossParts) }
+
+// part returns how many tasks a batch may have with this one in it, which was lost before.
+func (h *Handle) part() int {
+	if h.losses >= graph.Alone {
+		return 1
+	}
+	return max(1, h.share)
+}
+
+// mayJoin reports whether the task may share a batch with another: those that were lost keep to themselves.
+func (h *Handle) mayJoin(first *Handle) bool { return (h.losses > 0) == (first.losses > 0) }
 
 // count counts the lane's slots, if the directory has changed. mu is held.
 func (s *Session) count(l *lane) {
@@ -190,7 +229,7 @@ func (l *lane) take(n int) {
 
 // encode writes the batch. mu is held.
 func (s *Session) encode(l *lane, tasks []*Handle) []byte {
-	b := task.Batch{Owner: s.cfg.Owner, Class: l.class, Level: task.Normal, Specs: s.specs[:0], Calls: s.calls[:0]}
+	b := task.Batch{Owner: s.me.owner, Class: l.class, Level: l.level, Specs: s.specs[:0], Calls: s.calls[:0]}
 	size := 64
 	for _, h := range tasks {
 		call := len(b.Calls) - 1
@@ -202,7 +241,9 @@ func (s *Session) encode(l *lane, tasks []*Handle) []byte {
 			b.Calls = append(b.Calls, h.route.call)
 			size += len(h.route.call.Func) + task.SpecBytes
 		}
-		b.Specs = append(b.Specs, task.Spec{Number: h.number, Call: call, Attempt: h.attempt, Losses: h.losses, Input: h.input})
+		b.Specs = append(b.Specs, task.Spec{
+			Number: h.number, Digest: h.digest, Call: call, Attempt: h.attempt, Losses: h.losses, Input: h.input,
+		})
 		size += len(h.input.Data) + task.SpecBytes
 	}
 	s.specs, s.calls = b.Specs, b.Calls
@@ -211,6 +252,7 @@ func (s *Session) encode(l *lane, tasks []*Handle) []byte {
 
 // stored takes the answer to a batch: it is stored, or refused, and then its tasks wait again.
 func (s *Session) stored(l *lane, numbers []uint64, sent time.Time, err error) {
+	failpoint.Hit("publish.after")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.writing--
@@ -225,6 +267,7 @@ func (s *Session) stored(l *lane, numbers []uint64, sent time.Time, err error) {
 	case s.broken == nil:
 		l.waiting = append(numbers, l.waiting...)
 		l.retry = time.Now().Add(refusedAgain)
+		l.gone = errors.Is(err, queues.ErrNoStream)
 		s.cfg.Logger.Warn("session: a batch was refused; trying again", "class", l.class, "tasks", len(numbers), "err", err)
 	}
 	if len(l.waiting) > 0 {

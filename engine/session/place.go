@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,11 +11,12 @@ import (
 
 // route is where tasks of a template go, as decided by one session at one state of the directory.
 type route struct {
-	session *Session
-	call    task.Call
-	lane    *lane
-	cost    *cost
-	changes uint64 // of the directory
+	session  *Session
+	template *Template
+	call     task.Call
+	lane     *lane
+	cost     *cost
+	changes  uint64 // of the directory
 }
 
 // place returns the template's route. A function that no agent has and a shape that no node has room for
@@ -33,8 +35,8 @@ func (s *Session) place(t *Template) (*route, error) {
 		return nil, err
 	}
 	r := &route{
-		session: s, call: task.Call{Func: t.Func, Retries: t.Retries},
-		lane: s.lane(class, shape), cost: s.costs[t.Func], changes: changes,
+		session: s, template: t, call: task.Call{Func: t.Func, Retries: t.Retries, Timeout: t.Timeout},
+		lane: s.lane(laneKey{class, cmp.Or(t.Level, task.Normal)}, shape), cost: s.costs[t.Func], changes: changes,
 	}
 	if r.cost == nil {
 		r.cost = &cost{}

@@ -7,12 +7,13 @@ import (
 	"github.com/tidemill/tidemill/engine/graph"
 )
 
-// dueTimes is a heap of tasks in a backoff, the earliest first.
+// dueTimes is a heap of what is to happen to tasks, the earliest first.
 type dueTimes []dueTime
 
 type dueTime struct {
 	at     time.Time
 	number uint64
+	what   graph.What // Due or Expired
 }
 
 // Len, Less, Swap, Push and Pop make it a heap.Interface.
@@ -34,18 +35,20 @@ func (d *dueTimes) Pop() any {
 	return last
 }
 
-// wait tells the graph of Due after the delay. mu is held.
-func (s *Session) wait(number uint64, delay time.Duration) {
-	heap.Push(&s.due, dueTime{time.Now().Add(delay), number})
+// wait tells the graph of Due or Expired after the delay. mu is held.
+func (s *Session) wait(number uint64, delay time.Duration, what graph.What) {
+	heap.Push(&s.due, dueTime{time.Now().Add(delay), number, what})
 	s.rouse() // it may sleep longer than this
 }
 
-// wakeDue dispatches the tasks whose backoff is over. mu is held.
+// wakeDue tells the graph of what is due.
 func (s *Session) wakeDue(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for s.due.Len() > 0 && !s.due[0].at.After(now) {
-		number := heap.Pop(&s.due).(dueTime).number
-		if place := s.open.Get(number); place != nil {
-			s.step(graph.Event{What: graph.Due, Task: number}, *place, nil)
+		d := heap.Pop(&s.due).(dueTime)
+		if place := s.open.Get(d.number); place != nil {
+			s.step(graph.Event{What: d.what, Task: d.number}, *place, nil)
 		}
 	}
 }

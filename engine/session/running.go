@@ -50,27 +50,45 @@ type Running struct {
 	Task    task.ID
 	Attempt int
 	Log     *slog.Logger // of the agent; without the task's names
+	Until   time.Time    // the end of the attempt's timeout; zero = none
 
 	mu    sync.Mutex
-	inner context.Context    // guarded by mu; made by the first Done
-	end   context.CancelFunc // guarded by mu; of inner
-	ended bool               // guarded by mu
+	inner context.Context         // guarded by mu; made by the first Done or Cancel
+	end   context.CancelCauseFunc // guarded by mu; of inner
+	drop  context.CancelFunc      // guarded by mu; of inner's timer
+	ended bool                    // guarded by mu
 }
 
 // Deadline makes Running a context.Context.
-func (r *Running) Deadline() (time.Time, bool) { return r.Parent.Deadline() }
+func (r *Running) Deadline() (time.Time, bool) {
+	at, ok := r.Parent.Deadline()
+	if !r.Until.IsZero() && (!ok || r.Until.Before(at)) {
+		return r.Until, true
+	}
+	return at, ok
+}
 
 // Done is closed when the task ends, or is to end.
 func (r *Running) Done() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.inner == nil {
-		r.inner, r.end = context.WithCancel(r.Parent)
-		if r.ended {
-			r.end()
-		}
+	return r.within().Done()
+}
+
+// within returns inner. mu is held.
+func (r *Running) within() context.Context {
+	if r.inner != nil {
+		return r.inner
 	}
-	return r.inner.Done()
+	around := r.Parent
+	if !r.Until.IsZero() {
+		around, r.drop = context.WithDeadlineCause(around, r.Until, task.ErrTimeout)
+	}
+	r.inner, r.end = context.WithCancelCause(around)
+	if r.ended {
+		r.end(nil)
+	}
+	return r.inner
 }
 
 // Err says why Done is closed.
@@ -82,6 +100,8 @@ func (r *Running) Err() error {
 		return r.inner.Err()
 	case r.ended:
 		return context.Canceled
+	case !r.Until.IsZero() && !time.Now().Before(r.Until):
+		return context.DeadlineExceeded
 	}
 	return r.Parent.Err()
 }
@@ -91,7 +111,21 @@ func (r *Running) Value(key any) any {
 	if key == (runningKey{}) {
 		return r
 	}
+	r.mu.Lock()
+	inner := r.inner
+	r.mu.Unlock()
+	if inner != nil {
+		return inner.Value(key) // where the cause of its end is found
+	}
 	return r.Parent.Value(key)
+}
+
+// Cancel ends the context before the task has ended, which is to end then.
+func (r *Running) Cancel(cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.within()
+	r.end(cause)
 }
 
 // End ends the context: the task has ended.
@@ -100,7 +134,10 @@ func (r *Running) End() {
 	defer r.mu.Unlock()
 	r.ended = true
 	if r.end != nil {
-		r.end()
+		r.end(nil)
+	}
+	if r.drop != nil {
+		r.drop()
 	}
 }
 

@@ -1,7 +1,9 @@
 package session
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -17,127 +19,259 @@ import (
 
 // Config says how a session works.
 type Config struct {
-	Owner    string       // the session's name, fresh
+	Owner    string       // the session's name, fresh; "" where Job gives it
+	Job      string       // a named job: what former runs of it have left is gone on with; "" = none
+	Boot     string       // of the embedded server; "" = of a server that lives on its own
+	Holder   string       // who this is, for people who want the same job; something fresh in it
 	Local    *Registry    // of the agent in this process; nil if there is none
 	Registry *Registry    // of this program: its functions wait for an agent where none lives
 	Logger   *slog.Logger // nil = slog.Default()
 
+	// JobTTL is how long a job that nobody runs is kept. 0 = 7 days.
+	JobTTL time.Duration
+
 	// MaxPendingBytes bounds the inputs of open tasks whatever Pending says, so that records always find
 	// room in the same server. 0 = 1 GiB.
 	MaxPendingBytes int
+
+	// Full returns an error while nothing new may be submitted, since the store has little room left.
+	// nil = there is always room.
+	Full func() error
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.MaxPendingBytes == 0 {
+		c.MaxPendingBytes = 1 << 30
+	}
+	if c.JobTTL == 0 {
+		c.JobTTL = 7 * 24 * time.Hour
+	}
+	if c.Holder == "" {
+		c.Holder = rand.Text()
+	}
+	if c.Full == nil {
+		c.Full = func() error { return nil }
+	}
+	return c
 }
 
 // Session submits tasks for one owner and learns what became of them. It is safe for concurrent use. It
-// has one goroutine of its own, which publishes; a second one, of the connection, folds the log.
+// has two goroutines of its own: one publishes, the other keeps its rows in tables. A third one, of the
+// connection, folds the log.
 type Session struct {
 	cfg      Config
 	broker   *queues.Broker
 	nodes    *directory.Nodes
 	classes  *queues.Table
-	log      *queues.Log
-	follower *queues.Follower
-	trimmer  trimmer
-	maxValue int           // bytes
-	header   queues.Header // of batches
+	sessions *queues.Table
+	cancels  *queues.Table
+	maxValue int // bytes
+	job      *job
 
-	base   context.Context //nolint:containedctx // of the run loop's requests; ended by Close
+	base   context.Context //nolint:containedctx // of the goroutines' requests; ended by Close
 	cancel context.CancelFunc
 	wake   chan struct{} // the run loop has something to do
-	ended  chan struct{} // closed when the run loop has ended
+	tell   chan struct{} // the keeper has something to do
+	ended  sync.WaitGroup
+	done   chan struct{} // closed when the session is broken
 
 	mu       sync.Mutex
-	graph    *graph.Graph         // guarded by mu
-	open     graph.Pages[*Handle] // guarded by mu; tasks without an outcome
-	bytes    int                  // guarded by mu; of the inputs of open tasks
-	number   uint64               // guarded by mu; of the newest task
-	lanes    map[task.Class]*lane // guarded by mu
-	order    []*lane              // guarded by mu; lanes in order of making
-	costs    map[string]*cost     // guarded by mu; by function
-	due      dueTimes             // guarded by mu; tasks in a backoff
-	heard    time.Time            // guarded by mu; when the log was last heard of
-	idle     bool                 // guarded by mu; the run loop sleeps
-	asleep   chan struct{}        // guarded by mu; closed when there is room for a task; nil if nobody waits
-	flushes  []*flush             // guarded by mu
-	unstored int                  // guarded by mu; tasks whose first dispatch is not acknowledged
-	arena    []byte               // guarded by mu; where inputs are kept
-	commands []graph.Command      // guarded by mu; scratch
-	forming  []*Handle            // guarded by mu; scratch
-	specs    []task.Spec          // guarded by mu; scratch
-	calls    []task.Call          // guarded by mu; scratch
-	broken   error                // guarded by mu; why the session can read its log no more, or ErrClosed
-	record   task.Record          // only fold
-	storing  time.Duration        // guarded by mu; moving mean of how long a store takes
+	me       *self                   // guarded by mu; replaced when an unnamed session takes a new name
+	lease    *Lease                  // guarded by keeping
+	graph    *graph.Graph            // guarded by mu
+	open     graph.Pages[*Handle]    // guarded by mu; tasks without an outcome
+	bytes    int                     // guarded by mu; of the inputs of open tasks
+	number   uint64                  // guarded by mu; of the newest task
+	lanes    map[laneKey]*lane       // guarded by mu
+	order    []*lane                 // guarded by mu; lanes in order of making
+	costs    map[string]*cost        // guarded by mu; by function
+	due      dueTimes                // guarded by mu; tasks in a delay, and deadlines
+	notes    map[uint64][]graph.Note // guarded by mu; of open tasks, for dead letters
+	ends     []graph.Command         // guarded by mu; entries of the owner's own to append
+	letters  []deadLetter            // guarded by mu; to be kept
+	revoked  revocation              // guarded by mu; tasks that agents are to be told not to run
+	heard    time.Time               // guarded by mu; when the log was last heard of
+	until    time.Time               // guarded by mu; until when the lease is ours for sure
+	idle     bool                    // guarded by mu; the run loop sleeps
+	asleep   chan struct{}           // guarded by mu; closed when there is room for a task; nil if nobody waits
+	flushes  []*flush                // guarded by mu
+	unstored int                     // guarded by mu; tasks whose first dispatch is not acknowledged
+	arena    []byte                  // guarded by mu; where inputs are kept
+	commands []graph.Command         // guarded by mu; scratch
+	forming  []*Handle               // guarded by mu; scratch
+	specs    []task.Spec             // guarded by mu; scratch
+	calls    []task.Call             // guarded by mu; scratch
+	broken   error                   // guarded by mu; why the session can read its log no more, or ErrClosed
+	record   task.Record             // only fold
+	trimmer  trimmer                 // guarded by mu
+	storing  time.Duration           // guarded by mu; moving mean of how long a store takes
+
+	keeping chan struct{} // has a token while rows are written; taken before mu. (A lock over I/O would stop virtual time.)
+	rows    uint64        // guarded by keeping; how many rows of cancels were written
+	renamed int           // guarded by keeping
 }
 
-// Open returns a session that follows its log.
+// self is what a session has under its name.
+type self struct {
+	owner    string
+	log      *queues.Log
+	follower *queues.Follower
+	created  time.Time     // of the log's stream
+	header   queues.Header // of batches
+}
+
+// ownerHeader names a batch's owner for those who do not decode it.
+const ownerHeader = "Tm-Owner"
+
+// Open returns a session that follows its log. That of a named job knows what former runs have left; if
+// another run lives, the error is ErrHeld.
 func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	if cfg.MaxPendingBytes == 0 {
-		cfg.MaxPendingBytes = 1 << 30
-	}
+	cfg = cfg.withDefaults()
 	s := &Session{
-		cfg: cfg, broker: b, maxValue: MaxValue(b.MaxPayload()),
-		header: queues.Header{"Tm-Owner": {cfg.Owner}},
-		wake:   make(chan struct{}, 1), ended: make(chan struct{}),
-		graph: graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)),
-		lanes: map[task.Class]*lane{}, costs: map[string]*cost{},
+		cfg: cfg, broker: b, maxValue: MaxValue(b.MaxPayload()), me: &self{owner: cfg.Owner},
+		wake: make(chan struct{}, 1), tell: make(chan struct{}, 1), done: make(chan struct{}),
+		keeping: make(chan struct{}, 1),
+		graph:   graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)),
+		lanes:   map[laneKey]*lane{}, costs: map[string]*cost{}, notes: map[uint64][]graph.Note{},
 		heard: time.Now(), storing: firstStoring,
+	}
+	if cfg.Job != "" {
+		s.job = &job{open: map[task.Digest]uint64{}, equal: map[task.Digest]uint32{}}
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	if err := s.connect(ctx); err != nil {
 		s.cancel()
-		return nil, fmt.Errorf("session: open %s: %w", cfg.Owner, err)
+		return nil, fmt.Errorf("session: open %s: %w", cmp.Or(cfg.Job, cfg.Owner), err)
 	}
-	go s.run()
+	s.ended.Go(s.run)
+	s.ended.Go(s.keep)
 	return s, nil
 }
 
 // MaxValue returns how many bytes an input or result may have where a message may have maxPayload.
 func MaxValue(maxPayload int) int { return maxPayload/2 - maxPayload/16 }
 
+// connect opens the tables, takes the lease, and reads the log.
 func (s *Session) connect(ctx context.Context) (err error) {
 	defer func() {
-		if err != nil && s.nodes != nil {
-			s.nodes.Close()
+		if err != nil {
+			s.disconnect()
 		}
 	}()
-	if s.classes, err = s.broker.OpenTable(ctx, s.broker.Classes()); err != nil {
-		return err
+	for _, t := range []struct {
+		table **queues.Table
+		name  queues.TableName
+		opts  []queues.TableOption
+	}{
+		{&s.classes, s.broker.Classes(), nil},
+		{&s.sessions, s.broker.Sessions(), nil},
+		{&s.cancels, s.broker.Cancels(), []queues.TableOption{queues.Aging(CancelsAge)}},
+	} {
+		if *t.table, err = s.broker.OpenTable(ctx, t.name, t.opts...); err != nil {
+			return err
+		}
 	}
 	if s.nodes, err = directory.WatchNodes(ctx, s.broker, s.cfg.Logger); err != nil {
 		return err
 	}
-	if s.trimmer.table, err = s.broker.OpenTable(ctx, s.broker.Sessions()); err != nil {
+	as := Row{Holder: s.cfg.Holder, Boot: s.cfg.Boot, Job: s.cfg.Job}
+	if s.job == nil {
+		if s.lease, err = TakeLease(ctx, s.sessions, s.cfg.Owner, as); err != nil {
+			return err
+		}
+		return s.become(ctx, s.cfg.Owner)
+	}
+	as.TTL = s.cfg.JobTTL
+	owner, lease, err := takeJob(ctx, s.broker, s.sessions, as)
+	if err != nil {
 		return err
 	}
-	if s.log, err = s.broker.OpenLog(ctx, s.broker.Log(s.cfg.Owner)); err != nil {
+	s.lease = lease
+	s.number = lease.Row().Run << runShift // no two runs number alike: what is cancelled by number is of one run
+	return s.become(ctx, owner)
+}
+
+// runShift leaves four thousand million tasks to each run of a job.
+const runShift = 32
+
+// become takes the name: it opens the log and follows it.
+func (s *Session) become(ctx context.Context, owner string) error {
+	me := &self{owner: owner, header: queues.Header{ownerHeader: {owner}}}
+	var err error
+	if me.log, err = s.broker.OpenLog(ctx, s.broker.Log(owner)); err != nil {
 		return err
 	}
-	s.follower, err = s.log.Follow(ctx, 0, s.fold)
+	if me.created, err = me.log.Created(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.me, s.until = me, s.lease.until
+	s.mu.Unlock()
+	if s.job != nil {
+		return s.recallJob(ctx)
+	}
+	return s.follow(ctx)
+}
+
+// follow begins to fold the log, from its beginning.
+func (s *Session) follow(ctx context.Context) error {
+	me := s.self()
+	follower, err := me.log.Follow(ctx, 0, func(e queues.LogEntry) { s.fold(me, e) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	me.follower = follower
 	return err
 }
 
-// Owner returns the session's name.
-func (s *Session) Owner() string { return s.cfg.Owner }
+func (s *Session) self() *self {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.me
+}
+
+// disconnect ends what connect began.
+func (s *Session) disconnect() {
+	if f := s.self().follower; f != nil {
+		f.Close()
+	}
+	if s.nodes != nil {
+		s.nodes.Close()
+	}
+}
+
+// Owner returns the session's name. One that loses its lease takes another.
+func (s *Session) Owner() string { return s.self().owner }
 
 // Nodes returns the session's view of the nodes.
 func (s *Session) Nodes() *directory.Nodes { return s.nodes }
 
+// Done returns a channel that is closed when the session can do nothing more; Err then says why.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Err returns why the session can do nothing more: ErrClosed after Close, ErrLeaseLost when another run
+// of the job has taken over. nil while it works.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
+}
+
 // silence is how long a session with open tasks hears nothing before it asks for the end of its log.
 const silence = time.Second
 
-// run publishes what waits, wakes tasks whose backoff is over, asks when the log is silent, and tells how
-// far the log may be trimmed.
+// run publishes what waits, wakes tasks whose delay is over, appends what the owner itself decides, and
+// asks when the log is silent.
 func (s *Session) run() {
-	defer close(s.ended)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		s.wakeDue(time.Now())
+		s.appendEnds()
 		s.publish()
 		s.listen()
-		s.trim()
 		timer.Reset(s.sleep(time.Now()))
 		select {
 		case <-s.wake:
@@ -153,7 +287,10 @@ func (s *Session) sleep(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.idle = true
-	if s.sendable(now) {
+	if s.broken == nil && !now.Before(s.until) {
+		return LeaseTime // without the lease nothing is sent; the keeper rouses
+	}
+	if s.sendable(now) || len(s.ends) > 0 {
 		return 0
 	}
 	until := now.Add(time.Hour)
@@ -172,9 +309,6 @@ func (s *Session) sleep(now time.Time) time.Duration {
 	}
 	if s.open.Len() > 0 {
 		earlier(s.heard.Add(silence))
-	}
-	if at, ok := s.trimmer.next(); ok {
-		earlier(at)
 	}
 	return max(0, until.Sub(now))
 }
@@ -206,19 +340,20 @@ func (s *Session) listen() {
 	}
 	ctx, cancel := context.WithTimeout(s.base, silence)
 	defer cancel()
-	if err := s.follower.Ask(ctx); err != nil && s.base.Err() == nil {
-		s.cfg.Logger.Warn("session: ask for the end of the log", "owner", s.cfg.Owner, "err", err)
+	me := s.self()
+	if err := me.follower.Ask(ctx); err != nil && s.base.Err() == nil {
+		s.cfg.Logger.Warn("session: ask for the end of the log", "owner", me.owner, "err", err)
 	}
 }
 
-// Close ends the session: who waits for a task gets ErrClosed. Tasks that were published may still run.
-// Closing again does nothing.
+// Close ends the session: who waits for a task gets ErrClosed. A named job is handed over to its next
+// run; an unnamed session ends with what it has submitted. Closing again does nothing.
 func (s *Session) Close() {
 	s.breakWith(ErrClosed)
 	s.cancel()
-	<-s.ended
-	s.follower.Close()
-	s.nodes.Close()
+	s.ended.Wait()
+	s.disconnect()
+	s.leave()
 }
 
 // breakWith ends all waiting with this error; the first one stays.
@@ -229,6 +364,7 @@ func (s *Session) breakWith(err error) {
 		return
 	}
 	s.broken = err
+	close(s.done)
 	s.open.All(func(_ uint64, h *Handle) { h.end(task.Value{}, err) })
 	s.open = graph.Pages[*Handle]{}
 	for _, f := range s.flushes {
@@ -237,5 +373,8 @@ func (s *Session) breakWith(err error) {
 	s.flushes = nil
 	s.roomAgain()
 }
+
+// ErrStorageFull says that the store has so little room left that nothing new is taken.
+var ErrStorageFull = errors.New("the store has too little room left for new tasks")
 
 var errVersionUnknown = errors.New("the log has records of a newer version")

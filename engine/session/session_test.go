@@ -140,7 +140,7 @@ func (r *rig) submit() *session.Handle {
 func (r *rig) outcome(h *session.Handle) (string, error) {
 	r.Helper()
 	receive(r.T, h.Done())
-	v, err := h.Outcome()
+	v, err := h.Outcome(r.ctx)
 	return string(v.Data), err
 }
 

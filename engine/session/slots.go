@@ -92,3 +92,15 @@ func (s *Slots) index(name string) int {
 	}
 	return -1
 }
+
+// All reports whether nothing is taken.
+func (s *Slots) All() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.has {
+		if s.free[i] != s.has[i].Value {
+			return false
+		}
+	}
+	return true
+}

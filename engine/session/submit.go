@@ -15,8 +15,13 @@ import (
 // or changed once it was used: sessions remember in it what they decided for it.
 type Template struct {
 	Func      string
+	Version   string         // of the function's code; part of the tasks' names in a named job
 	Resources task.Resources // one CPU is understood
+	Level     task.Level     // "" = Normal
 	Retries   int            // further attempts after an error
+	Timeout   time.Duration  // of one attempt; 0 = none
+	Deadline  time.Duration  // from submit to outcome; 0 = none
+	Delay     time.Duration  // from submit to the first dispatch
 	Pending   int            // bound on the owner's open tasks; 0 = DefaultPending, below 0 = none
 
 	route atomic.Pointer[route]
@@ -62,23 +67,68 @@ func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
 		h.end(task.Value{}, err)
 		return h
 	}
-	s.number++
-	h.number, h.attempt = s.number, 1
-	h.input = task.Value{Type: o.Input.Type, Data: s.keep(o.Input.Data)}
+	s.begin(h, o)
+	return h
+}
+
+// begin puts an admitted task on its way, or finds what a former run has left of it. mu is held.
+func (s *Session) begin(h *Handle, o Order) {
+	t := o.Template
+	event := graph.Event{What: graph.Submitted, Retries: t.Retries, Delay: t.Delay}
+	if s.job != nil && s.recall(h, o, &event) {
+		h.endStanding()
+		return
+	}
+	if event.Task == 0 {
+		s.number++
+		event.Task = s.number
+	}
+	if s.job != nil {
+		s.job.open[h.digest] = event.Task
+	}
+	h.number, h.attempt, h.losses = event.Task, max(event.Attempt, 1), event.Losses
+	h.input = task.Value{Type: o.Input.Type, Data: s.keepInput(o.Input.Data)}
 	s.bytes += len(h.input.Data) + task.SpecBytes
-	s.unstored++
+	if h.stored = event.Queued || event.Delay > 0; !h.stored {
+		s.unstored++
+	}
 	s.open.Put(h.number, h)
 	if s.open.Len() == 1 { // silence begins with the first open task
 		s.heard = time.Now()
 		s.rouse()
 	}
-	s.step(graph.Event{What: graph.Submitted, Task: h.number, Retries: o.Template.Retries}, h, nil)
-	return h
+	if t.Deadline > 0 {
+		s.wait(h.number, t.Deadline, graph.Expired)
+	}
+	s.step(event, h, nil)
+}
+
+// recall gives a task the digest that it has in all runs of the job. It reports whether its result is
+// recorded; else event says where the task goes on. mu is held.
+func (s *Session) recall(h *Handle, o Order, event *graph.Event) (recorded bool) {
+	digest, left, known := s.job.recall(o.Template, o.Input)
+	h.digest = digest
+	if known && left.State.Final() {
+		h.stands = standing{left.Sequence, left.Index}
+		return true
+	}
+	if known {
+		event.Task, event.Attempt, event.Losses, event.Queued = left.Number, left.Attempt, left.Losses, left.Queued
+		event.Delay = 0
+		h.share = s.job.share
+		if len(left.History) > 0 {
+			s.notes[left.Number] = left.History
+		}
+	}
+	return false
 }
 
 // admit finds the task's route, and waits for room. mu is held, and given up while waiting.
 func (s *Session) admit(ctx context.Context, h *Handle, t *Template, in task.Value) error {
 	if err := s.Fits(in); err != nil {
+		return err
+	}
+	if err := s.cfg.Full(); err != nil {
 		return err
 	}
 	for {
@@ -179,8 +229,8 @@ const (
 	arenaOwn   = 8 << 10 // an input of this size has its own
 )
 
-// keep copies an input. mu is held.
-func (s *Session) keep(in []byte) []byte {
+// keepInput copies an input. mu is held.
+func (s *Session) keepInput(in []byte) []byte {
 	if len(in) >= arenaOwn {
 		return append([]byte(nil), in...)
 	}

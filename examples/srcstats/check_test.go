@@ -57,7 +57,7 @@ func TestCheckReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	var text bytes.Buffer
-	report := newReport("testdata/tree", stats, 9, 1)
+	report := newReport("testdata/tree", stats, work{tasks: 9}, 1)
 	if err := checkReport(t.Context(), &text, report); err != nil {
 		t.Errorf("%v:\n%s", err, &text)
 	}

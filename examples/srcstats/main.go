@@ -2,7 +2,10 @@
 // longest functions and the most imported packages. It is the first example of Tidemill with real
 // work in it.
 //
-//	srcstats [-json FILE] [-check] ROOT
+//	srcstats [-json FILE] [-check] [-dir DIR -job JOB] ROOT
+//
+// With a directory and a name, a run that was killed is gone on with when it is run again: files whose
+// results were recorded are not parsed again, unless they have changed.
 //
 // One task parses a file, one task adds up the files of a directory, and run, the driver, makes the
 // report.
@@ -12,6 +15,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -112,11 +116,11 @@ func countTree(ctx context.Context, root string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	sums, tasks, err := parseAll(ctx, files)
+	work, err := parseAll(ctx, files)
 	if err != nil {
 		return Report{}, err
 	}
-	dirs, err := engine.GetAll(ctx, sums)
+	dirs, err := engine.GetAll(ctx, work.sums)
 	if err != nil {
 		return Report{}, fmt.Errorf("add up the files of a directory: %w", err)
 	}
@@ -124,12 +128,20 @@ func countTree(ctx context.Context, root string) (Report, error) {
 	for _, dir := range dirs {
 		total.Add(dir)
 	}
-	return newReport(root, total, tasks, time.Since(start)), nil
+	return newReport(root, total, work, time.Since(start)), nil
+}
+
+// work is what the tasks of a run were.
+type work struct {
+	sums    []engine.Ref[Stats] // of directories; they may not be there yet
+	tasks   int                 // submitted
+	resumed int                 // files whose results a former run of the job had recorded
 }
 
 // parseAll runs a task for each file and, as soon as all files of a directory are done, submits one
-// that adds them up. It returns the sums, which may not be there yet, and how many tasks it took.
-func parseAll(ctx context.Context, files []File) (sums []engine.Ref[Stats], tasks int, err error) {
+// that adds them up.
+func parseAll(ctx context.Context, files []File) (work, error) {
+	w := work{tasks: len(files)}
 	size := make(map[string]int) // of a directory, in files
 	for _, file := range files {
 		size[file.dir()]++
@@ -137,26 +149,42 @@ func parseAll(ctx context.Context, files []File) (sums []engine.Ref[Stats], task
 	progress := newProgress("srcstats", len(files))
 	defer progress.end()
 
-	parts := make(map[string][]Stats) // of a directory, until it is complete
+	parts := make(map[string]map[int]Stats) // of a directory, by file, until it is complete
 	for i, ref := range engine.MapKeyed(ctx, ParseFile, slices.All(files)) {
 		stats, err := ref.Get(ctx)
 		if err != nil {
-			return nil, 0, fmt.Errorf("parse %s: %w", files[i].Path, err)
+			return w, fmt.Errorf("parse %s: %w", files[i].Path, err)
 		}
 		progress.step()
+		if ref.Resumed() {
+			w.resumed++
+		}
 		dir := files[i].dir()
-		parts[dir] = append(parts[dir], stats)
+		if parts[dir] == nil {
+			parts[dir] = make(map[int]Stats)
+		}
+		parts[dir][i] = stats
 		if len(parts[dir]) < size[dir] {
 			continue
 		}
-		sum, more, err := addUp(ctx, parts[dir])
+		sum, more, err := addUp(ctx, inOrder(parts[dir]))
 		if err != nil {
-			return nil, 0, fmt.Errorf("add up the files of %s: %w", dir, err)
+			return w, fmt.Errorf("add up the files of %s: %w", dir, err)
 		}
-		sums, tasks = append(sums, sum), tasks+more
+		w.sums, w.tasks = append(w.sums, sum), w.tasks+more
 		delete(parts, dir)
 	}
-	return sums, len(files) + tasks, context.Cause(ctx) // the loop may have ended before its time
+	return w, context.Cause(ctx) // the loop may have ended before its time
+}
+
+// inOrder returns the parts in the order of the files, whichever was parsed first: a job that is run again
+// makes the same sums of them, and so finds those that it has.
+func inOrder(parts map[int]Stats) []Stats {
+	all := make([]Stats, 0, len(parts))
+	for _, i := range slices.Sorted(maps.Keys(parts)) {
+		all = append(all, parts[i])
+	}
+	return all
 }
 
 // addUp submits the sum of a directory's parts, and tells how many tasks that takes. More parts than

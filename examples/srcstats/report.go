@@ -33,8 +33,8 @@ type Import struct {
 	Files int    `json:"files"` // that import it
 }
 
-// newReport makes the report of a run that took the given time and number of tasks.
-func newReport(root string, stats Stats, tasks int, took time.Duration) Report {
+// newReport makes the report of a run that took the given time and work.
+func newReport(root string, stats Stats, w work, took time.Duration) Report {
 	// Empty lists, and no null, for the readers of the JSON.
 	stats.Longest = append([]Func{}, stats.Longest...)
 	stats.Unparsed = append([]Unparsed{}, stats.Unparsed...)
@@ -42,9 +42,10 @@ func newReport(root string, stats Stats, tasks int, took time.Duration) Report {
 		Root:           root,
 		Stats:          stats,
 		Imports:        mostImported(stats.Imports),
-		Tasks:          tasks,
+		Tasks:          w.tasks,
+		Resumed:        w.resumed,
 		Seconds:        took.Seconds(),
-		TasksPerSecond: float64(tasks) / max(took.Seconds(), 1e-9), // no division by 0
+		TasksPerSecond: float64(w.tasks) / max(took.Seconds(), 1e-9), // no division by 0
 	}
 }
 

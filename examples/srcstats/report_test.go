@@ -38,7 +38,7 @@ func TestReportOfATree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	goldenReport(t, "tree", newReport("testdata/tree", stats, 9, 4500*time.Millisecond))
+	goldenReport(t, "tree", newReport("testdata/tree", stats, work{tasks: 9}, 4500*time.Millisecond))
 }
 
 func TestReportOfAnEmptyTree(t *testing.T) {
@@ -46,7 +46,7 @@ func TestReportOfAnEmptyTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	goldenReport(t, "empty", newReport("/empty", stats, 0, 0))
+	goldenReport(t, "empty", newReport("/empty", stats, work{}, 0))
 }
 
 // The report of a large tree: what is too much for it, and thousands.
@@ -61,7 +61,7 @@ func TestReportOfALargeTree(t *testing.T) {
 		stats.Unparsed = append(stats.Unparsed, Unparsed{"c.go", fmt.Sprintf("c.go:%d:1: expected ';'", i)})
 	}
 	stats.Longest = longest(stats.Longest)
-	goldenReport(t, "large", newReport("/usr/local/go/src", stats, 8776, 2*time.Second))
+	goldenReport(t, "large", newReport("/usr/local/go/src", stats, work{tasks: 8776}, 2*time.Second))
 }
 
 func goldenReport(t *testing.T, name string, report Report) {

@@ -1,0 +1,130 @@
+package enginetest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tidemill/tidemill/engine"
+	"github.com/tidemill/tidemill/engine/enginetest"
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+func TestAnHourPassesInAMoment(t *testing.T) {
+	registry := engine.NewRegistry()
+	nap := engine.NewFunc("nap", func(ctx context.Context, d time.Duration) (time.Duration, error) {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return d, nil
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}, engine.In(registry))
+	enginetest.Run(t, enginetest.Config{Nodes: 2, Registry: registry}, func(t *testing.T, ctx context.Context) {
+		begun := time.Now()
+		var refs []engine.Ref[time.Duration]
+		for range 4 {
+			refs = append(refs, nap.Submit(ctx, time.Hour))
+		}
+		if _, err := engine.GetAll(ctx, refs); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took < time.Hour || took > time.Hour+time.Minute {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// A poison task kills its agent each time: ten losses end it, and those beside it are charged three at most.
+func TestPoison(t *testing.T) {
+	registry := engine.NewRegistry()
+	var deaths, runs atomic.Int64
+	f := engine.NewFunc("f", func(ctx context.Context, n int) (int, error) {
+		runs.Add(1)
+		if n == 50 {
+			deaths.Add(1)
+			enginetest.Kill(ctx, engine.NodeID(ctx))
+			<-ctx.Done()
+			return 0, ctx.Err()
+		}
+		return n, nil
+	}, engine.In(registry))
+	enginetest.Run(t, enginetest.Config{Nodes: 2, Registry: registry}, func(t *testing.T, ctx context.Context) {
+		var failed []error
+		got := map[int]bool{}
+		for v, err := range engine.Map(ctx, f, slices.Values(numbers(100))) {
+			if err != nil {
+				failed = append(failed, err)
+				continue
+			}
+			got[v] = true
+		}
+		if len(got) != 99 || got[50] || len(failed) != 1 {
+			t.Errorf("%d results, failures %v", len(got), failed)
+		}
+		if n := deaths.Load(); n != 10 {
+			t.Errorf("%d agents died", n)
+		}
+		t.Log(runs.Load(), "runs; ", failed)
+		lost := failed[0]
+		if lost == nil || errors.Is(lost, context.Canceled) {
+			t.Error(lost)
+		}
+	})
+}
+
+// A cluster that is used, cut and killed from, again and again, holds no more after the fourth time
+// than after the third. What runs in goroutines, the bubble itself finds.
+func TestNothingIsLeft(t *testing.T) {
+	registry := engine.NewRegistry()
+	f := engine.NewFunc("f", func(_ context.Context, n int) (int, error) { return n, nil }, engine.In(registry))
+	cfg := enginetest.Config{Nodes: 2, Registry: registry, Faults: enginetest.Faults{Seed: 3, LostReply: 0.02, Cut: 0.002}}
+	enginetest.Run(t, cfg, func(t *testing.T, ctx context.Context) {
+		var left []int
+		for round := range 4 {
+			var refs []engine.Ref[int]
+			for n := range 200 {
+				refs = append(refs, f.Submit(ctx, n, engine.Priority([]task.Level{engine.Low, engine.Normal, engine.High}[n%3])))
+			}
+			if _, err := engine.GetAll(ctx, refs); err != nil {
+				t.Fatal(err)
+			}
+			enginetest.Kill(ctx, fmt.Sprint("n", 1+round%2))
+			if round == 2 {
+				enginetest.Calm(ctx) // so that nobody is cut off when it is counted
+			}
+			check(t, enginetest.Settle(ctx))
+			passes(time.Minute)
+			left = append(left, enginetest.Subscriptions(ctx))
+		}
+		if left[3] > left[2] {
+			t.Errorf("subscriptions after each round: %d", left)
+		}
+	})
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func passes(d time.Duration) {
+	timer := time.NewTimer(d)
+	<-timer.C
+}
+
+func numbers(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}

@@ -1,0 +1,156 @@
+package graph
+
+import (
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/broken"
+)
+
+// Past is what former runs of a named job have left: their tasks by digest, and how each stands. It is
+// filled by listing what is queued, and then by folding the log. The other order would take a task that
+// is recorded in between for one that was never submitted. The zero value is empty. It is not safe for
+// concurrent use.
+type Past struct {
+	finals map[task.Digest]final
+	open   map[task.Digest]*left
+}
+
+// final says where a task's outcome stands.
+type final struct {
+	sequence uint64
+	index    int32
+	state    task.State
+}
+
+// left is a task without an outcome.
+//
+// Invariant: queued is the newest copy listed; noted is the newest entry folded, and state what it said.
+type left struct {
+	number  uint64
+	queued  version // zero if no copy is queued
+	noted   version // zero if there is no note
+	state   task.State
+	history []Note
+}
+
+// version is one dispatch of a task: the later one has more attempts or more losses.
+type version struct{ attempt, losses int }
+
+func (v version) before(w version) bool { return v.attempt+v.losses < w.attempt+w.losses }
+
+// Note is an entry that is not final, as a task's history shows it.
+type Note struct {
+	State   task.State    `json:"state"`
+	Attempt int           `json:"attempt"`
+	Losses  int           `json:"losses"`
+	Node    string        `json:"node,omitempty"`
+	Failure *task.Failure `json:"failure,omitempty"`
+}
+
+// Standing is how a task of a former run stands.
+type Standing struct {
+	State    task.State // final, or 0 for a task without an outcome
+	Sequence uint64     // of the record with the outcome
+	Index    int        // of the entry in it
+	Number   uint64     // of a task without an outcome
+	Attempt  int        // of the copy that is queued, or is to be
+	Losses   int
+	Queued   bool // such a copy waits in a queue
+	History  []Note
+}
+
+// Len returns how many tasks have an outcome, and how many have none.
+func (p *Past) Len() (finals, open int) { return len(p.finals), len(p.open) }
+
+// Lost returns how many tasks without an outcome were lost or started when a run ended.
+func (p *Past) Lost() (n int) {
+	for _, l := range p.open {
+		if l.state == task.Started || l.state == task.Lost {
+			n++
+		}
+	}
+	return n
+}
+
+// Listed notes that a copy of the task waits in a queue.
+func (p *Past) Listed(d task.Digest, number uint64, attempt, losses int) {
+	if _, ended := p.finals[d]; ended {
+		return
+	}
+	l := p.leftOf(d, number)
+	if v := (version{attempt, losses}); l.queued.before(v) {
+		l.queued = v
+	}
+}
+
+func (p *Past) leftOf(d task.Digest, number uint64) *left {
+	if p.open == nil {
+		p.open = map[task.Digest]*left{}
+	}
+	l := p.open[d]
+	if l == nil {
+		l = &left{number: number}
+		p.open[d] = l
+	}
+	return l
+}
+
+// Recorded folds an entry that stands at the index in the record of that sequence. The first final one
+// counts, as everywhere.
+func (p *Past) Recorded(e *task.Entry, node string, sequence uint64, index int) {
+	if _, ended := p.finals[e.Digest]; ended && !broken.LastWins {
+		return
+	}
+	if e.State.Final() {
+		if p.finals == nil {
+			p.finals = map[task.Digest]final{}
+		}
+		p.finals[e.Digest] = final{sequence, int32(index), e.State}
+		delete(p.open, e.Digest)
+		return
+	}
+	p.leftOf(e.Digest, e.Number).note(e, node)
+}
+
+func (l *left) note(e *task.Entry, node string) {
+	v := version{e.Attempt, e.Losses}
+	over := l.state == task.Errored || l.state == task.Lost // a start and a refusal end no dispatch
+	if v.before(l.noted) || v == l.noted && (over || e.State == l.state) {
+		return // of what is over, or told again
+	}
+	l.noted, l.state = v, e.State
+	if e.State != task.Started {
+		l.history = append(l.history, Note{e.State, e.Attempt, e.Losses, node, e.Failure})
+	}
+}
+
+// Take returns how the task stands and forgets it. ok is false if no former run knows it.
+func (p *Past) Take(d task.Digest) (s Standing, ok bool) {
+	if f, ended := p.finals[d]; ended {
+		delete(p.finals, d)
+		return Standing{State: f.state, Sequence: f.sequence, Index: int(f.index)}, true
+	}
+	l := p.open[d]
+	if l == nil {
+		return Standing{}, false
+	}
+	delete(p.open, d)
+	s = Standing{Number: l.number, Queued: l.noted.before(l.queued), History: l.history}
+	next := l.next()
+	if s.Queued {
+		next = l.queued
+	}
+	s.Attempt, s.Losses = next.attempt, next.losses
+	return s, true
+}
+
+// next returns the version that follows from the newest note: a start without an end is a loss.
+func (l *left) next() version {
+	v := l.noted
+	switch {
+	case l.state == task.Errored:
+		v.attempt++
+	case l.state != task.Refused && !broken.ForgetLosses: // lost, or started
+		v.losses++
+	}
+	return v
+}

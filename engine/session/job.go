@@ -1,0 +1,211 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/broken"
+	"github.com/tidemill/tidemill/queues"
+)
+
+// job is what makes a session a run of a named job. The program itself is the plan: each of its submits
+// has a digest that is the same in every run, and what a former run has left under it is taken over.
+//
+// A job goes through incarnations. The runs of one share an owner's name, and so a log, until the job
+// ends; what then still comes to that log nobody reads.
+type job struct {
+	past   graph.Past             // guarded by Session.mu; what former runs have left and this one has not asked for
+	open   map[task.Digest]uint64 // guarded by Session.mu; numbers of open tasks
+	equal  map[task.Digest]uint32 // guarded by Session.mu; how many equal calls there were
+	share  int                    // guarded by Session.mu; of a batch of tasks that were lost with a former run
+	values valueCache
+}
+
+// incarnation is the row of a job in the table of jobs.
+type incarnation struct {
+	Number uint64 `json:"incarnation"`
+}
+
+// takeJob takes the lease of the job's present incarnation, or of a new one if the last has ended.
+func takeJob(ctx context.Context, b *queues.Broker, sessions *queues.Table, as Row) (owner string, l *Lease, err error) {
+	jobs, err := b.OpenTable(ctx, b.Jobs())
+	if err != nil {
+		return "", nil, err
+	}
+	for {
+		var now incarnation
+		row, err := jobs.Get(ctx, as.Job)
+		if err == nil {
+			err = json.Unmarshal(row.Value, &now)
+		} else if errors.Is(err, queues.ErrNoRow) {
+			err = nil
+		}
+		if err != nil {
+			return "", nil, fmt.Errorf("job %s: %w", as.Job, err)
+		}
+		if now.Number > 0 {
+			owner = as.Job + "-" + strconv.FormatUint(now.Number, 10)
+			l, err = TakeLease(ctx, sessions, owner, as)
+			if !errors.Is(err, errEnded) {
+				return owner, l, err
+			}
+		}
+		value, err := json.Marshal(incarnation{now.Number + 1})
+		if err == nil {
+			_, err = jobs.Put(ctx, as.Job, value) // who is slower finds the same number, or a lease that is held
+		}
+		if err != nil {
+			return "", nil, fmt.Errorf("job %s: %w", as.Job, err)
+		}
+	}
+}
+
+// recallJob learns what former runs have left: first what is queued, then what is recorded. Between the
+// two a task can only go from the queue to the log, and so is seen at least once.
+func (s *Session) recallJob(ctx context.Context) error {
+	steps := []func(context.Context) error{s.listQueued, s.follow}
+	if broken.FoldFirst {
+		steps[0], steps[1] = steps[1], steps[0]
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.job.share = parts(s.job.past.Lost())
+	return nil
+}
+
+// listQueued notes the copies of this owner's tasks that wait in queues.
+func (s *Session) listQueued(ctx context.Context) error {
+	classes, err := s.classes.All(ctx)
+	if err != nil {
+		return err
+	}
+	var b task.Batch
+	for _, row := range classes {
+		class, level, ok := ParseClassKey(row.Key)
+		if !ok {
+			continue
+		}
+		queue, err := s.broker.OpenQueue(ctx, s.broker.Batches(string(class), string(level)))
+		if err != nil {
+			return err
+		}
+		for m, err := range queue.List(ctx) {
+			if err != nil {
+				return err
+			}
+			if m.Header.Get(ownerHeader) != s.me.owner || task.DecodeBatch(m.Data, &b) != nil {
+				continue
+			}
+			for i := range b.Specs {
+				spec := &b.Specs[i]
+				s.job.past.Listed(spec.Digest, spec.Number, spec.Attempt, spec.Losses)
+			}
+		}
+	}
+	return nil
+}
+
+// digest names a submit: by function, version and input, and by how many equal ones came before it in
+// this run. A former run's task of that name that has failed is another generation.
+func (j *job) digest(call task.Digest, count, generation uint32) task.Digest {
+	var text [len(call) + 8]byte
+	copy(text[:], call[:])
+	binary.BigEndian.PutUint32(text[len(call):], count)
+	binary.BigEndian.PutUint32(text[len(call)+4:], generation)
+	sum := sha256.Sum256(text[:])
+	return task.Digest(sum[:len(call)])
+}
+
+// callDigest is of what equal calls have in common.
+func callDigest(t *Template, in task.Value) task.Digest {
+	h := sha256.New()
+	var head []byte
+	for _, part := range []string{t.Func, t.Version} {
+		head = binary.AppendUvarint(head, uint64(len(part)))
+		head = append(head, part...)
+	}
+	h.Write(append(head, byte(in.Type)))
+	h.Write(in.Data)
+	return task.Digest(h.Sum(head[:0])[:len(task.Digest{})])
+}
+
+// recall finds what former runs have left of a submit. mu is held.
+func (j *job) recall(t *Template, in task.Value) (d task.Digest, left graph.Standing, known bool) {
+	call := callDigest(t, in)
+	count := j.equal[call]
+	j.equal[call] = count + 1
+	for generation := uint32(0); ; generation++ {
+		d = j.digest(call, count, generation)
+		left, known = j.past.Take(d)
+		if !known || left.State == task.OK || !left.State.Final() {
+			return d, left, known
+		}
+	}
+}
+
+// valueCache reads results that former runs have recorded. A record has many of them, and they are asked
+// for about in the order in which they were recorded.
+type valueCache struct {
+	mu      sync.Mutex
+	records [16]cachedRecord // guarded by mu
+	next    int              // guarded by mu; which one is replaced next
+}
+
+type cachedRecord struct {
+	sequence uint64
+	record   *task.Record
+}
+
+// value returns the value at the index of the record of that sequence.
+func (c *valueCache) value(ctx context.Context, log *queues.Log, sequence uint64, index int) (task.Value, error) {
+	rec, err := c.record(ctx, log, sequence)
+	if err == nil && index >= len(rec.Entries) {
+		err = fmt.Errorf("session: record %d has no entry %d", sequence, index)
+	}
+	if err != nil {
+		return task.Value{}, err
+	}
+	v := rec.Entries[index].Value
+	v.Data = append([]byte(nil), v.Data...)
+	return v, nil
+}
+
+func (c *valueCache) record(ctx context.Context, log *queues.Log, sequence uint64) (*task.Record, error) {
+	c.mu.Lock()
+	for _, r := range c.records {
+		if r.sequence == sequence {
+			c.mu.Unlock()
+			return r.record, nil
+		}
+	}
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	e, err := log.Get(ctx, sequence)
+	if err != nil {
+		return nil, err
+	}
+	rec := new(task.Record)
+	if err := task.DecodeRecord(e.Data, rec); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.records[c.next] = cachedRecord{sequence, rec}
+	c.next = (c.next + 1) % len(c.records)
+	return rec, nil
+}

@@ -1,0 +1,33 @@
+package broken_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Each rule that is broken on purpose turns the checks named here red, in builds of their own.
+func TestChecksCanFail(t *testing.T) {
+	for _, c := range []struct{ tag, test, pkg string }{
+		{"ack_first", "TestModel", "engine/graph"},
+		{"ack_first", "TestABatchIsAckedOnceItIsRecorded", "nodeagent"},
+		{"last_wins", "TestModel", "engine/graph"},
+		{"last_wins", "TestPastStories", "engine/graph"},
+		{"trim_shared", "TestModel", "engine/graph"},
+		{"trim_shared", "TestAJobGoesOn", "."},
+		{"fold_first", "TestModelQuiet", "engine/graph"},
+		{"forget_losses", "TestModel", "engine/graph"},
+		{"forget_losses", "TestTooManyLossesAreAFailure", "engine/session"},
+	} {
+		t.Run(c.tag+"/"+c.test, func(t *testing.T) {
+			command := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-timeout=5m", "-tags=broken,broken_"+c.tag,
+				"-run=^"+c.test+"$", "./"+c.pkg)
+			command.Dir = filepath.Join("..", "..")
+			out, err := command.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "--- FAIL: "+c.test) {
+				t.Errorf("it does not fail: %v\n%s", err, out[max(0, len(out)-2000):])
+			}
+		})
+	}
+}

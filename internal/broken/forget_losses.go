@@ -1,0 +1,5 @@
+//go:build broken && broken_forget_losses
+
+package broken
+
+func init() { ForgetLosses = true }

@@ -1,0 +1,5 @@
+//go:build broken && broken_trim_shared
+
+package broken
+
+func init() { TrimShared = true }

@@ -1,0 +1,199 @@
+package tidemill_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tidemill/tidemill"
+	"github.com/tidemill/tidemill/engine"
+)
+
+// nightly is a program that is run again and again under the name of a job.
+type nightly struct {
+	t        *testing.T
+	dir      string
+	registry *engine.Registry
+	answer   *engine.Func[int, string] // something random behind the input
+	picky    *engine.Func[int, string] // fails while broken
+	broken   atomic.Bool
+	runs     atomic.Int64
+}
+
+func newNightly(t *testing.T) *nightly {
+	n := &nightly{t: t, dir: t.TempDir(), registry: engine.NewRegistry()}
+	n.answer = engine.NewFunc("answer", func(_ context.Context, in int) (string, error) {
+		n.runs.Add(1)
+		return fmt.Sprint(in, " ", rand.Text()), nil
+	}, engine.In(n.registry))
+	n.picky = engine.NewFunc("picky", func(context.Context, int) (string, error) {
+		if n.broken.Load() {
+			return "", errors.New("broken")
+		}
+		return "mended", nil
+	}, engine.In(n.registry), engine.Retries(0))
+	return n
+}
+
+// run opens the cluster, calls the program and closes.
+func (n *nightly) run(program func(ctx context.Context, c *tidemill.Cluster)) {
+	n.t.Helper()
+	c, err := tidemill.Open(n.t.Context(), tidemill.Config{Dir: n.dir, Job: "nightly", Registry: n.registry})
+	check(n.t, err)
+	program(c.Context(n.t.Context()), c)
+	check(n.t, c.Close(n.t.Context()))
+}
+
+// answers submits the inputs and returns the results, and how many of them were there already.
+func (n *nightly) answers(ctx context.Context, inputs ...int) (results []string, resumed int) {
+	n.t.Helper()
+	var refs []engine.Ref[string]
+	for _, in := range inputs {
+		refs = append(refs, n.answer.Submit(ctx, in))
+	}
+	results, err := engine.GetAll(ctx, refs)
+	check(n.t, err)
+	for _, r := range refs {
+		if r.Resumed() {
+			resumed++
+		}
+	}
+	return results, resumed
+}
+
+func passes(d time.Duration) {
+	timer := time.NewTimer(d)
+	<-timer.C
+}
+
+// A job that is run again takes the results that it has, however long ago they were recorded, and runs
+// what is new. Equal calls are told apart; when it has ended, it begins anew.
+func TestAJobGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNightly(t)
+		var first []string
+		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			var resumed int
+			first, resumed = n.answers(ctx, 1, 2, 3, 3, 4)
+			if resumed != 0 || n.runs.Load() != 5 || first[2] == first[3] {
+				t.Errorf("%d resumed, %d runs, %q", resumed, n.runs.Load(), first)
+			}
+			passes(time.Hour) // the janitor is at work
+		})
+		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			passes(time.Hour)
+			again, resumed := n.answers(ctx, 4, 3, 3, 1, 5, 2) // in another order, and with something new
+			if resumed != 5 || n.runs.Load() != 6 {
+				t.Errorf("%d resumed, %d runs", resumed, n.runs.Load())
+			}
+			if got := []string{again[3], again[5], again[1], again[2], again[0]}; strings.Join(got, ",") != strings.Join(first, ",") {
+				t.Errorf("first %q\nthen %q", first, again)
+			}
+		})
+		n.run(func(ctx context.Context, c *tidemill.Cluster) {
+			if _, resumed := n.answers(ctx, 1, 2, 3, 3, 4, 5); resumed != 6 {
+				t.Errorf("%d resumed", resumed)
+			}
+			check(t, c.End(ctx))
+		})
+		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			passes(time.Minute)
+			if _, resumed := n.answers(ctx, 1, 2); resumed != 0 {
+				t.Errorf("%d resumed of a job that has ended", resumed)
+			}
+		})
+	})
+}
+
+// What had failed or was cancelled is tried anew, once in each run.
+func TestAJobTriesAgainWhatHadFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNightly(t)
+		n.broken.Store(true)
+		for range 2 {
+			n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+				if _, err := n.picky.Submit(ctx, 1).Get(ctx); err == nil || !strings.Contains(err.Error(), "broken") {
+					t.Errorf("while it is broken: %v", err)
+				}
+				late := n.answer.Submit(ctx, 1, engine.Delay(time.Hour))
+				check(t, late.Cancel(ctx))
+				if _, err := late.Get(ctx); !errors.Is(err, engine.ErrCancelled) {
+					t.Errorf("cancelled: %v", err)
+				}
+			})
+		}
+		n.broken.Store(false)
+		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			if v, err := n.picky.Submit(ctx, 1).Get(ctx); v != "mended" || err != nil {
+				t.Errorf("mended: %q, %v", v, err)
+			}
+			if _, resumed := n.answers(ctx, 1); resumed != 0 {
+				t.Error("a cancelled task has a result")
+			}
+		})
+		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			if r := n.picky.Submit(ctx, 1); !r.Resumed() {
+				t.Error("the result of the third try is not taken")
+			}
+		})
+	})
+}
+
+// What a run hands over is not begun, or is finished: it costs no budget, and nothing of it runs twice.
+func TestAJobIsHandedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNightly(t)
+		var begun, ended atomic.Int64
+		slow := engine.NewFunc("slow", func(ctx context.Context, in int) (int, error) {
+			begun.Add(1)
+			passes(time.Minute)
+			ended.Add(1)
+			return in + engine.Attempt(ctx), nil
+		}, engine.In(n.registry))
+		submit := func(ctx context.Context) (refs []engine.Ref[int]) {
+			for i := range 20 {
+				refs = append(refs, slow.Submit(ctx, i))
+			}
+			return refs
+		}
+		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			submit(ctx)
+			check(t, engine.Flush(ctx))
+			passes(150 * time.Second)
+		})
+		if begun.Load() != ended.Load() || begun.Load() == 20 || begun.Load() == 0 {
+			t.Errorf("after the first run %d had begun, and %d ended", begun.Load(), ended.Load())
+		}
+		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			values, err := engine.GetAll(ctx, submit(ctx))
+			check(t, err)
+			for i, v := range values {
+				if v != i+1 {
+					t.Errorf("task %d has %d: it was not its first attempt", i, v)
+				}
+			}
+		})
+		if begun.Load() != 20 {
+			t.Errorf("20 tasks ran %d times", begun.Load())
+		}
+	})
+}
+
+// A wrong combination says what is missing.
+func TestJobsNeedADirectory(t *testing.T) {
+	_, err := tidemill.Open(t.Context(), tidemill.Config{Job: "a.b", Limit: 5})
+	if err == nil {
+		t.Fatal("it opened")
+	}
+	for _, says := range []string{"needs Dir", `job name "a.b"`, "33554432 or more", "Limit and Sync need Dir"} {
+		if !strings.Contains(err.Error(), says) {
+			t.Errorf("%v\ndoes not say %q", err, says)
+		}
+	}
+}

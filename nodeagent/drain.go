@@ -1,0 +1,102 @@
+package nodeagent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/queues"
+)
+
+// Drain takes nothing more and starts nothing more, hands back what was not started, waits for what runs,
+// and records it. If ctx ends first, the contexts of what runs are cancelled and an error says how many
+// tasks that are.
+func (a *Agent) Drain(ctx context.Context) error {
+	quiet := a.beginDrain()
+	idle := make(chan struct{})
+	go func() {
+		<-quiet
+		a.recorder.flush()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+	}
+	if n := a.slotsRunning(); n > 0 {
+		a.cancel()
+		return fmt.Errorf("nodeagent: drain %s: %d tasks are still running: %w", a.cfg.NodeID, n, ctx.Err())
+	}
+	last := time.NewTimer(tendEvery) // nothing runs: recording is all that is left
+	defer last.Stop()
+	select {
+	case <-idle:
+		return nil
+	case <-last.C:
+		return fmt.Errorf("nodeagent: drain %s: results are not recorded: %w", a.cfg.NodeID, ctx.Err())
+	}
+}
+
+// beginDrain stops drawing, and returns a channel that is closed when nothing runs and everything else is
+// handed back. To abandon an agent and its drain, the channel is closed too.
+func (a *Agent) beginDrain() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.draining = true
+	a.blocked.Store(0) // slots end after the task that they run
+	for _, c := range a.order {
+		for _, l := range c.levels {
+			if l == nil {
+				continue
+			}
+			l.puller.Stop()
+			for _, b := range l.todo {
+				a.handBack(b)
+			}
+			l.todo = nil
+		}
+	}
+	for _, b := range a.alone {
+		a.handBack(b)
+	}
+	a.alone = nil
+	if a.quiet == nil {
+		a.quiet = make(chan struct{})
+	}
+	quiet := a.quiet
+	if a.active == 0 {
+		close(quiet)
+		a.quiet = nil
+	}
+	return quiet
+}
+
+// handBack publishes again what was not started of a batch, as it was, so that draining costs no budget.
+// When that is stored, it is done with here. mu is held.
+func (a *Agent) handBack(b *batch) {
+	rest := task.Batch{Owner: b.Owner, Class: b.Class, Level: b.Level, Calls: b.Calls}
+	for spec := b.start(); spec != nil; spec = b.start() {
+		rest.Specs = append(rest.Specs, *spec)
+	}
+	if len(rest.Specs) == 0 {
+		return
+	}
+	a.active++
+	m := queues.Message{Header: b.delivery.Header, Data: task.AppendBatch(nil, &rest)}
+	b.level.queue.Send(m, func(err error) {
+		if err == nil && b.left.Add(-int64(len(rest.Specs))) == 0 {
+			a.recorded(b)
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.inactive()
+	})
+}
+
+func (a *Agent) slotsRunning() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.slotsRun)
+}

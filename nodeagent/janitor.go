@@ -1,0 +1,244 @@
+package nodeagent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/directory"
+	"github.com/tidemill/tidemill/engine/session"
+	"github.com/tidemill/tidemill/queues"
+)
+
+// janitor removes what owners say they need no more, and what those have left whose leases are long gone.
+// Sessions themselves destroy nothing. Every agent has a janitor; the one that holds the janitor's lease
+// works.
+type janitor struct {
+	cfg    Config
+	broker *queues.Broker
+	log    *slog.Logger
+	lease  *session.Lease // only work; nil while another agent may hold it
+	holder string
+	tried  time.Time // only work; when the lease was asked for
+	swept  time.Time // only work
+
+	sessions, nodes, leases *queues.Table
+
+	mu    sync.Mutex
+	seen  map[string]*seen // guarded by mu; sessions by owner
+	peers map[string]*seen // guarded by mu; nodes
+}
+
+// seen is a row, and since when it is as it is, by this process's clock.
+type seen struct {
+	row     queues.Row
+	since   time.Time
+	trimmed uint64 // of sessions: done up to here
+	purged  bool   // of sessions that have ended
+}
+
+// How long things are left before they are taken for forgotten.
+const (
+	goneAfter = 2 * session.LeaseTime // a session that does not renew its lease
+	keepEnded = time.Hour             // the row of a session that has ended: its batches may still be drawn
+	sweep     = 5 * time.Second       // between looks at leases
+)
+
+func newJanitor(b *queues.Broker, cfg Config) *janitor {
+	return &janitor{
+		cfg: cfg, broker: b, log: cfg.Logger, holder: cfg.NodeID + " " + rand.Text(),
+		seen: map[string]*seen{}, peers: map[string]*seen{},
+	}
+}
+
+func (j *janitor) open(ctx context.Context) (err error) {
+	for _, t := range []struct {
+		table **queues.Table
+		name  queues.TableName
+	}{{&j.sessions, j.broker.Sessions()}, {&j.nodes, j.broker.Nodes()}, {&j.leases, j.broker.Leases()}} {
+		if *t.table, err = j.broker.OpenTable(ctx, t.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// session takes a row of the table of sessions.
+func (j *janitor) session(row queues.Row) { j.saw(j.seen, row) }
+
+// node takes a row of the table of nodes.
+func (j *janitor) node(row queues.Row) { j.saw(j.peers, row) }
+
+func (j *janitor) saw(rows map[string]*seen, row queues.Row) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if row.Deleted {
+		delete(rows, row.Key)
+		return
+	}
+	s := rows[row.Key]
+	if s == nil {
+		s = &seen{}
+		rows[row.Key] = s
+	}
+	if s.row.Revision != row.Revision {
+		s.row, s.since = row, time.Now()
+	}
+}
+
+// work does what is to be done now, if the lease is this agent's.
+func (j *janitor) work(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, session.LeaseTime/3)
+	defer cancel()
+	if !j.holds(ctx) {
+		return
+	}
+	for owner, s := range j.rows(j.seen) {
+		var r session.Row
+		if json.Unmarshal(s.row.Value, &r) != nil {
+			continue
+		}
+		if err := j.tidy(ctx, owner, s, r); err != nil && ctx.Err() == nil {
+			j.log.Warn("nodeagent: tidy up behind a session", "owner", owner, "err", err)
+		}
+	}
+	if time.Since(j.swept) < sweep {
+		return
+	}
+	j.swept = time.Now()
+	for node, s := range j.rows(j.peers) {
+		if node == j.cfg.NodeID || time.Since(s.since) < 2*directory.LifeTime && !j.otherBoot(s.row) {
+			continue
+		}
+		if err := j.nodes.Delete(ctx, node); err != nil && ctx.Err() == nil {
+			j.log.Warn("nodeagent: remove the row of a node that is gone", "node", node, "err", err)
+		}
+	}
+}
+
+func (j *janitor) otherBoot(row queues.Row) bool {
+	var n directory.Node
+	return json.Unmarshal(row.Value, &n) == nil && n.Boot != j.cfg.Boot
+}
+
+func (j *janitor) rows(of map[string]*seen) map[string]*seen {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	rows := make(map[string]*seen, len(of))
+	for key, s := range of {
+		copied := *s
+		rows[key] = &copied
+	}
+	return rows
+}
+
+// holds takes or renews the janitor's lease. While another agent has it, it is asked for now and then.
+func (j *janitor) holds(ctx context.Context) bool {
+	now := time.Now()
+	if j.lease != nil && time.Until(j.lease.Until()) > 2*session.LeaseTime/3 {
+		return true
+	}
+	if j.lease != nil {
+		err := j.lease.Renew(ctx, func(*session.Row) {})
+		if errors.Is(err, session.ErrLeaseLost) {
+			j.lease = nil
+			return false
+		}
+		return j.lease.Valid(now)
+	}
+	if now.Sub(j.tried) < sweep && !j.tried.IsZero() {
+		return false
+	}
+	j.tried = now
+	lease, err := session.TryLease(ctx, j.leases, "janitor", session.Row{Holder: j.holder, Boot: j.cfg.Boot})
+	if err != nil {
+		if !errors.Is(err, session.ErrHeld) && ctx.Err() == nil {
+			j.log.Warn("nodeagent: take the janitor's lease", "err", err)
+		}
+		return false
+	}
+	j.lease = lease
+	return true
+}
+
+// tidy does for one session what its row allows.
+func (j *janitor) tidy(ctx context.Context, owner string, s *seen, r session.Row) error {
+	switch {
+	case r.Ended && !s.purged:
+		return j.purge(ctx, owner)
+	case r.Ended:
+		if r.Job == "" && time.Since(s.since) > keepEnded {
+			return j.sessions.Delete(ctx, owner)
+		}
+	case j.forgotten(s, r):
+		r.Ended, r.Holder = true, ""
+		value, err := json.Marshal(r)
+		if err == nil {
+			_, err = j.sessions.Update(ctx, owner, value, s.row.Revision)
+		}
+		if errors.Is(err, queues.ErrRevision) {
+			return nil // it lives after all
+		}
+		return err
+	case r.Trimmed > s.trimmed:
+		return j.trim(ctx, owner, r)
+	}
+	return nil
+}
+
+// forgotten reports whether nobody will go on with the session.
+func (j *janitor) forgotten(s *seen, r session.Row) bool {
+	gone := r.Boot != j.cfg.Boot || time.Since(s.since) > goneAfter || r.Holder == ""
+	if r.Job == "" {
+		return gone
+	}
+	return gone && r.TTL > 0 && time.Since(s.row.Written) > r.TTL
+}
+
+// purge removes the log of a session that has ended.
+func (j *janitor) purge(ctx context.Context, owner string) error {
+	log, err := j.broker.OpenLog(ctx, j.broker.Log(owner))
+	if err == nil {
+		err = log.Purge(ctx)
+	}
+	if err == nil {
+		j.done(owner, func(s *seen) { s.purged = true })
+	}
+	return err
+}
+
+// trim removes the part of an owner's log that is read by all who will read it: where the row speaks of
+// this stream, and not of one that was there before.
+func (j *janitor) trim(ctx context.Context, owner string, r session.Row) error {
+	log, err := j.broker.OpenLog(ctx, j.broker.Log(owner))
+	if err != nil {
+		return err
+	}
+	created, err := log.Created(ctx)
+	if err != nil {
+		return err
+	}
+	last, err := log.Last(ctx)
+	if err != nil {
+		return err
+	}
+	if r.Trimmed <= last && r.Created.Equal(created) {
+		if err := log.Trim(ctx, r.Trimmed); err != nil {
+			return err
+		}
+	}
+	j.done(owner, func(s *seen) { s.trimmed = r.Trimmed })
+	return nil
+}
+
+func (j *janitor) done(owner string, note func(*seen)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if s := j.seen[owner]; s != nil {
+		note(s)
+	}
+}

@@ -1,0 +1,157 @@
+package nodeagent
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tidemill/tidemill/engine/session"
+	"github.com/tidemill/tidemill/queues"
+)
+
+// owners is the agent's copy of what sessions say of their tasks: which are cancelled, and which sessions
+// have ended. It is looked at before each start. The zero value knows of nothing.
+type owners struct {
+	some atomic.Bool // something is cancelled or has ended: usually nothing is, and nobody takes the lock
+
+	mu    sync.RWMutex
+	ended map[string]bool    // guarded by mu
+	asked map[string]revoked // guarded by mu; cancelled tasks, by owner
+	late  map[string]revoked // guarded by mu; tasks whose deadlines have passed, by owner
+}
+
+// revoked are ranges of task numbers, first and last, sorted and apart.
+type revoked [][2]uint64
+
+// revoked returns why the task is not to be started, nil if it is.
+func (o *owners) revoked(owner string, number uint64) *fault {
+	if !o.some.Load() {
+		return nil
+	}
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	switch {
+	case o.late[owner].has(number):
+		return &fault{late: true, failure: &session.LateFailure}
+	case o.ended[owner] || o.asked[owner].has(number):
+		return &fault{cancelled: true, failure: &session.AskedFailure}
+	}
+	return nil
+}
+
+// hasEnded reports whether nothing of the owner is wanted any more.
+func (o *owners) hasEnded(owner string) bool {
+	if !o.some.Load() {
+		return false
+	}
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.ended[owner]
+}
+
+// end notes that an owner has ended, or that its row is gone.
+func (o *owners) end(owner string, ended bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !ended {
+		delete(o.ended, owner)
+		return
+	}
+	if o.ended == nil {
+		o.ended = map[string]bool{}
+	}
+	o.ended[owner] = true
+	delete(o.asked, owner)
+	delete(o.late, owner)
+	o.some.Store(true)
+}
+
+// cancel notes a row of the table of cancels, and returns whose tasks it is of.
+func (o *owners) cancel(row queues.Row) (owner string) {
+	var c session.Cancels
+	owner, _, _ = strings.Cut(row.Key, ".")
+	if row.Deleted || json.Unmarshal(row.Value, &c) != nil {
+		return ""
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ended[owner] {
+		return ""
+	}
+	if o.asked == nil {
+		o.asked, o.late = map[string]revoked{}, map[string]revoked{}
+	}
+	o.asked[owner] = o.asked[owner].with(c.Asked)
+	o.late[owner] = o.late[owner].with(c.Late)
+	o.some.Store(true)
+	return owner
+}
+
+func (r revoked) has(number uint64) bool {
+	i, _ := slices.BinarySearchFunc(r, number, func(x [2]uint64, n uint64) int {
+		if x[1] < n {
+			return -1
+		}
+		return 1
+	})
+	return i < len(r) && r[i][0] <= number
+}
+
+// with returns the ranges and more of them.
+func (r revoked) with(more [][2]uint64) revoked {
+	for _, m := range more {
+		if m[0] <= m[1] {
+			r = r.join(m)
+		}
+	}
+	return r
+}
+
+// join returns the ranges and one more, joined with those that it touches.
+func (r revoked) join(more [2]uint64) revoked {
+	from := 0
+	for from < len(r) && r[from][1] < more[0] && r[from][1]+1 != more[0] {
+		from++
+	}
+	to := from
+	for to < len(r) && (r[to][0] <= more[1] || r[to][0] == more[1]+1) {
+		more[0], more[1] = min(more[0], r[to][0]), max(more[1], r[to][1])
+		to++
+	}
+	return slices.Replace(r, from, to, more)
+}
+
+// session takes a row of the table of sessions.
+func (a *Agent) session(row queues.Row) {
+	a.janitor.session(row)
+	var r session.Row
+	ended := !row.Deleted && json.Unmarshal(row.Value, &r) == nil && r.Ended
+	a.owners.end(row.Key, ended)
+	if ended {
+		a.revoke(row.Key)
+	}
+}
+
+// cancelled takes a row of the table of cancels.
+func (a *Agent) cancelled(row queues.Row) {
+	if owner := a.owners.cancel(row); owner != "" {
+		a.revoke(owner)
+	}
+}
+
+// revoke ends the contexts of the owner's tasks that run and are not wanted any more.
+func (a *Agent) revoke(owner string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for s := range a.slotsRun {
+		x := s.current.Load()
+		if x == nil || x.Task.Owner != owner {
+			continue
+		}
+		if why := a.owners.revoked(owner, x.Task.Number); why != nil {
+			x.revoke(why)
+		}
+	}
+}

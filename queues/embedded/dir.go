@@ -1,0 +1,160 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrDirHeld says that another process uses the directory. The error names it.
+var ErrDirHeld = errors.New("the directory is in use")
+
+// What is in a directory: a lock, whose file says who holds it; a mark while it is used; the layout's
+// version; and the streams.
+const (
+	lockFile    = "lock"
+	runningFile = "running"
+	layoutFile  = "layout"
+	storeFolder = "streams"
+
+	layout = "tidemill 1\n"
+)
+
+// dir is a directory in use. The lock ends with the process, however it ends.
+type dir struct {
+	path    string
+	lock    *os.File
+	unclean bool        // the last use did not end by close
+	dirty   atomic.Bool // close leaves the mark
+}
+
+// openDir locks the directory, which it makes if there is none.
+func openDir(path string) (*dir, error) {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return nil, err
+	}
+	d := &dir{path: path}
+	if err := d.claim(); err != nil {
+		return nil, err
+	}
+	err := d.checkLayout()
+	if err == nil {
+		err = d.mark()
+	}
+	if err != nil {
+		_ = d.lock.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *dir) store() string { return filepath.Join(d.path, storeFolder) }
+
+// claim takes the lock and says in its file who has it.
+func (d *dir) claim() error {
+	name := filepath.Join(d.path, lockFile)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("lock %s: %w", name, err)
+		}
+		holder, _ := os.ReadFile(name) // the holder may just be writing it
+		return fmt.Errorf("%w: %s: %s", ErrDirHeld, d.path, strings.TrimSpace(string(holder)))
+	}
+	d.lock = f
+	host, _ := os.Hostname() // for people
+	words := fmt.Sprintf("by %s, process %d on %s, since %s\n",
+		filepath.Base(os.Args[0]), os.Getpid(), host, time.Now().Format(time.RFC3339))
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(words), 0)
+	}
+	if err != nil && !errors.Is(err, unix.ENOSPC) { // who holds it is worth less than to open a full disk
+		_ = f.Close()
+		return err
+	}
+	return nil
+}
+
+// checkLayout refuses a directory that holds something else.
+func (d *dir) checkLayout() error {
+	name := filepath.Join(d.path, layoutFile)
+	found, err := os.ReadFile(name)
+	switch {
+	case err == nil && string(found) == layout:
+		return nil
+	case err == nil:
+		return fmt.Errorf("%s is of another version: it says %q, want %q", d.path, strings.TrimSpace(string(found)), strings.TrimSpace(layout))
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != lockFile && e.Name() != "lost+found" {
+			return fmt.Errorf("%s is not empty, and is no directory of Tidemill: it has %s", d.path, e.Name())
+		}
+	}
+	return writeSynced(name, layout)
+}
+
+// mark notes that the directory is in use, and whether it was when the last user ended.
+func (d *dir) mark() error {
+	name := filepath.Join(d.path, runningFile)
+	_, err := os.Stat(name)
+	if err == nil {
+		d.unclean = true
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return writeSynced(name, "")
+}
+
+// close removes the mark, unless it is to stay, and then the lock.
+func (d *dir) close() error {
+	var err error
+	if !d.dirty.Load() {
+		err = os.Remove(filepath.Join(d.path, runningFile))
+	}
+	return errors.Join(err, syncDir(d.path), d.lock.Close())
+}
+
+// writeSynced writes a file that a power cut leaves whole or not there.
+func writeSynced(name, text string) error {
+	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(name+".new", name)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
+}
+
+func syncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
