@@ -13,13 +13,16 @@ type contest struct {
 	floor   *floor
 }
 
-// openContest opens both; the floor sends k tasks a message.
-func openContest(ctx context.Context, k int) (*contest, error) {
-	c, err := tidemill.Open(ctx, tidemill.Config{})
+// openContest opens both, in memory; the floor sends k tasks a message.
+func openContest(ctx context.Context, k int) (*contest, error) { return openContestIn(ctx, k, "", "") }
+
+// openContestIn opens both, in synced files in folders of their own; the floor sends k tasks a message.
+func openContestIn(ctx context.Context, k int, ours, floors string) (*contest, error) {
+	c, err := tidemill.Open(ctx, tidemill.Config{Dir: ours})
 	if err != nil {
 		return nil, err
 	}
-	f, err := openFloor(ctx, k)
+	f, err := openFloor(ctx, k, floors)
 	if err != nil {
 		return nil, errors.Join(err, closeCluster(c))
 	}

@@ -14,10 +14,11 @@ import (
 // A floor is the plain loop that anybody would write for tasks with results over JetStream: publish the
 // task to a work queue, consume it, publish the result to a stream, wait until that is stored, then ack
 // the task. The driver is told of a result by the stream's RePublish, so only of one that is stored. The
-// server is the same that the embedded mode starts, with streams in memory and two connections.
+// server is the same that the embedded mode starts, with two connections, and with streams in memory or in files, as on our side.
 //
 // After ../shared/spikes/resultlog, -mode repub -once=false -one.
 type floor struct {
+	dir     string // of streams in files, synced; "" = in memory
 	server  *embedded.Server
 	conns   []*nats.Conn
 	driver  jetstream.JetStream // publishes tasks
@@ -49,10 +50,10 @@ const (
 	floorStall   = 5 * time.Second
 )
 
-// openFloor starts a floor that sends k tasks a message.
-func openFloor(ctx context.Context, k int) (*floor, error) {
+// openFloor starts a floor that sends k tasks a message, in memory or in synced files.
+func openFloor(ctx context.Context, k int, dir string) (*floor, error) {
 	f := &floor{
-		payload:   make([]byte, k*floorTask),
+		dir: dir, payload:   make([]byte, k*floorTask),
 		recording: make(chan recording, floorPending), arrived: make(chan struct{}, floorArrived),
 		broken: make(chan error, 1), ended: make(chan struct{}), recorded: make(chan struct{}),
 	}
@@ -65,7 +66,7 @@ func openFloor(ctx context.Context, k int) (*floor, error) {
 }
 
 func (f *floor) start(ctx context.Context) (err error) {
-	if f.server, err = embedded.Start(embedded.Config{}); err != nil {
+	if f.server, err = embedded.Start(embedded.Config{Dir: f.dir}); err != nil {
 		return err
 	}
 	if f.driver, err = f.connect(); err != nil {
@@ -90,14 +91,18 @@ func (f *floor) connect() (jetstream.JetStream, error) {
 }
 
 func (f *floor) createStreams(ctx context.Context) (err error) {
+	storage := jetstream.MemoryStorage
+	if f.dir != "" {
+		storage = jetstream.FileStorage
+	}
 	f.tasks, err = f.driver.CreateStream(ctx, jetstream.StreamConfig{
-		Name: "TASKS", Subjects: []string{"t.>"}, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.MemoryStorage,
+		Name: "TASKS", Subjects: []string{"t.>"}, Retention: jetstream.WorkQueuePolicy, Storage: storage,
 	})
 	if err != nil {
 		return err
 	}
 	f.results, err = f.driver.CreateStream(ctx, jetstream.StreamConfig{
-		Name: "RESULTS", Subjects: []string{"r.>"}, MaxAge: time.Hour, AllowDirect: true, Storage: jetstream.MemoryStorage,
+		Name: "RESULTS", Subjects: []string{"r.>"}, MaxAge: time.Hour, AllowDirect: true, Storage: storage,
 		RePublish: &jetstream.RePublish{Source: "r.>", Destination: "d.>"},
 	})
 	return err
@@ -114,7 +119,7 @@ func (f *floor) listen(ctx context.Context) error {
 	}
 	consumer, err := f.worker.CreateConsumer(ctx, "TASKS", jetstream.ConsumerConfig{
 		Durable: "f", FilterSubject: "t.f", AckPolicy: jetstream.AckExplicitPolicy,
-		MaxAckPending: floorPending, MemoryStorage: true,
+		MaxAckPending: floorPending, MemoryStorage: f.dir == "",
 	})
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 // tiny is enough to see that a row works.
 var tiny = scale{
 	name: "tiny", rounds: 1, limit: 30 * time.Second,
-	trips: 5, submits: 100, floors: 50, mapped: 2_000, grains: 100, waits: 8,
+	trips: 5, submits: 100, floors: 50, synced: 20, recorded: 2_000, mapped: 2_000, grains: 100, waits: 8,
 	pack: 1, idle: 100 * time.Millisecond, demoDirs: []string{"errors", "iter"},
 }
 

@@ -11,6 +11,8 @@ type scale struct {
 	trips    int // tasks one after the other, a round
 	submits  int // of submit then get all
 	floors   int // messages of the floor beside it: its rate does not depend on how many, and it is slow
+	synced   int // messages of the floor in synced files: each pays for a sync
+	recorded int // tasks of the job that is resumed
 	mapped   int // inputs of Map
 	grains   int // tasks of 10 µs
 	waits    int // tasks of 50 ms
@@ -21,14 +23,14 @@ type scale struct {
 
 var full = scale{
 	name: "full", rounds: 11, limit: 3 * time.Minute,
-	trips: 2_000, submits: 100_000, floors: 30_000, mapped: 1_000_000, grains: 10_000, waits: 80,
+	trips: 2_000, submits: 100_000, floors: 30_000, synced: 1_000, recorded: 1_000_000, mapped: 1_000_000, grains: 10_000, waits: 80,
 	pack: 5, idle: 10 * time.Second,
 	demoDirs: []string{"crypto", "go", "net", "os", "runtime"},
 }
 
 var quickly = scale{
 	name: "quick", rounds: 5, limit: 45 * time.Second,
-	trips: 400, submits: 20_000, floors: 10_000, mapped: 200_000, grains: 10_000, waits: 40,
+	trips: 400, submits: 20_000, floors: 10_000, synced: 500, recorded: 100_000, mapped: 200_000, grains: 10_000, waits: 40,
 	pack: 3, idle: 4 * time.Second,
 	demoDirs: []string{"net", "os"},
 }

@@ -14,6 +14,17 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
+// bench measures this.
+func TestRunOfNothing(t *testing.T) {
+	begun := time.Now()
+	enginetest.Run(t, enginetest.Config{}, func(_ *testing.T, ctx context.Context) {
+		if ctx.Err() != nil {
+			t.Error(ctx.Err())
+		}
+	})
+	t.Logf("an empty test took %s of real time", time.Since(begun))
+}
+
 func TestAnHourPassesInAMoment(t *testing.T) {
 	registry := engine.NewRegistry()
 	nap := engine.NewFunc("nap", func(ctx context.Context, d time.Duration) (time.Duration, error) {
