@@ -26,7 +26,7 @@ type janitor struct {
 	tried  time.Time // only work; when the lease was asked for
 	swept  time.Time // only work
 
-	sessions, nodes, leases *queues.Table
+	sessions, nodes, leases, jobs *queues.Table
 
 	mu    sync.Mutex
 	seen  map[string]*seen // guarded by mu; sessions by owner
@@ -38,13 +38,13 @@ type seen struct {
 	row     queues.Row
 	since   time.Time
 	trimmed uint64 // of sessions: done up to here
-	purged  bool   // of sessions that have ended
+	purged  int    // of sessions that have ended: how often
 }
 
 // How long things are left before they are taken for forgotten.
 const (
 	goneAfter = 2 * session.LeaseTime // a session that does not renew its lease
-	keepEnded = time.Hour             // the row of a session that has ended: its batches may still be drawn
+	keepEnded = time.Hour             // the row of a session that has ended: its batches may still be drawn, and recorded
 	sweep     = 5 * time.Second       // between looks at leases
 )
 
@@ -59,7 +59,7 @@ func (j *janitor) open(ctx context.Context) (err error) {
 	for _, t := range []struct {
 		table **queues.Table
 		name  queues.TableName
-	}{{&j.sessions, j.broker.Sessions()}, {&j.nodes, j.broker.Nodes()}, {&j.leases, j.broker.Leases()}} {
+	}{{&j.sessions, j.broker.Sessions()}, {&j.nodes, j.broker.Nodes()}, {&j.leases, j.broker.Leases()}, {&j.jobs, j.broker.Jobs()}} {
 		if *t.table, err = j.broker.OpenTable(ctx, t.name); err != nil {
 			return err
 		}
@@ -168,12 +168,11 @@ func (j *janitor) holds(ctx context.Context) bool {
 // tidy does for one session what its row allows.
 func (j *janitor) tidy(ctx context.Context, owner string, s *seen, r session.Row) error {
 	switch {
-	case r.Ended && !s.purged:
+	case r.Ended && s.purged == 0:
 		return j.purge(ctx, owner)
+	case r.Ended && time.Since(s.since) > keepEnded:
+		return j.bury(ctx, owner, s, r)
 	case r.Ended:
-		if r.Job == "" && time.Since(s.since) > keepEnded {
-			return j.sessions.Delete(ctx, owner)
-		}
 	case j.forgotten(s, r):
 		r.Ended, r.Holder = true, ""
 		value, err := json.Marshal(r)
@@ -206,9 +205,24 @@ func (j *janitor) purge(ctx context.Context, owner string) error {
 		err = log.Purge(ctx)
 	}
 	if err == nil {
-		j.done(owner, func(s *seen) { s.purged = true })
+		j.done(owner, func(s *seen) { s.purged++ })
 	}
 	return err
+}
+
+// bury removes what came late to the log of a session that has ended, and its row. That of a named job
+// stays until the job has another incarnation: it says that this one has ended.
+func (j *janitor) bury(ctx context.Context, owner string, s *seen, r session.Row) error {
+	if s.purged == 1 {
+		return j.purge(ctx, owner)
+	}
+	if r.Job != "" {
+		present, err := session.Incarnation(ctx, j.jobs, r.Job)
+		if err != nil || present == owner {
+			return err
+		}
+	}
+	return j.sessions.Delete(ctx, owner)
 }
 
 // trim removes the part of an owner's log that is read by all who will read it: where the row speaks of

@@ -89,8 +89,8 @@ func (s *Session) noteHistory(h *Handle, e *task.Entry) {
 		return // of what is over
 	}
 	history := s.notes[h.number]
-	if last := len(history) - 1; last >= 0 && e.State == task.Refused && history[last].State == task.Refused {
-		return // it may be refused every second, for long
+	if last := len(history) - 1; last >= 0 && e.State == history[last].State && e.Attempt == history[last].Attempt && e.Losses == history[last].Losses {
+		return // told again; and it may be refused every second, for long
 	}
 	if e.State == task.Lost && h.share == 0 {
 		h.share = parts(lostIn(s.record.Entries))
