@@ -73,6 +73,36 @@ func TestKilled(t *testing.T) {
 	table.check(t)
 }
 
+// An interrupt hands a job over: what runs ends and is recorded, what has not begun is not begun, and the
+// next run goes on from there. It costs nothing: each task runs once, and the second time where its first
+// attempt fails.
+func TestAnInterruptHandsOver(t *testing.T) {
+	v := newVictim(t, buildVictim(t, "./testdata/killed"))
+	v.args = append(v.args, "-takes", "5ms")
+	for v.interruptAfter(20) {
+		v.look()
+		for n, count := range v.executions {
+			if _, recorded := v.recordedTask(n); !recorded && n%7 != 0 {
+				t.Errorf("task %d began %d times, and its end is not recorded", n, count)
+			}
+		}
+	}
+	if v.runs < 3 {
+		t.Errorf("only %d runs: none was interrupted", v.runs)
+	}
+	v.done = true
+	v.checkSeen()
+	for n, count := range v.executionsNow() {
+		want := 1
+		if n%7 == 0 {
+			want = 2
+		}
+		if count != want {
+			t.Errorf("task %d ran %d times, want %d", n, count, want)
+		}
+	}
+}
+
 func buildVictim(t *testing.T, pkg string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "program")

@@ -108,6 +108,55 @@ func (v *victim) killAfter(after time.Duration) {
 	v.ended(cmd.Wait(), said)
 }
 
+// interruptAfter interrupts the job when so many tasks have begun in this run, and reports whether it had
+// not ended before.
+func (v *victim) interruptAfter(tasks int) bool {
+	v.t.Helper()
+	before := v.begun()
+	cmd, said := v.command()
+	check(v.t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for v.begun() < before+tasks {
+		select {
+		case err := <-ended:
+			if err != nil {
+				v.t.Fatalf("%v\n%s", err, said)
+			}
+			return false
+		case <-time.After(time.Millisecond):
+		}
+	}
+	_ = cmd.Process.Signal(os.Interrupt) // it may just have ended
+	err := <-ended
+	if err == nil {
+		return false
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		v.t.Fatalf("%v\n%s", err, said)
+	}
+	return true
+}
+
+// begun returns how often tasks have begun, in all runs.
+func (v *victim) begun() (n int) {
+	for _, count := range v.executionsNow() {
+		n += count
+	}
+	return n
+}
+
+// recordedTask returns the outcome that was in the log when the job ended last.
+func (v *victim) recordedTask(n int) (outcome string, ok bool) {
+	for _, outcome := range v.recorded {
+		if strings.HasPrefix(outcome, strconv.Itoa(n)+" ") {
+			return outcome, true
+		}
+	}
+	return "", false
+}
+
 // finish runs the job to its end.
 func (v *victim) finish() {
 	v.t.Helper()

@@ -53,7 +53,7 @@ const (
 // openFloor starts a floor that sends k tasks a message, in memory or in synced files.
 func openFloor(ctx context.Context, k int, dir string) (*floor, error) {
 	f := &floor{
-		dir: dir, payload:   make([]byte, k*floorTask),
+		dir: dir, payload: make([]byte, k*floorTask),
 		recording: make(chan recording, floorPending), arrived: make(chan struct{}, floorArrived),
 		broken: make(chan error, 1), ended: make(chan struct{}), recorded: make(chan struct{}),
 	}

@@ -56,9 +56,10 @@ type level struct {
 	name   task.Level
 	queue  *queues.Queue
 	puller *queues.Puller
-	old    uint64   // batches up to this sequence are of before this boot, and may have been started
-	todo   []*batch // guarded by Agent.mu; batches with tasks that were not started, oldest first
-	pass   uint64   // guarded by Agent.mu; see pick
+	last   *queues.Delivery // guarded by Agent.mu; acked last, nil if none was
+	old    uint64           // batches up to this sequence are of before this boot, and may have been started
+	todo   []*batch         // guarded by Agent.mu; batches with tasks that were not started, oldest first
+	pass   uint64           // guarded by Agent.mu; see pick
 }
 
 // batch is a batch of tasks that this agent has leased.
@@ -158,8 +159,10 @@ func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
 	defer a.mu.Unlock()
 	defer failpoint.Hit("deliver.after")
 	switch {
+	case a.draining && d.Count == 1: // given back to the server, it would count as lost when it comes again
+		a.handBack(b)
+		return
 	case a.draining:
-		_ = d.Nak()
 		return
 	case c.held[d.Sequence] != nil: // its lease ended under us, and it runs: it is ours again
 		_ = d.Extend()
@@ -286,6 +289,7 @@ func (a *Agent) recorded(b *batch) {
 	a.mu.Lock()
 	delete(b.class.held, b.delivery.Sequence)
 	b.class.acked.add(b.delivery)
+	b.level.last = b.delivery
 	a.mu.Unlock()
 	failpoint.Hit("ack.before")
 	if broken.AckFirst {

@@ -18,6 +18,7 @@ func (a *Agent) Drain(ctx context.Context) error {
 	go func() {
 		<-quiet
 		a.recorder.flush()
+		a.confirm()
 		close(idle)
 	}()
 	select {
@@ -36,6 +37,32 @@ func (a *Agent) Drain(ctx context.Context) error {
 		return nil
 	case <-last.C:
 		return fmt.Errorf("nodeagent: drain %s: results are not recorded: %w", a.cfg.NodeID, ctx.Err())
+	}
+}
+
+// confirmWithin bounds how long confirm waits.
+const confirmWithin = 2 * time.Second
+
+// confirm returns when the server has worked off the last acks: of a batch whose ack is lost with the server,
+// what was handed back of it would run twice.
+func (a *Agent) confirm() {
+	ctx, cancel := context.WithTimeout(a.base, confirmWithin)
+	defer cancel()
+	var last []*queues.Delivery
+	a.mu.Lock()
+	for _, c := range a.order {
+		for _, l := range c.levels {
+			if l != nil && l.last != nil {
+				last = append(last, l.last)
+			}
+		}
+	}
+	a.mu.Unlock()
+	for _, d := range last {
+		if err := d.Confirm(ctx); err != nil {
+			a.cfg.Logger.Warn("nodeagent: drain: the last acks are not confirmed", "err", err)
+			return
+		}
 	}
 }
 

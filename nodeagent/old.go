@@ -52,9 +52,11 @@ func (a *Agent) startOld(b *batch) {
 	a.dispatch()
 }
 
-// dropEnded takes the tasks out of the batch that have an outcome.
+// dropEnded takes the tasks out of the batch that have an outcome, and those of which this dispatch is over.
 func (b *batch) dropEnded(told *story) {
-	b.Specs = slices.DeleteFunc(b.Specs, func(s task.Spec) bool { return told.ended.has(s.Number) })
+	b.Specs = slices.DeleteFunc(b.Specs, func(s task.Spec) bool {
+		return told.ended.has(s.Number) || !told.over[s.Number].before(tries{s.Attempt, s.Losses})
+	})
 	b.left.Store(int64(len(b.Specs)))
 }
 
@@ -82,6 +84,9 @@ func (a *Agent) noteStarted(b *batch) error {
 // tries tell the dispatches of a task apart.
 type tries struct{ attempt, losses int }
 
+// before reports whether a later dispatch is meant: it has more attempts or more losses.
+func (t tries) before(u tries) bool { return t.attempt+t.losses < u.attempt+u.losses }
+
 // former knows what former boots have recorded, by owner.
 type former struct {
 	reading chan struct{}     // has a token while somebody reads
@@ -95,6 +100,7 @@ func newFormer() *former {
 // story is what an owner's log tells of tasks, by number.
 type story struct {
 	started map[uint64]tries // to be counted as lost: nothing stands behind the start
+	over    map[uint64]tries // of tasks without an outcome: the last dispatch that has erred or was lost
 	ended   numbers          // tasks with an outcome
 }
 
@@ -126,7 +132,7 @@ func (f *former) told(ctx context.Context, b *queues.Broker, owner string) (*sto
 	if err != nil {
 		return nil, err
 	}
-	s := &story{started: map[uint64]tries{}, ended: numbers{}}
+	s := &story{started: map[uint64]tries{}, over: map[uint64]tries{}, ended: numbers{}}
 	var rec task.Record
 	for e, err := range log.Read(ctx, 0) {
 		if err != nil {
@@ -149,9 +155,13 @@ func (s *story) note(e *task.Entry) {
 	case e.State.Final():
 		s.ended.add(e.Number)
 		delete(s.started, e.Number)
+		delete(s.over, e.Number)
 	case e.State == task.Started:
 		s.started[e.Number] = at
 	case s.started[e.Number] == at:
 		delete(s.started, e.Number)
+	}
+	if (e.State == task.Errored || e.State == task.Lost) && s.over[e.Number].before(at) {
+		s.over[e.Number] = at
 	}
 }

@@ -134,6 +134,13 @@ func (d *Delivery) Ack() error { return d.conn.Publish(d.ack, []byte("+ACK")) }
 // Extend begins the lease anew.
 func (d *Delivery) Extend() error { return d.conn.Publish(d.ack, []byte("+WPI")) }
 
+// Confirm returns when the server has worked off all that was told it of this and of earlier deliveries of
+// the queue: acks that are under way when a server ends are lost.
+func (d *Delivery) Confirm(ctx context.Context) error {
+	_, err := d.conn.RequestWithContext(ctx, d.ack, []byte("+WPI"))
+	return err
+}
+
 // Nak gives the message back: it is delivered again at once.
 func (d *Delivery) Nak() error { return d.conn.Publish(d.ack, []byte("-NAK")) }
 

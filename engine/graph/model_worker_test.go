@@ -89,7 +89,7 @@ func (w *worker) claim() {
 // begins with a note for each task; where that stands already, the tasks were lost.
 func (h *holding) startOld() {
 	m := h.of.m
-	ended, started := map[uint64]bool{}, map[uint64]tries{}
+	ended, started, over := map[uint64]bool{}, map[uint64]tries{}, map[tries]bool{}
 	log := m.log(h.batch.owner)
 	for _, r := range log.records[log.trimmed:] {
 		for _, e := range r.entries {
@@ -102,9 +102,10 @@ func (h *holding) startOld() {
 			case started[e.Number] == at:
 				delete(started, e.Number)
 			}
+			over[at] = over[at] || e.State == task.Errored || e.State == task.Lost
 		}
 	}
-	h.todo = slices.DeleteFunc(h.todo, func(s spec) bool { return ended[s.number] })
+	h.todo = slices.DeleteFunc(h.todo, func(s spec) bool { return ended[s.number] || over[tries{s.digest, s.attempt, s.losses}] })
 	if !m.unclean {
 		return
 	}

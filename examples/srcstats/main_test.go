@@ -54,6 +54,42 @@ func open(t *testing.T) context.Context {
 	return cluster.Context(t.Context())
 }
 
+// A job that is run again parses what has changed, and nothing else.
+func TestAJobGoesOn(t *testing.T) {
+	root, dir := t.TempDir(), t.TempDir()
+	for i := range 20 {
+		write(t, root, fmt.Sprintf("p%d/f%d.go", i%3, i), fmt.Sprintf("package p\n\nfunc f%d() {}\n", i))
+	}
+	for run, c := range []struct {
+		change  string // of the file p0/f0.go
+		resumed int
+	}{
+		{"", 0}, {"", 20}, {"package p\n\n// One more line.\nfunc f0() {}\n", 19}, {"", 20},
+	} {
+		if c.change != "" {
+			write(t, root, "p0/f0.go", c.change)
+		}
+		cluster, err := tidemill.Open(t.Context(), tidemill.Config{Dir: dir, Job: "count"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := countTree(cluster.Context(t.Context()), root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cluster.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want, err := plainLoop(t.Context(), root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := gocmp.Diff(want, report.Stats, cmpopts.EquateEmpty()); diff != "" || report.Resumed != c.resumed {
+			t.Errorf("run %d: %d resumed, want %d; (-plain loop +tasks):\n%s", run, report.Resumed, c.resumed, diff)
+		}
+	}
+}
+
 func TestTasksAndPlainLoopAgree(t *testing.T) {
 	broken := t.TempDir()
 	write(t, broken, "a/good.go", "package a\n")

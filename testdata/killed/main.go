@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/tidemill/tidemill"
 	"github.com/tidemill/tidemill/engine"
@@ -16,8 +17,9 @@ import (
 
 // Order is what a task is to do.
 type Order struct {
-	N    int
-	Runs string // the file to which each execution adds a line
+	N     int
+	Runs  string // the file to which each execution adds a line
+	Takes time.Duration
 }
 
 // Result is what a task has done.
@@ -35,6 +37,8 @@ var work = engine.NewFunc("work", func(ctx context.Context, o Order) (Result, er
 	if err := errors.Join(err, runs.Close()); err != nil {
 		return Result{}, err
 	}
+	timer := time.NewTimer(o.Takes) // its end is waited for, whatever the context says
+	<-timer.C
 	if o.N%7 == 0 && engine.Attempt(ctx) == 1 {
 		return Result{}, errors.New("the first attempt of every seventh")
 	}
@@ -45,6 +49,7 @@ var (
 	tasks   = flag.Int("tasks", 200, "how many")
 	runs    = flag.String("runs", "", "file of executions")
 	flushed = flag.String("flushed", "", "file that is written when all tasks are stored")
+	takes   = flag.Duration("takes", 0, "how long a task takes")
 	seen    = flag.String("seen", "", "file of results: a line for each, as it is seen")
 )
 
@@ -53,7 +58,7 @@ func main() { tidemill.Main(run) }
 func run(ctx context.Context) error {
 	var refs []engine.Ref[Result]
 	for n := range *tasks {
-		refs = append(refs, work.Submit(ctx, Order{n, *runs}))
+		refs = append(refs, work.Submit(ctx, Order{n, *runs, *takes}))
 	}
 	if err := engine.Flush(ctx); err != nil {
 		return err
