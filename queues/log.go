@@ -117,57 +117,76 @@ func (b *Broker) request(ctx context.Context, subject string, body []byte) (msg 
 
 func (b *Broker) read(ctx context.Context, stream, subject string, after uint64) iter.Seq2[LogEntry, error] {
 	return func(yield func(LogEntry, error) bool) {
-		failures := 0
+		r := &reading{b: b, stream: stream, subject: subject, after: after}
 		for {
-			n, more, err := b.readSome(ctx, stream, subject, &after, yield)
+			n, more, err := r.some(ctx, yield)
 			switch {
-			case err != nil && n == 0 && (failures >= mostFailures || !unanswered(err) || ctx.Err() != nil):
+			case err != nil && (!unanswered(err) || ctx.Err() != nil || n == 0 && r.failures >= mostFailures):
 				yield(LogEntry{}, fmt.Errorf("queues: read %s: %w", subject, err))
 				return
-			case err != nil:
-				failures++ // what is missing is asked for again
 			case !more:
 				return
+			case n > 0:
+				r.failures = 0
 			default:
-				failures = 0
+				r.failures++ // what is missing is asked for again
 			}
 		}
 	}
 }
 
-// mostFailures is how often in a row a reader asks without an answer.
-const mostFailures = 5
+// reading is somebody's way through a stream. After a failure it asks for less and waits for longer: where a
+// slow connection takes longer for an answer than it was waited for, the next answer comes behind the rest of
+// that one.
+type reading struct {
+	b               *Broker
+	stream, subject string
+	after           uint64 // the sequence read last
+	failures        int    // in a row: nothing came
+}
 
-// readSome yields the next messages behind after, which it moves on. more is false at the end, and if the loop was broken.
-// Each message says which one stood before it in the answer, so that one that got lost is missed.
-func (b *Broker) readSome(
-	ctx context.Context, stream, subject string, after *uint64, yield func(LogEntry, error) bool,
-) (n int, more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+// How often in a row a reader asks without an answer, and how long one answer may take.
+const (
+	mostFailures  = 5
+	longestAnswer = time.Minute
+)
+
+// some yields the next messages. more is false at the end, and if the loop was broken. Each message says which
+// one stood before it in the answer, so that one that got lost is missed.
+func (r *reading) some(ctx context.Context, yield func(LogEntry, error) bool) (n int, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, longestAnswer)
 	defer cancel()
-	messages, err := jetstreamext.GetBatch(ctx, b.js, stream, readAtOnce,
-		jetstreamext.GetBatchSubject(subject), jetstreamext.GetBatchSeq(*after+1), jetstreamext.GetBatchMaxBytes(readAhead))
+	quiet := tryTimeout << r.failures
+	silence := time.AfterFunc(quiet, cancel)
+	defer silence.Stop()
+	messages, err := jetstreamext.GetBatch(ctx, r.b.js, r.stream, max(1, readAtOnce>>(2*r.failures)),
+		jetstreamext.GetBatchSubject(r.subject), jetstreamext.GetBatchSeq(r.after+1), jetstreamext.GetBatchMaxBytes(readAhead))
 	if err != nil {
 		return 0, true, err
 	}
 	before := uint64(0)
 	for m, err := range messages {
+		silence.Stop()
 		switch {
 		case errors.Is(err, jetstreamext.ErrNoMessages):
 			return n, false, nil
+		case errors.Is(err, context.Canceled):
+			return n, true, errGap
 		case err != nil:
 			return n, true, err
-		case m.Sequence <= *after:
+		case m.Sequence <= r.after:
+			silence.Reset(quiet)
 			continue // it came twice
 		}
 		if previous, err := Header(m.Header).number("Nats-Last-Sequence"); err != nil || previous != before {
 			return n, true, errGap
 		}
 		n++
-		*after, before = m.Sequence, m.Sequence
+		r.after, before = m.Sequence, m.Sequence
 		if !yield(LogEntry{Message{m.Subject, Header(m.Header), m.Data}, m.Sequence}, nil) {
 			return n, false, nil
 		}
+		silence.Reset(quiet)
 	}
 	if n == 0 {
 		return 0, true, errGap // the end is told in words

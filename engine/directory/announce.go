@@ -24,7 +24,7 @@ type Row struct {
 var (
 	// ErrNodeTaken says that another agent lives under the same node ID.
 	ErrNodeTaken = errors.New("directory: the node ID is taken")
-	// ErrReplaced says that another agent has taken the row, or that somebody removed it.
+	// ErrReplaced says that another agent has taken the row.
 	ErrReplaced = errors.New("directory: the row is another's")
 )
 
@@ -53,7 +53,7 @@ func Announce(ctx context.Context, b *queues.Broker, node Node) (*Row, error) {
 			continue
 		}
 		r.revision = found.Revision
-		if err = r.Update(ctx, node); err == nil || !errors.Is(err, ErrReplaced) {
+		if err = r.write(ctx, node); err == nil || !errors.Is(err, queues.ErrRevision) {
 			return r, err
 		}
 	}
@@ -76,8 +76,23 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Update writes the row anew: the node lives, and may have other functions now.
+// Update writes the row anew: the node lives, and may have other functions now. A row that somebody has
+// removed, since it was silent for long, is made again.
 func (r *Row) Update(ctx context.Context, node Node) error {
+	err := r.write(ctx, node)
+	if !errors.Is(err, queues.ErrRevision) {
+		return err
+	}
+	if err := r.recognise(ctx); err != nil {
+		return err
+	}
+	if err := r.write(ctx, node); !errors.Is(err, queues.ErrRevision) {
+		return err
+	}
+	return fmt.Errorf("%w: %s", ErrReplaced, r.node)
+}
+
+func (r *Row) write(ctx context.Context, node Node) error {
 	r.beat++
 	node.Instance, node.Beat = r.instance, r.beat
 	value, err := json.Marshal(node)
@@ -90,11 +105,26 @@ func (r *Row) Update(ctx context.Context, node Node) error {
 	} else {
 		revision, err = r.table.Update(ctx, r.node, value, r.revision)
 	}
-	if errors.Is(err, queues.ErrRevision) {
-		return fmt.Errorf("%w: %s", ErrReplaced, r.node)
-	}
 	if err == nil {
 		r.revision = revision
+	}
+	return err
+}
+
+// recognise looks whether the row that stood in the way is the agent's own, of a write of which no answer
+// came in time; or whether there is none any more.
+func (r *Row) recognise(ctx context.Context) error {
+	found, err := r.table.Get(ctx, r.node)
+	if errors.Is(err, queues.ErrNoRow) {
+		r.revision = 0
+		return nil
+	}
+	var there Node
+	if err == nil && (json.Unmarshal(found.Value, &there) != nil || there.Instance != r.instance) {
+		err = fmt.Errorf("%w: %s", ErrReplaced, r.node)
+	}
+	if err == nil {
+		r.revision = found.Revision
 	}
 	return err
 }

@@ -30,6 +30,7 @@ type Config struct {
 	Resources map[string]float64 // of each node; over 2 CPUs and 1 GiB of memory
 	Faults    Faults             // none if zero
 	Registry  *engine.Registry   // nil = engine.DefaultRegistry()
+	Job       string             // the driver is a run of this named job, and Rerun makes the next one
 	Logger    *slog.Logger       // of agents and sessions, which under faults have much to say; nil = nowhere
 }
 
@@ -61,7 +62,7 @@ func Start(t testing.TB, cfg Config) context.Context {
 	if err != nil {
 		t.Fatalf("enginetest: start: %v", err)
 	}
-	return context.WithValue(session.With(t.Context(), c.session), clusterKey{}, c)
+	return c.with(t.Context())
 }
 
 type clusterKey struct{}
@@ -74,6 +75,7 @@ type cluster struct {
 	plan    *faults.Plan // nil if there are no faults
 	session *session.Session
 	broker  *queues.Broker // of the session
+	driver  *wires         // of the session
 	again   sync.WaitGroup // agents that are to come up again, and the killer
 	calm    chan struct{}  // closed when faults are over
 	calming sync.Once
@@ -115,13 +117,7 @@ func start(t testing.TB, cfg Config) (*cluster, error) {
 			return nil, err
 		}
 	}
-	c.broker, err = c.connect("driver", c.wires("driver"))
-	if err != nil {
-		return nil, err
-	}
-	c.session, err = session.Open(t.Context(), c.broker, session.Config{
-		Owner: "driver", Registry: cfg.Registry, Logger: cfg.Logger,
-	})
+	err = c.startDriver()
 	if c.plan != nil {
 		c.plan.On()
 	}
@@ -130,6 +126,46 @@ func start(t testing.TB, cfg Config) (*cluster, error) {
 		go c.killing()
 	}
 	return c, err
+}
+
+// startDriver opens the driver's session.
+func (c *cluster) startDriver() (err error) {
+	c.driver = c.wires("driver")
+	if c.broker, err = c.connect("driver", c.driver); err != nil {
+		return err
+	}
+	cfg := session.Config{Owner: "driver", Job: c.cfg.Job, Registry: c.cfg.Registry, Logger: c.cfg.Logger}
+	if cfg.Job != "" {
+		cfg.Owner = ""
+	}
+	if c.session, err = session.Open(c.t.Context(), c.broker, cfg); err != nil {
+		c.broker.Close()
+		c.broker = nil
+	}
+	return err
+}
+
+// with returns the context of the driver.
+func (c *cluster) with(ctx context.Context) context.Context {
+	return context.WithValue(session.With(ctx, c.session), clusterKey{}, c)
+}
+
+// Rerun ends the driver as kill -9 would, and returns the context of the next run of the Config's Job, which
+// goes on with what this one has left. Refs of the former run are of no use any more.
+func Rerun(ctx context.Context) context.Context {
+	c := ctx.Value(clusterKey{}).(*cluster) //nolint:forcetypeassert // a context of Start
+	if c.cfg.Job == "" {
+		c.t.Fatal("enginetest: Rerun: the Config has no Job")
+	}
+	c.driver.cut()
+	c.session.Close()
+	c.broker.Close()
+	for err := errCut; err != nil; err = c.startDriver() { // under faults it may not succeed at once
+		if c.t.Context().Err() != nil {
+			c.t.Fatalf("enginetest: Rerun: %v", err)
+		}
+	}
+	return c.with(ctx)
 }
 
 func (c *cluster) connect(name string, w *wires) (*queues.Broker, error) {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,8 +52,7 @@ type simulation struct {
 	rng  *rand.Rand
 	step *engine.Func[order, int]
 
-	mu   sync.Mutex
-	runs map[int]int // guarded by mu; how often a task has run to its end
+	results atomic.Int64 // so that no two executions have the same result
 }
 
 // order says what a task is to do.
@@ -67,7 +66,7 @@ type order struct {
 var errPlanned = errors.New("planned")
 
 func (s *simulation) run(t *testing.T) {
-	s.rng, s.runs = rand.New(rand.NewPCG(s.seed, 1)), map[int]int{}
+	s.rng = rand.New(rand.NewPCG(s.seed, 1))
 	registry := engine.NewRegistry()
 	s.step = engine.NewFunc("step", s.do, engine.In(registry))
 	upTo := func(most float64) float64 {
@@ -79,23 +78,33 @@ func (s *simulation) run(t *testing.T) {
 	cfg := enginetest.Config{Nodes: 1 + s.rng.IntN(3), Registry: registry, Faults: enginetest.Faults{
 		Seed: s.seed, LostRequest: upTo(0.03), LostReply: upTo(0.03), Repeat: upTo(0.05), Delay: upTo(0.02), Cut: upTo(0.003), Kill: upTo(0.02),
 	}}
+	if s.rng.IntN(3) == 0 {
+		cfg.Job = "job"
+	}
 	if testing.Verbose() && *seed != 0 {
 		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
-	t.Logf("%+v", cfg.Faults)
+	t.Logf("%+v, job %q", cfg.Faults, cfg.Job)
+	plans := s.plan()
 	enginetest.Run(t, cfg, func(t *testing.T, ctx context.Context) {
 		limited, cancel := context.WithTimeout(ctx, 3*time.Hour)
 		defer cancel()
 		witness := enginetest.NewWitness(ctx, t)
-		refs := s.program(t, limited)
+		if cfg.Job != "" {
+			for range 1 + s.rng.IntN(3) {
+				s.begin(t, limited, plans)
+				limited = enginetest.Rerun(limited)
+			}
+		}
+		refs := s.program(t, limited, plans)
 		enginetest.Calm(ctx)
-		if err := enginetest.Settle(ctx); err != nil {
+		if err := enginetest.Settle(limited); err != nil {
 			t.Errorf("%v", err)
 		}
 		synctest.Wait()
-		for i, ref := range refs { // the n-th submit has the number n
-			v, err := ref.Get(ctx)
-			if bad := witness.Agrees(uint64(i+1), v, err); bad != nil {
+		for i, ref := range refs {
+			v, err := ref.Get(limited)
+			if bad := witness.Agrees(v, err); bad != nil {
 				t.Errorf("task %d: %v", i, bad)
 			}
 		}
@@ -119,35 +128,121 @@ func (s *simulation) do(ctx context.Context, o order) (int, error) {
 	if engine.Attempt(ctx) <= o.Errors {
 		return 0, errPlanned
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.runs[o.ID]++
-	return o.ID, nil
+	return o.ID<<idShift | int(s.results.Add(1)), nil
 }
 
-// program submits tasks of all kinds and looks at every outcome twice.
-func (s *simulation) program(t *testing.T, ctx context.Context) (refs []engine.Ref[int]) {
-	n := 100 + s.rng.IntN(200)
-	var checks []func(v int, err error) error
-	for id := range n {
-		ref, check := s.submit(ctx, id)
-		refs, checks = append(refs, ref), append(checks, check)
+// idShift leaves room for the number of the execution in a result.
+const idShift = 32
+
+// plan is a task to submit.
+type plan struct {
+	order  order
+	opts   []engine.Option
+	cancel bool
+	check  func(v int, err error) error // of its outcome
+	seen   int                          // the result that a former run has seen, 0 = none
+}
+
+// plan makes 100 to 300 tasks of all kinds.
+func (s *simulation) plan() (plans []*plan) {
+	for id := range 100 + s.rng.IntN(200) {
+		plans = append(plans, s.planOne(id))
+	}
+	return plans
+}
+
+func (s *simulation) planOne(id int) *plan {
+	p := &plan{order: order{ID: id, Takes: time.Duration(s.rng.IntN(3)*s.rng.IntN(2000)) * time.Millisecond}, check: is(id)}
+	add := func(opts ...engine.Option) { p.opts = append(p.opts, opts...) }
+	add(engine.Priority([]task.Level{engine.Low, engine.Normal, engine.High}[s.rng.IntN(3)]))
+	switch o := &p.order; s.rng.IntN(12) {
+	case 0: // fails, and then does not
+		o.Errors = 1 + s.rng.IntN(2)
+		add(engine.Retries(2))
+	case 1: // fails for good
+		o.Errors = 3
+		add(engine.Retries(2))
+		p.check = fails(task.KindError)
+	case 2: // is cancelled before or while it runs, or too late
+		o.Takes *= 10
+		p.cancel = true
+		p.check = either(is(id), fails(task.KindCancelled))
+	case 3: // never ends by itself
+		o.Never = true
+		add(engine.Deadline(30 * time.Second))
+		p.check = fails(task.KindTimeout)
+	case 4:
+		o.Never = true
+		add(engine.Timeout(5*time.Second), engine.Retries(1))
+		p.check = fails(task.KindTimeout)
+	case 5:
+		add(engine.Delay(time.Duration(1+s.rng.IntN(40)) * time.Second))
+	case 6:
+		o.Takes *= 15
+		add(engine.Deadline(10 * time.Second))
+		p.check = either(is(id), fails(task.KindTimeout))
+	}
+	return p
+}
+
+// submit submits all, as each run of the program does.
+func (s *simulation) submit(t *testing.T, ctx context.Context, plans []*plan) (refs []engine.Ref[int]) {
+	for _, p := range plans {
+		ref := s.step.Submit(ctx, p.order, p.opts...)
+		if p.cancel {
+			go func() { _ = ref.Cancel(ctx) }()
+		}
+		refs = append(refs, ref)
 		if s.rng.IntN(40) == 0 {
 			if err := engine.Flush(ctx); err != nil {
 				t.Errorf("flush: %v", err)
 			}
 		}
 	}
-	if _, _, err := engine.Wait(ctx, refs, n/2); err != nil {
+	return refs
+}
+
+// begin is a run of the program that will be killed: it notes the results that it has seen before.
+func (s *simulation) begin(t *testing.T, ctx context.Context, plans []*plan) {
+	refs := s.submit(t, ctx, plans)
+	if _, _, err := engine.Wait(ctx, refs, s.rng.IntN(len(refs))); err != nil {
+		t.Errorf("wait: %v", err)
+	}
+	for i, ref := range refs {
+		select {
+		case <-ref.Done(ctx):
+		default:
+			continue
+		}
+		v, err := ref.Get(ctx)
+		s.look(t, i, plans[i], v, err)
+		if err == nil {
+			plans[i].seen = v
+		}
+	}
+}
+
+// look checks an outcome: it is of the plan's kind, and what a former run has seen.
+func (s *simulation) look(t *testing.T, i int, p *plan, v int, err error) {
+	if bad := p.check(v, err); bad != nil {
+		t.Errorf("task %d: %v (%d, %v)", i, bad, v, err)
+	}
+	if p.seen != 0 && (err != nil || v != p.seen) {
+		t.Errorf("task %d: a former run has seen %d, and this one %d, %v", i, p.seen, v, err)
+	}
+}
+
+// program is a run to the end: it looks at every outcome twice.
+func (s *simulation) program(t *testing.T, ctx context.Context, plans []*plan) []engine.Ref[int] {
+	refs := s.submit(t, ctx, plans)
+	if _, _, err := engine.Wait(ctx, refs, len(refs)/2); err != nil {
 		t.Errorf("wait: %v", err)
 	}
 	mapped := make(chan error, 1)
 	go func() { mapped <- s.mapSome(ctx, 1000, 50) }()
 	for i, ref := range refs {
 		v, err := ref.Get(ctx)
-		if bad := checks[i](v, err); bad != nil {
-			t.Errorf("task %d: %v (%d, %v)", i, bad, v, err)
-		}
+		s.look(t, i, plans[i], v, err)
 		again, errAgain := ref.Get(ctx)
 		if again != v || (err == nil) != (errAgain == nil) || err != nil && err.Error() != errAgain.Error() {
 			t.Errorf("task %d: its outcome changed from %d, %v to %d, %v", i, v, err, again, errAgain)
@@ -157,38 +252,6 @@ func (s *simulation) program(t *testing.T, ctx context.Context) (refs []engine.R
 		t.Error(err)
 	}
 	return refs
-}
-
-// submit submits a task of some kind, and returns what its outcome may be.
-func (s *simulation) submit(ctx context.Context, id int) (engine.Ref[int], func(int, error) error) {
-	o := order{ID: id, Takes: time.Duration(s.rng.IntN(3)*s.rng.IntN(2000)) * time.Millisecond}
-	opts := []engine.Option{engine.Priority([]task.Level{engine.Low, engine.Normal, engine.High}[s.rng.IntN(3)])}
-	switch s.rng.IntN(12) {
-	case 0: // fails, and then does not
-		o.Errors = 1 + s.rng.IntN(2)
-		return s.step.Submit(ctx, o, append(opts, engine.Retries(2))...), is(id)
-	case 1: // fails for good
-		o.Errors = 3
-		return s.step.Submit(ctx, o, append(opts, engine.Retries(2))...), fails(task.KindError)
-	case 2: // is cancelled before or while it runs, or too late
-		o.Takes *= 10
-		ref := s.step.Submit(ctx, o, opts...)
-		go func() { _ = ref.Cancel(ctx) }()
-		return ref, either(is(id), fails(task.KindCancelled))
-	case 3: // never ends by itself
-		o.Never = true
-		return s.step.Submit(ctx, o, append(opts, engine.Deadline(30*time.Second))...), fails(task.KindTimeout)
-	case 4:
-		o.Never = true
-		return s.step.Submit(ctx, o, append(opts, engine.Timeout(5*time.Second), engine.Retries(1))...), fails(task.KindTimeout)
-	case 5:
-		return s.step.Submit(ctx, o, append(opts, engine.Delay(time.Duration(1+s.rng.IntN(40))*time.Second))...), is(id)
-	case 6:
-		o.Takes *= 15
-		return s.step.Submit(ctx, o, append(opts, engine.Deadline(10*time.Second))...), either(is(id), fails(task.KindTimeout))
-	default:
-		return s.step.Submit(ctx, o, opts...), is(id)
-	}
 }
 
 // mapSome maps over some inputs, and breaks the loop at times.
@@ -210,10 +273,10 @@ func (s *simulation) mapSome(ctx context.Context, from, n int) error {
 		case err != nil && isLost(err):
 		case err != nil:
 			return fmt.Errorf("map: %w", err)
-		case seen[v] || v < from || v >= from+n:
-			return fmt.Errorf("map: %d came twice, or was not asked for", v)
+		case seen[v>>idShift] || v>>idShift < from || v>>idShift >= from+n:
+			return fmt.Errorf("map: %d came twice, or was not asked for", v>>idShift)
 		}
-		seen[v] = true
+		seen[v>>idShift] = true
 		if len(seen) == breakAt {
 			return nil
 		}
@@ -227,7 +290,7 @@ func (s *simulation) mapSome(ctx context.Context, from, n int) error {
 // is is the outcome of a task that succeeds, unless ten of its agents died.
 func is(id int) func(int, error) error {
 	return func(v int, err error) error {
-		if err == nil && v != id {
+		if err == nil && v>>idShift != id {
 			return fmt.Errorf("want %d", id)
 		}
 		if err != nil && !isLost(err) {

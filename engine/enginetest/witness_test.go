@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,24 +18,24 @@ import (
 // Witness is a second reader of the driver's logs, on a connection without faults: it folds by the rule
 // alone that the first final entry of a task is its outcome.
 type Witness struct {
-	mu     sync.Mutex
-	tasks  map[uint64][]verdict // guarded by mu; by number; one for each name that the driver had
-	owners map[string]int       // guarded by mu; names in order of appearance
+	mu       sync.Mutex
+	decided  map[key]bool       // guarded by mu
+	results  map[string]bool    // guarded by mu; first final entries that are results, which are all different
+	failures map[task.ID]string // guarded by mu; first final entries that are none
 }
 
-// verdict is an outcome under one name of the driver.
-type verdict struct {
-	owner   string
-	state   task.State
-	value   string
-	failure string
+// key names a task: by its number, in a named job by its digest.
+type key struct {
+	owner  string
+	number uint64
+	digest task.Digest
 }
 
 // NewWitness begins to read what the cluster of ctx tells of records.
 func NewWitness(ctx context.Context, t *testing.T) *Witness {
 	t.Helper()
 	c := ctx.Value(clusterKey{}).(*cluster)
-	w := &Witness{tasks: map[uint64][]verdict{}, owners: map[string]int{}}
+	w := &Witness{decided: map[key]bool{}, results: map[string]bool{}, failures: map[task.ID]string{}}
 	conn, err := nats.Connect("", nats.InProcessServer(c.server), nats.NoReconnect())
 	if err != nil {
 		t.Fatal(err)
@@ -53,56 +54,56 @@ func (w *Witness) read(t *testing.T, data []byte) {
 		t.Errorf("a record cannot be read: %v", err)
 		return
 	}
+	rec.Owner = strings.Clone(rec.Owner)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range rec.Entries {
 		e := &rec.Entries[i]
-		if e.State.Final() && !w.decided(e.Number, rec.Owner) {
-			v := verdict{owner: rec.Owner, state: e.State, value: string(e.Value.Data)}
-			if e.Failure != nil {
-				v.failure = fmt.Sprint(e.Failure.Kind, ": ", e.Failure.Message)
-			}
-			w.tasks[e.Number] = append(w.tasks[e.Number], v)
+		k := key{owner: rec.Owner, digest: e.Digest}
+		if e.Digest == (task.Digest{}) {
+			k.number = e.Number
+		}
+		if !e.State.Final() || w.decided[k] {
+			continue
+		}
+		w.decided[k] = true
+		if e.State == task.OK {
+			w.results[string(e.Value.Data)] = true
+		} else {
+			w.failures[task.ID{Owner: rec.Owner, Number: e.Number}] = inWords(e.Failure)
 		}
 	}
 }
 
-func (w *Witness) decided(number uint64, owner string) bool {
-	for _, v := range w.tasks[number] {
-		if v.owner == owner {
-			return true
-		}
+func inWords(f *task.Failure) string {
+	if f == nil {
+		return ""
 	}
-	return false
+	return fmt.Sprint(f.Kind, ": ", f.Message)
 }
 
-// Agrees returns an error if the witness has read another outcome of the driver's task of that number.
-// After the driver has lost its lease it goes by another name, and either's outcome may be the one.
-func (w *Witness) Agrees(number uint64, value int, failure error) error {
+// Agrees returns an error if the witness has not read this outcome of a task of the driver as the first one.
+func (w *Witness) Agrees(value int, failure error) error {
 	encoded, err := cbor.Marshal(value)
 	if err != nil {
 		return err
 	}
-	want := verdict{state: task.OK, value: string(encoded)}
-	if failure != nil {
-		var f *task.Failure
-		if !errors.As(failure, &f) {
-			return fmt.Errorf("it has ended without an outcome: %w", failure)
-		}
-		want = verdict{state: task.Failed, failure: fmt.Sprint(f.Kind, ": ", f.Message)}
-		if f.Kind == task.KindCancelled {
-			want.state = task.Cancelled
-		}
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, got := range w.tasks[number] {
-		want.owner = got.owner
-		if got == want {
-			return nil
+	if failure == nil {
+		if !w.results[string(encoded)] {
+			return fmt.Errorf("the result %d is no first final entry", value)
 		}
+		return nil
 	}
-	return fmt.Errorf("the driver has %+v, and another reader %+v", want, w.tasks[number])
+	var f *task.Failure
+	if !errors.As(failure, &f) {
+		return fmt.Errorf("it has ended without an outcome: %w", failure)
+	}
+	if got := w.failures[f.Task]; got != inWords(f) {
+		return fmt.Errorf("the driver has %q, and another reader %q", inWords(f), got)
+	}
+	return nil
 }
 
 // Subscriptions returns how many the cluster's server has.
