@@ -74,6 +74,9 @@ func (s *Session) handleOf(e *task.Entry, sequence uint64, index int) *Handle {
 		var open bool
 		if number, open = s.job.open[e.Digest]; !open {
 			s.job.past.Recorded(e, s.record.Writer, sequence, index)
+			if e.State.Final() && s.record.Writer == s.me.owner && !s.job.recalled {
+				s.job.ended(e)
+			}
 			return nil
 		}
 	}

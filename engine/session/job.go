@@ -23,11 +23,13 @@ import (
 // A job goes through incarnations. The runs of one share an owner's name, and so a log, until the job
 // ends; what then still comes to that log nobody reads.
 type job struct {
-	past   graph.Past             // guarded by Session.mu; what former runs have left and this one has not asked for
-	open   map[task.Digest]uint64 // guarded by Session.mu; numbers of open tasks
-	equal  map[task.Digest]uint32 // guarded by Session.mu; how many equal calls there were
-	share  int                    // guarded by Session.mu; of a batch of tasks that were lost with a former run
-	values valueCache
+	past     graph.Past             // guarded by Session.mu; what former runs have left and this one has not asked for
+	open     map[task.Digest]uint64 // guarded by Session.mu; numbers of open tasks
+	equal    map[task.Digest]uint32 // guarded by Session.mu; how many equal calls there were
+	share    int                    // guarded by Session.mu; of a batch of tasks that were lost with a former run
+	recalled bool                   // guarded by Session.mu; what former runs have left is known
+	stop     revocation             // guarded by Session.mu; tasks that former runs have ended by themselves
+	values   valueCache
 }
 
 // incarnation is the row of a job in the table of jobs.
@@ -114,6 +116,8 @@ func (s *Session) recallJob(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.job.share = parts(s.job.past.Lost())
+	s.revoked.add(s.job.stop) // a former run may have died before agents were told
+	s.job.stop, s.job.recalled = revocation{}, true
 	return nil
 }
 
@@ -147,6 +151,15 @@ func (s *Session) listQueued(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// ended notes an entry by which a run ended a task by itself: an agent may still be running it. mu is held.
+func (j *job) ended(e *task.Entry) {
+	if e.State == task.Cancelled {
+		j.stop.asked = append(j.stop.asked, e.Number)
+	} else {
+		j.stop.late = append(j.stop.late, e.Number)
+	}
 }
 
 // digest names a submit: by function, version and input, and by how many equal ones came before it in

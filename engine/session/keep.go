@@ -135,7 +135,7 @@ func (s *Session) leave() {
 	defer cancel()
 	s.keeping <- struct{}{}
 	defer func() { <-s.keeping }()
-	err := s.lease.Renew(ctx, func(r *Row) {
+	err := s.lease.RenewForSure(ctx, func(r *Row) {
 		r.Ended = r.Ended || s.job == nil
 		r.Holder = ""
 	})
@@ -152,11 +152,7 @@ func (s *Session) End(ctx context.Context) error {
 	s.breakWith(ErrClosed)
 	s.keeping <- struct{}{}
 	defer func() { <-s.keeping }()
-	err := errRenewAgain
-	for errors.Is(err, errRenewAgain) {
-		err = s.lease.Renew(ctx, func(r *Row) { r.Ended = true })
-	}
-	if err != nil {
+	if err := s.lease.RenewForSure(ctx, func(r *Row) { r.Ended = true }); err != nil {
 		return fmt.Errorf("session: end %s: %w", s.Owner(), err)
 	}
 	return nil

@@ -179,6 +179,15 @@ func (l *Lease) Renew(ctx context.Context, change func(*Row)) error {
 	return err
 }
 
+// RenewForSure is Renew, again after a renewal of which no answer had come.
+func (l *Lease) RenewForSure(ctx context.Context, change func(*Row)) error {
+	for {
+		if err := l.Renew(ctx, change); !errors.Is(err, errRenewAgain) {
+			return err
+		}
+	}
+}
+
 var errRenewAgain = errors.New("session: a renewal was not heard of; again")
 
 // recognise looks whether the row that stood in the way is the lease's own: of a renewal of which no
