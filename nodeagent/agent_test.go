@@ -434,8 +434,9 @@ func TestTheAgentTrimsWhatWasRead(t *testing.T) {
 	check(t, log.Append(b.ctx, queues.Message{Data: []byte("not read")}))
 	table, err := b.broker.OpenTable(b.ctx, b.broker.Sessions())
 	check(t, err)
-	created, err := log.Created(b.ctx)
+	stream, err := log.Stream(b.ctx)
 	check(t, err)
+	created := stream.Created
 	for _, row := range []session.Row{ // the first two are not of this log
 		{Holder: "me", Trimmed: 99999, Created: created},
 		{Holder: "me", Trimmed: last + 1, Created: created.Add(-time.Hour)},

@@ -183,7 +183,7 @@ func (j *janitor) tidy(ctx context.Context, owner string, s *seen, r session.Row
 			return nil // it lives after all
 		}
 		return err
-	case r.Trimmed > s.trimmed:
+	case r.Trimmed != s.trimmed: // less, if the session has withdrawn what it had said
 		return j.trim(ctx, owner, r)
 	}
 	return nil
@@ -232,7 +232,7 @@ func (j *janitor) trim(ctx context.Context, owner string, r session.Row) error {
 	if err != nil {
 		return err
 	}
-	created, err := log.Created(ctx)
+	stream, err := log.Stream(ctx)
 	if err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func (j *janitor) trim(ctx context.Context, owner string, r session.Row) error {
 	if err != nil {
 		return err
 	}
-	if r.Trimmed <= last && r.Created.Equal(created) {
+	if 0 < r.Trimmed && r.Trimmed <= last && r.Created.Equal(stream.Created) {
 		if err := log.Trim(ctx, r.Trimmed); err != nil {
 			return err
 		}

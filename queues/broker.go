@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -72,6 +73,8 @@ type Broker struct {
 	js   jetstream.JetStream
 	out  *publisher
 	log  *slog.Logger
+
+	connects atomic.Uint64 // how often a lost connection was made again
 
 	mu     sync.Mutex
 	opened map[string]bool // guarded by mu; streams and consumers that exist for sure
@@ -145,7 +148,14 @@ func (b *Broker) disconnected(_ *nats.Conn, err error) {
 	}
 }
 
-func (b *Broker) reconnected(*nats.Conn) { b.log.Info("nats: connected again") }
+func (b *Broker) reconnected(*nats.Conn) {
+	b.connects.Add(1)
+	b.log.Info("nats: connected again")
+}
+
+// Reconnects returns how often a lost connection was made again. What is there then may be another server,
+// or the same one with older files.
+func (b *Broker) Reconnects() uint64 { return b.connects.Load() }
 
 // once runs create unless it has succeeded for this name before.
 func (b *Broker) once(name string, create func() error) error {

@@ -18,6 +18,7 @@ import (
 type Log struct {
 	b    *Broker
 	name LogName
+	cfg  jetstream.StreamConfig
 }
 
 // LogEntry is a message and its place in the log.
@@ -42,7 +43,13 @@ func (b *Broker) OpenLog(ctx context.Context, name LogName, opts ...LogOption) (
 	if err := b.ensureStream(ctx, cfg); err != nil {
 		return nil, err
 	}
-	return &Log{b, name}, nil
+	return &Log{b, name, cfg}, nil
+}
+
+// Restore makes the stream of the log if it is gone: a server may come back with older files, or none.
+func (l *Log) Restore(ctx context.Context) error {
+	l.b.forget(l.cfg.Name)
+	return l.b.ensureStream(ctx, l.cfg)
 }
 
 // What is kept of dead letters.
@@ -229,14 +236,27 @@ func (b *Broker) lastOf(ctx context.Context, stream string) (uint64, error) {
 	return Header(msg.Header).number("Nats-Sequence")
 }
 
-// Created returns when the stream of the log was made: another time means another stream, with sequences
-// of its own.
-func (l *Log) Created(ctx context.Context) (time.Time, error) {
-	stream, err := l.b.js.Stream(ctx, l.name.Stream)
+// Stream says which stream it is: another time of making means another stream, with sequences of its own.
+// Its last sequence grows for as long as it is the same.
+type Stream struct {
+	Created time.Time
+	Last    uint64 // of all logs in it, whatever was removed since; 0 = it never had a message
+}
+
+// Stream returns what the stream of the log is now.
+func (l *Log) Stream(ctx context.Context) (s Stream, err error) {
+	err = l.b.retry(ctx, func(ctx context.Context) error {
+		stream, err := l.b.js.Stream(ctx, l.name.Stream)
+		if err == nil {
+			info := stream.CachedInfo()
+			s = Stream{info.Created, info.State.LastSeq}
+		}
+		return err
+	})
 	if err != nil {
-		return time.Time{}, fmt.Errorf("queues: look at %s: %w", l.name.Stream, err)
+		return s, fmt.Errorf("queues: look at %s: %w", l.name.Stream, err)
 	}
-	return stream.CachedInfo().Created, nil
+	return s, nil
 }
 
 // Trim removes what stands in the log up to and with this sequence. Nobody else may be reading there.

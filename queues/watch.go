@@ -114,19 +114,26 @@ func (w *Watcher) fill(ctx context.Context) error {
 	return nil
 }
 
-// ask handles what was missed.
+// ask handles what was missed. Of a table that has gone back (its server came back with older files) it
+// handles all rows anew.
 func (w *Watcher) ask(ctx context.Context) error {
 	asked := time.Since(w.begun)
+	if err := w.read(ctx); err != nil {
+		return err
+	}
+	known := w.last
+	<-w.reading
 	last, err := w.t.b.lastOf(ctx, w.t.stream())
 	if err != nil {
 		return err
 	}
-	select {
-	case w.reading <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := w.read(ctx); err != nil {
+		return err
 	}
 	defer func() { <-w.reading }()
+	if 0 < last && last < known {
+		w.last = 0
+	}
 	if last > w.last {
 		err = w.fill(ctx)
 	}
@@ -135,6 +142,16 @@ func (w *Watcher) ask(ctx context.Context) error {
 		w.confirmed.Store(int64(asked))
 	}
 	return err
+}
+
+// read waits until nobody else reads. The caller gives the token back.
+func (w *Watcher) read(ctx context.Context) error {
+	select {
+	case w.reading <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Confirmed returns when the watcher has known all rows for sure.

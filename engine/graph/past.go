@@ -61,6 +61,12 @@ type Standing struct {
 // Len returns how many tasks have an outcome, and how many have none.
 func (p *Past) Len() (finals, open int) { return len(p.finals), len(p.open) }
 
+// Ended returns where the outcome of a task stands that was not taken, and whether there is one.
+func (p *Past) Ended(d task.Digest) (sequence uint64, index int, ended bool) {
+	f, ended := p.finals[d]
+	return f.sequence, int(f.index), ended
+}
+
 // Lost returns how many tasks without an outcome were lost or started when a run ended.
 func (p *Past) Lost() (n int) {
 	for _, l := range p.open {

@@ -1,5 +1,7 @@
 package session
 
+import "github.com/tidemill/tidemill/engine/task"
+
 // Deafen makes the session miss what its log tells from now on; it still may ask.
 func (s *Session) Deafen() { s.self().follower.Close() }
 
@@ -14,3 +16,6 @@ func (s *Session) Refusals() (n int) {
 	}
 	return n
 }
+
+// Digest returns what a named job calls the task by.
+func (h *Handle) Digest() task.Digest { return h.digest }

@@ -19,7 +19,7 @@ const foldStep = 128
 // follower's goroutine.
 func (s *Session) fold(me *self, e queues.LogEntry) {
 	failpoint.Hit("fold.before")
-	rec := &s.record
+	rec := &me.record
 	err := task.DecodeRecord(e.Data, rec)
 	switch {
 	case errors.Is(err, task.ErrVersion) && rec.Owner == me.owner:
@@ -49,7 +49,7 @@ func (s *Session) foldSome(me *self, sequence uint64, from, to int) {
 		return // of a name that was given up
 	}
 	for i := from; i < to; i++ {
-		e := &s.record.Entries[i]
+		e := &me.record.Entries[i]
 		h := s.handleOf(e, sequence, i)
 		if h == nil {
 			continue
@@ -73,8 +73,8 @@ func (s *Session) handleOf(e *task.Entry, sequence uint64, index int) *Handle {
 	if s.job != nil {
 		var open bool
 		if number, open = s.job.open[e.Digest]; !open {
-			s.job.past.Recorded(e, s.record.Writer, sequence, index)
-			if e.State.Final() && s.record.Writer == s.me.owner && !s.job.recalled {
+			s.job.past.Recorded(e, s.me.record.Writer, sequence, index)
+			if e.State.Final() && s.me.record.Writer == s.me.owner && !s.job.recalled {
 				s.job.ended(e)
 			}
 			return nil
@@ -96,10 +96,10 @@ func (s *Session) noteHistory(h *Handle, e *task.Entry) {
 		return // told again; and it may be refused every second, for long
 	}
 	if e.State == task.Lost && h.share == 0 {
-		h.share = parts(lostIn(s.record.Entries))
+		h.share = parts(lostIn(s.me.record.Entries))
 	}
 	s.notes[h.number] = append(history, graph.Note{
-		State: e.State, Attempt: e.Attempt, Losses: e.Losses, Node: strings.Clone(s.record.Writer), Failure: e.Failure,
+		State: e.State, Attempt: e.Attempt, Losses: e.Losses, Node: strings.Clone(s.me.record.Writer), Failure: e.Failure,
 	})
 }
 
@@ -139,6 +139,7 @@ func (s *Session) resolve(h *Handle, e *task.Entry) {
 	delete(s.notes, h.number)
 	if s.job != nil {
 		delete(s.job.open, h.digest)
+		s.job.decide(h)
 	}
 	s.bytes -= len(h.input.Data) + task.SpecBytes
 	s.markStored(h) // its entry says that it was stored, whatever became of the answer
@@ -155,8 +156,8 @@ func (s *Session) resolve(h *Handle, e *task.Entry) {
 		f = &task.Failure{Kind: task.KindError, Message: "recorded without a reason"}
 	}
 	f.Func, f.Task, f.Attempt = h.route.call.Func, task.ID{Owner: s.me.owner, Number: h.number}, e.Attempt
-	if s.record.Writer != s.me.owner { // else it ran nowhere
-		f.Node = strings.Clone(s.record.Writer) // not to keep the whole record for it
+	if s.me.record.Writer != s.me.owner { // else it ran nowhere
+		f.Node = strings.Clone(s.me.record.Writer) // not to keep the whole record for it
 	}
 	if e.State == task.Failed {
 		s.bury(h, f, history)

@@ -29,6 +29,7 @@ type job struct {
 	share    int                    // guarded by Session.mu; of a batch of tasks that were lost with a former run
 	recalled bool                   // guarded by Session.mu; what former runs have left is known
 	stop     revocation             // guarded by Session.mu; tasks that former runs have ended by themselves
+	decided  []decision             // guarded by Session.mu; what this run knows the outcomes of
 	values   valueCache
 }
 
@@ -211,6 +212,13 @@ type valueCache struct {
 type cachedRecord struct {
 	sequence uint64
 	record   *task.Record
+}
+
+// clear forgets what was read: sequences may stand for other records now.
+func (c *valueCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.records = [len(c.records)]cachedRecord{}
 }
 
 // value returns the value at the index of the record of that sequence.

@@ -36,7 +36,7 @@ func (s *Session) keepOnce() time.Duration {
 	defer func() { <-s.keeping }()
 	ctx, cancel := context.WithTimeout(s.base, LeaseTime/2)
 	defer cancel()
-	err := errors.Join(s.revoke(ctx), s.post(ctx))
+	err := errors.Join(s.checkLog(ctx), s.revoke(ctx), s.post(ctx))
 	if err != nil && s.base.Err() == nil {
 		s.cfg.Logger.Warn("session: a row or a dead letter is not written; trying again", "err", err)
 	}
@@ -76,7 +76,7 @@ func (s *Session) renew(ctx context.Context, trimmed uint64) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.until != s.lease.until {
+	if s.until != s.lease.until && !s.unfinished {
 		s.until = s.lease.until
 		s.rouse()
 	}
@@ -100,15 +100,9 @@ func (s *Session) loseLease(ctx context.Context) {
 	}
 	s.cfg.Logger.Warn("session: the lease was lost; going on under a new name", "owner", old.owner, "new", owner)
 	s.lease = lease
-	s.mu.Lock()
-	s.trimmer = trimmer{}
-	s.mu.Unlock()
-	if err := s.become(ctx, owner); err != nil {
-		s.breakWith(fmt.Errorf("session: follow the log of a new name: %w", err))
-		return
+	if err := s.beginAnew(ctx); err != nil {
+		s.cfg.Logger.Warn("session: follow the log of a new name; trying again", "owner", owner, "err", err)
 	}
-	old.follower.Close()
-	s.startOver()
 }
 
 // startOver publishes all that is open anew: what was published or asked for under an old name, or in a

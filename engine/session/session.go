@@ -105,22 +105,24 @@ type Session struct {
 	specs    []task.Spec             // guarded by mu; scratch
 	calls    []task.Call             // guarded by mu; scratch
 	broken   error                   // guarded by mu; why the session can read its log no more, or ErrClosed
-	record   task.Record             // only fold
 	trimmer  trimmer                 // guarded by mu
 	storing  time.Duration           // guarded by mu; moving mean of how long a store takes
 
-	keeping chan struct{} // has a token while rows are written; taken before mu. (A lock over I/O would stop virtual time.)
-	rows    uint64        // guarded by keeping; how many rows of cancels were written
-	renamed int           // guarded by keeping
+	keeping    chan struct{} // has a token while rows are written; taken before mu. (A lock over I/O would stop virtual time.)
+	rows       uint64        // guarded by keeping; how many rows of cancels were written
+	renamed    int           // guarded by keeping
+	reconnects uint64        // guarded by keeping; up to which one the log is known to be the one that was read
+	unfinished bool          // guarded by keeping; another log was begun, and what is open is not published there yet
 }
 
 // self is what a session has under its name.
 type self struct {
 	owner    string
 	log      *queues.Log
-	follower *queues.Follower
-	created  time.Time     // of the log's stream
-	header   queues.Header // of batches
+	follower *queues.Follower // guarded by Session.mu
+	created  time.Time        // of the log's stream
+	header   queues.Header    // of batches
+	record   task.Record      // only fold
 }
 
 // ownerHeader names a batch's owner for those who do not decode it.
@@ -204,9 +206,11 @@ func (s *Session) become(ctx context.Context, owner string) error {
 	if me.log, err = s.broker.OpenLog(ctx, s.broker.Log(owner)); err != nil {
 		return err
 	}
-	if me.created, err = me.log.Created(ctx); err != nil {
+	stream, err := me.log.Stream(ctx)
+	if err != nil {
 		return err
 	}
+	me.created = stream.Created
 	s.mu.Lock()
 	s.me, s.until = me, s.lease.until
 	s.mu.Unlock()
@@ -226,6 +230,13 @@ func (s *Session) follow(ctx context.Context) error {
 	return err
 }
 
+// follower returns what reads the log, nil while another log is being begun.
+func (s *Session) follower() *queues.Follower {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.me.follower
+}
+
 func (s *Session) self() *self {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -234,7 +245,7 @@ func (s *Session) self() *self {
 
 // disconnect ends what connect began.
 func (s *Session) disconnect() {
-	if f := s.self().follower; f != nil {
+	if f := s.follower(); f != nil {
 		f.Close()
 	}
 	if s.nodes != nil {
@@ -338,11 +349,15 @@ func (s *Session) listen() {
 	if !quiet {
 		return
 	}
+	s.nudge() // the log may be another one since a reconnect
 	ctx, cancel := context.WithTimeout(s.base, silence)
 	defer cancel()
-	me := s.self()
-	if err := me.follower.Ask(ctx); err != nil && s.base.Err() == nil {
-		s.cfg.Logger.Warn("session: ask for the end of the log", "owner", me.owner, "err", err)
+	f := s.follower()
+	if f == nil {
+		return // another log is being begun
+	}
+	if err := f.Ask(ctx); err != nil && s.base.Err() == nil {
+		s.cfg.Logger.Warn("session: ask for the end of the log", "owner", s.Owner(), "err", err)
 	}
 }
 

@@ -110,6 +110,7 @@ func (s *Session) recall(h *Handle, o Order, event *graph.Event) (recorded bool)
 	h.digest = digest
 	if known && left.State.Final() {
 		h.stands = standing{left.Sequence, left.Index}
+		s.job.decide(h)
 		return true
 	}
 	if known {
