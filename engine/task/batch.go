@@ -63,6 +63,8 @@ const (
 	specType    = 5
 	specInput   = 6
 	specDigest  = 7
+	specObject  = 8
+	specRefs    = 9
 )
 
 // SpecBytes bounds how much longer than its input an encoded spec is.
@@ -96,7 +98,7 @@ func appendCall(dst []byte, c *Call) []byte {
 
 func appendSpec(dst []byte, s *Spec) []byte {
 	call, attempt, losses, kind := uint64(s.Call), later(s.Attempt), uint64(s.Losses), uint64(s.Input.Type)
-	n := 2 + fields(call, attempt, losses, kind)
+	n := 2 + fields(call, attempt, losses, kind) + s.Input.farFields()
 	if !s.Digest.IsZero() {
 		n++
 	}
@@ -107,7 +109,8 @@ func appendSpec(dst []byte, s *Spec) []byte {
 	dst = appendField(dst, specLosses, losses)
 	dst = appendField(dst, specType, kind)
 	dst = appendBytes(appendUint(dst, specInput), s.Input.Data)
-	return appendDigest(dst, specDigest, &s.Digest)
+	dst = appendDigest(dst, specDigest, &s.Digest)
+	return s.Input.appendFar(dst, specObject, specRefs)
 }
 
 // later returns how many attempts came before. What never began counts as the first: a negative number
@@ -214,6 +217,10 @@ func readSpec(r *reader) Spec {
 			s.Input.Data = r.bytes()
 		case specDigest:
 			r.digest(&s.Digest)
+		case specObject:
+			s.Input.far().Object = r.object()
+		case specRefs:
+			s.Input.refer(r.values(MaxRefDepth))
 		default:
 			r.skip(maxSkipDepth)
 		}

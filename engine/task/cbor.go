@@ -101,6 +101,7 @@ var (
 type reader struct {
 	rest []byte
 	err  error
+	refs int // references read so far; a list of them takes more memory than bytes
 }
 
 func (r *reader) fail(err error) {

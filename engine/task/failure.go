@@ -23,12 +23,14 @@ const (
 	KindLost                        // its agents were lost too often
 	KindCancelled                   // it was cancelled
 	KindTimeout                     // an attempt took longer than its timeout, or the task than its deadline
+	KindDependency                  // a task that its input refers to failed; Causes says which
+	KindObjectLost                  // bytes that it needs are kept nowhere any more
 )
 
 var kinds = [...]string{
 	KindError: "error", KindPanic: "panic", KindExited: "exited", KindInput: "input", KindOutput: "output",
 	KindTooLarge: "too large", KindUnknownFunc: "unknown function", KindInfeasible: "infeasible",
-	KindLost: "lost", KindCancelled: "cancelled", KindTimeout: "timeout",
+	KindLost: "lost", KindCancelled: "cancelled", KindTimeout: "timeout", KindDependency: "dependency failed", KindObjectLost: "object lost",
 }
 
 // String returns the kind in words.
@@ -46,11 +48,12 @@ var (
 	ErrTooLarge    = errors.New("too large")
 	ErrCancelled   = errors.New("cancelled")
 	ErrTimeout     = errors.New("timeout")
+	ErrObjectLost  = errors.New("object lost")
 )
 
 var causes = map[Kind]error{
 	KindUnknownFunc: ErrUnknownFunc, KindInfeasible: ErrInfeasible, KindTooLarge: ErrTooLarge, KindCancelled: ErrCancelled,
-	KindTimeout: ErrTimeout,
+	KindTimeout: ErrTimeout, KindObjectLost: ErrObjectLost,
 }
 
 // Failure is the error of a task, as it crossed the wire: the text of what the function returned, not
@@ -63,6 +66,64 @@ type Failure struct {
 	Node    string // where it ran; empty if it did not
 	Message string
 	Stack   string // of a panic; at most 16 KiB
+
+	// Causes are the failures behind a KindDependency, the nearest first and the root last. Of a long chain
+	// the middle is left out.
+	Causes []Cause
+}
+
+// Cause is a failure that made another task fail.
+type Cause struct {
+	Func    string
+	Number  uint64 // of the task; 0 if it never became one
+	Kind    Kind
+	Message string // at most 1 KiB
+}
+
+// Bounds on the causes of a failure.
+const (
+	MaxCauses    = 8
+	MaxCauseText = 1 << 10
+)
+
+// Because returns the failure of a task whose input refers to one that failed in this way.
+func Because(cause *Failure) *Failure {
+	near := Cause{cause.Func, cause.Task.Number, cause.Kind, Clip(cause.Message, MaxCauseText)}
+	causes := append([]Cause{near}, cause.Causes...)
+	if len(causes) > MaxCauses { // the root is worth more than the middle
+		causes = append(causes[:MaxCauses-1], causes[len(causes)-1])
+	}
+	root := causes[len(causes)-1]
+	return &Failure{Kind: KindDependency, Causes: causes, Message: Clip(fmt.Sprintf(
+		"its input refers to %s, which failed: %s", near.name(), root.inWords(len(causes) > 1)), MaxCauseText)}
+}
+
+func (c Cause) name() string {
+	if c.Number == 0 {
+		return c.Func
+	}
+	return fmt.Sprintf("%s (task %d)", c.Func, c.Number)
+}
+
+// inWords says what failed, and where if that is not said already.
+func (c Cause) inWords(named bool) string {
+	words := c.Message
+	if c.Kind != KindError {
+		words = c.Kind.String() + ": " + words
+	}
+	if named {
+		words = "at the root, " + c.name() + ": " + words
+	}
+	return words
+}
+
+// Unwrap returns the nearest cause, nil if there is none.
+func (f *Failure) Unwrap() error {
+	if len(f.Causes) == 0 {
+		return nil
+	}
+	c := f.Causes[0]
+	return &Failure{Kind: c.Kind, Func: c.Func, Task: ID{f.Task.Owner, c.Number}, Message: c.Message, Causes: f.Causes[1:]}
 }
 
 // MaxText bounds a failure's message and its stack, each in bytes.

@@ -40,7 +40,7 @@ func TestFailureText(t *testing.T) {
 func TestKinds(t *testing.T) {
 	words := []string{
 		"kind 0", "error", "panic", "exited", "input", "output", "too large", "unknown function", "infeasible",
-		"lost", "cancelled", "timeout", "kind 12",
+		"lost", "cancelled", "timeout", "dependency failed", "object lost", "kind 14",
 	}
 	for kind, word := range words { // the numbers are the wire
 		if got := task.Kind(kind).String(); got != word {
@@ -53,9 +53,9 @@ func TestKinds(t *testing.T) {
 func TestFailureIs(t *testing.T) {
 	sentinels := map[task.Kind]error{
 		task.KindUnknownFunc: task.ErrUnknownFunc, task.KindInfeasible: task.ErrInfeasible,
-		task.KindTooLarge: task.ErrTooLarge, task.KindCancelled: task.ErrCancelled, task.KindTimeout: task.ErrTimeout,
+		task.KindTooLarge: task.ErrTooLarge, task.KindCancelled: task.ErrCancelled, task.KindTimeout: task.ErrTimeout, task.KindObjectLost: task.ErrObjectLost,
 	}
-	for kind := range task.KindTimeout + 2 {
+	for kind := range task.KindObjectLost + 2 {
 		err := fmt.Errorf("engine: get: %w", &task.Failure{Kind: kind, Message: "unknown function"})
 		for of, sentinel := range sentinels {
 			if got := errors.Is(err, sentinel); got != (kind == of) {
@@ -114,5 +114,29 @@ func TestFailureIsClipped(t *testing.T) {
 		if len(text) > task.MaxText || len(text) < task.MaxText-utf8.UTFMax || !utf8.ValidString(text) {
 			t.Errorf("%d bytes, valid %v, want at most %d", len(text), utf8.ValidString(text), task.MaxText)
 		}
+	}
+}
+
+// A chain of failures names the nearest and the root, is what each of them is, and stays short.
+func TestBecause(t *testing.T) {
+	root := &task.Failure{Kind: task.KindCancelled, Func: "load", Task: task.ID{Owner: "me", Number: 1}, Message: "at its caller's request"}
+	f := root
+	for n := range uint64(20) {
+		f = task.Because(f)
+		f.Func, f.Task = "add", task.ID{Owner: "me", Number: n + 2}
+	}
+	if len(f.Causes) != task.MaxCauses || f.Causes[0].Number != 20 || f.Causes[task.MaxCauses-1].Number != 1 {
+		t.Errorf("%+v", f.Causes)
+	}
+	want := "add (task me/21): dependency failed: its input refers to add (task 20), which failed: " +
+		"at the root, load (task 1): cancelled: at its caller's request"
+	if f.Error() != want {
+		t.Errorf("got  %s\nwant %s", f.Error(), want)
+	}
+	if !errors.Is(f, task.ErrCancelled) || errors.Is(f, task.ErrTimeout) {
+		t.Error("it is not what its root is")
+	}
+	if got := task.Because(root).Message; got != "its input refers to load (task 1), which failed: cancelled: at its caller's request" {
+		t.Error(got)
 	}
 }

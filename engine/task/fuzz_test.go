@@ -2,6 +2,7 @@ package task_test
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -67,11 +68,39 @@ func FuzzDecodeRecord(f *testing.F) {
 // asWritten takes from an entry what a writer never writes, and a reader lets pass.
 func asWritten(e *task.Entry) {
 	if e.State != task.OK {
-		e.Value.Data = nil
+		e.Value = task.Value{Type: e.Value.Type}
 	}
 	if f := e.Failure; f != nil {
 		f.Message, f.Stack = task.Clip(f.Message, task.MaxText), task.Clip(f.Stack, task.MaxText)
+		for i := range f.Causes {
+			f.Causes[i].Message = task.Clip(f.Causes[i].Message, task.MaxCauseText)
+		}
 	}
+}
+
+func FuzzDecodeValue(f *testing.F) {
+	for seed := range uint64(8) {
+		v := randomValue(rand.New(rand.NewPCG(seed, 6)))
+		f.Add(task.AppendValue(nil, &v))
+	}
+	f.Add(bytes.Repeat([]byte{0xa1, 4, 0x81}, 100)) // deep
+	f.Fuzz(func(t *testing.T, data []byte) {
+		v, err := task.DecodeValue(data)
+		if err != nil {
+			return
+		}
+		encoded := task.AppendValue(nil, &v)
+		again, err := task.DecodeValue(encoded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := difference(v, again); diff != "" {
+			t.Errorf("(-decoded +decoded again)\n%s", diff)
+		}
+		if twice := task.AppendValue(nil, &again); !bytes.Equal(encoded, twice) {
+			t.Errorf("encoded as %x, then as %x", encoded, twice)
+		}
+	})
 }
 
 // What parses is sorted, bounded, and written in the same way again.

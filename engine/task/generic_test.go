@@ -16,6 +16,8 @@ func TestOthersReadIt(t *testing.T) {
 	for seed := range uint64(20) {
 		b := randomBatch(rand.New(rand.NewPCG(seed, 3)))
 		checkGeneric(t, task.AppendBatch(nil, b), genericBatch(b))
+		v := randomValue(rand.New(rand.NewPCG(seed, 5)))
+		checkGeneric(t, task.AppendValue(nil, &v), genericValue(&v))
 		rec := randomRecord(rand.New(rand.NewPCG(seed, 4)))
 		checkGeneric(t, encodeRecord(&w, nil, rec), genericRecord(rec))
 		if t.Failed() {
@@ -88,12 +90,35 @@ func genericBatch(b *task.Batch) any {
 		if !s.Digest.IsZero() {
 			m[uint64(7)] = s.Digest[:]
 		}
+		putFar(m, 8, &s.Input)
 		specs = append(specs, m)
 	}
 	return fields{
 		uint64(0): uint64(1), uint64(1): b.Owner, uint64(2): string(b.Class), uint64(3): string(b.Level),
 		uint64(4): calls, uint64(5): specs,
 	}
+}
+
+// putFar sets the fields of a value that is not whole in its data: the object has this key, the references
+// the next one.
+func putFar(m fields, key uint64, v *task.Value) {
+	if o := v.Object(); o != nil {
+		m[key] = []any{o.Scope, o.ID[:], uint64(o.Size)}
+	}
+	var refs []any
+	for i := range v.Refs() {
+		refs = append(refs, genericValue(&v.Far.Refs[i]))
+	}
+	if refs != nil {
+		m[key+1] = refs
+	}
+}
+
+func genericValue(v *task.Value) any {
+	m := fields{uint64(2): append([]byte{}, v.Data...)}
+	put(m, 1, uint64(v.Type))
+	putFar(m, 3, v)
+	return m
 }
 
 func genericRecord(rec *task.Record) any {
@@ -113,9 +138,18 @@ func genericEntry(e *task.Entry) any {
 	put(m, 5, uint64(e.Value.Type))
 	if e.State == task.OK {
 		m[uint64(6)] = append([]byte{}, e.Value.Data...)
+		putFar(m, 9, &e.Value)
 	}
 	if f := e.Failure; f != nil {
-		m[uint64(7)] = fields{uint64(1): uint64(f.Kind), uint64(2): f.Message, uint64(3): f.Stack}
+		failure := fields{uint64(1): uint64(f.Kind), uint64(2): f.Message, uint64(3): f.Stack}
+		var causes []any
+		for _, c := range f.Causes {
+			causes = append(causes, []any{c.Func, c.Number, uint64(c.Kind), c.Message})
+		}
+		if causes != nil {
+			failure[uint64(4)] = causes
+		}
+		m[uint64(7)] = failure
 	}
 	if !e.Digest.IsZero() {
 		m[uint64(8)] = e.Digest[:]

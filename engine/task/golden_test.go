@@ -43,11 +43,24 @@ var goldenBatches = map[string]*task.Batch{
 			{Number: math.MaxUint64, Attempt: 1},
 		},
 	},
+	"far": {
+		Owner: "kestrel-4f2a", Class: "cpu", Level: task.Normal,
+		Calls: []task.Call{{Func: "sum"}},
+		Specs: []task.Spec{{Number: 1, Attempt: 1, Input: far}},
+	},
 	"job": {
 		Owner: "nightly-12", Class: "cpu", Level: task.High,
 		Calls: []task.Call{{Func: "parse", Retries: 2, Timeout: time.Minute}},
 		Specs: []task.Spec{{Number: 1<<32 + 5, Attempt: 1, Digest: digest, Input: task.Value{Data: []byte{7}}}},
 	},
+}
+
+// far is a value that is not whole in its data.
+var far = task.Value{
+	Data: []byte{0x82, 0, 1}, Far: &task.Far{Refs: []task.Value{
+		{Data: []byte{7}},
+		{Type: task.Arrow, Far: &task.Far{Object: &task.Object{Scope: "kestrel-4f2a", ID: [32]byte{1, 2, 31: 32}, Size: 1 << 20}}},
+	}},
 }
 
 var digest = task.Digest{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
@@ -71,6 +84,12 @@ var goldenRecords = map[string]*task.Record{
 		{Number: 1<<32 + 5, State: task.Started, Attempt: 1, Digest: digest},
 		{Number: 1<<32 + 5, State: task.OK, Attempt: 1, Digest: digest, Value: task.Value{Data: []byte{7}}},
 		{Number: 6, State: task.Cancelled, Attempt: 2, Failure: &task.Failure{Kind: task.KindCancelled, Message: "by its caller"}},
+	}},
+	"far": {Writer: "node-1", Owner: "kestrel-4f2a", Entries: []task.Entry{
+		{Number: 1, State: task.OK, Attempt: 1, Value: far},
+		{Number: 2, State: task.Failed, Attempt: 1, Failure: &task.Failure{
+			Kind: task.KindDependency, Message: "its input refers to load (task 1), which failed: no", Causes: []task.Cause{{"load", 1, task.KindError, "no"}},
+		}},
 	}},
 	"none": {Writer: "kestrel-4f2a", Owner: "kestrel-4f2a"},
 	"widths": {Entries: []task.Entry{

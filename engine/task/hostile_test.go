@@ -427,6 +427,7 @@ func TestLengthBoundsMemory(t *testing.T) {
 		n := size / itemBytes
 		return append([]byte(head+string([]byte{0x99, byte(n >> 8), byte(n)})), bytes.Repeat([]byte{item}, size)...)
 	}
+	checkAllocates(t, message{name: "value", decode: func(data []byte) error { _, err := task.DecodeValue(data); return err }}, fill("\xa1\x04", 3, 0xa0), multiple*size)
 	for _, data := range [][]byte{
 		fill("\xa1\x05", 5, 0xa0), fill("\xa1\x05", 5, 0), fill("\xa1\x04", 3, 0xa0), fill("\xa1\x09", 2, 0xa0),
 	} {

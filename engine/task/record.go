@@ -77,10 +77,13 @@ const (
 	entryValue   = 6
 	entryFailure = 7
 	entryDigest  = 8
+	entryObject  = 9
+	entryRefs    = 10
 
 	failureKind    = 1
 	failureMessage = 2
 	failureStack   = 3
+	failureCauses  = 4
 )
 
 // Add encodes the entry; nothing of it is kept.
@@ -118,7 +121,7 @@ func appendEntry(dst []byte, e *Entry) []byte {
 	attempt, losses, ran, kind := later(e.Attempt), uint64(e.Losses), uint64(max(e.Ran, 0)), uint64(e.Value.Type)
 	n := 1 + fields(attempt, losses, ran, kind)
 	if e.State == OK {
-		n++
+		n += 1 + e.Value.farFields()
 	}
 	if e.Failure != nil {
 		n++
@@ -138,14 +141,32 @@ func appendEntry(dst []byte, e *Entry) []byte {
 	if e.Failure != nil {
 		dst = appendFailure(appendUint(dst, entryFailure), e.Failure)
 	}
-	return appendDigest(dst, entryDigest, &e.Digest)
+	dst = appendDigest(dst, entryDigest, &e.Digest)
+	if e.State == OK {
+		dst = e.Value.appendFar(dst, entryObject, entryRefs)
+	}
+	return dst
 }
 
 func appendFailure(dst []byte, f *Failure) []byte {
-	dst = appendHead(dst, majorMap, 3)
+	n := uint64(3)
+	if len(f.Causes) > 0 {
+		n++
+	}
+	dst = appendHead(dst, majorMap, n)
 	dst = appendUint(appendUint(dst, failureKind), uint64(f.Kind))
 	dst = appendText(appendUint(dst, failureMessage), Clip(f.Message, MaxText))
-	return appendText(appendUint(dst, failureStack), Clip(f.Stack, MaxText))
+	dst = appendText(appendUint(dst, failureStack), Clip(f.Stack, MaxText))
+	if len(f.Causes) == 0 {
+		return dst
+	}
+	dst = appendHead(appendUint(dst, failureCauses), majorArray, uint64(len(f.Causes)))
+	for _, c := range f.Causes {
+		dst = appendHead(dst, majorArray, 4)
+		dst = appendUint(appendText(dst, c.Func), c.Number)
+		dst = appendText(appendUint(dst, uint64(c.Kind)), Clip(c.Message, MaxCauseText))
+	}
+	return dst
 }
 
 // DecodeRecord reads a record into rec, whose slice it uses again. Values are parts of data, which must
@@ -230,6 +251,10 @@ func (e *Entry) read(r *reader) {
 			e.Failure = readFailure(r)
 		case entryDigest:
 			r.digest(&e.Digest)
+		case entryObject:
+			e.Value.far().Object = r.object()
+		case entryRefs:
+			e.Value.refer(r.values(MaxRefDepth))
 		default:
 			r.skip(maxSkipDepth)
 		}
@@ -246,9 +271,27 @@ func readFailure(r *reader) *Failure {
 			f.Message = strings.Clone(r.text())
 		case failureStack:
 			f.Stack = strings.Clone(r.text())
+		case failureCauses:
+			f.Causes = readCauses(r)
 		default:
 			r.skip(maxSkipDepth)
 		}
 	}
 	return f
+}
+
+func readCauses(r *reader) (causes []Cause) {
+	for range r.count(majorArray, 5) {
+		if n := r.count(majorArray, 1); n != 4 && r.err == nil {
+			r.fail(fmt.Errorf("a cause of %d items, want 4", n))
+		}
+		c := Cause{Func: strings.Clone(r.text()), Number: r.uint(), Kind: Kind(r.small(1 << 8)), Message: strings.Clone(r.text())}
+		if r.err != nil {
+			return nil
+		}
+		if len(causes) < MaxCauses {
+			causes = append(causes, c)
+		}
+	}
+	return causes
 }

@@ -244,7 +244,7 @@ func randomRecord(r *rand.Rand) *task.Record {
 		case e.State == task.OK:
 			e.Value = randomValue(r)
 		case r.IntN(4) > 0:
-			e.Failure = &task.Failure{Kind: task.Kind(r.IntN(256)), Message: randomText(r), Stack: randomText(r)}
+			e.Failure = &task.Failure{Kind: task.Kind(r.IntN(256)), Message: randomText(r), Stack: randomText(r), Causes: randomCauses(r)}
 		}
 		rec.Entries = append(rec.Entries, e)
 	}
@@ -252,11 +252,27 @@ func randomRecord(r *rand.Rand) *task.Record {
 }
 
 func randomValue(r *rand.Rand) task.Value {
-	v := task.Value{Type: task.ValueType(r.IntN(4)), Data: make([]byte, randomBelow(r, 100))}
+	v := task.Value{Type: task.ValueType(r.IntN(7)), Data: make([]byte, randomBelow(r, 100))}
 	for i := range v.Data {
 		v.Data[i] = byte(r.Uint32())
 	}
+	if r.IntN(4) == 0 {
+		v.Far = &task.Far{Object: &task.Object{Scope: randomText(r), ID: [32]byte{byte(r.Uint32()), 31: 7}, Size: int64(randomNumber(r) >> 1)}}
+	}
+	for r.IntN(3) == 0 {
+		if v.Far == nil {
+			v.Far = &task.Far{}
+		}
+		v.Far.Refs = append(v.Far.Refs, randomValue(r))
+	}
 	return v
+}
+
+func randomCauses(r *rand.Rand) (causes []task.Cause) {
+	for range r.IntN(task.MaxCauses) {
+		causes = append(causes, task.Cause{Func: randomText(r), Number: randomNumber(r), Kind: task.Kind(r.IntN(256)), Message: randomText(r)})
+	}
+	return causes
 }
 
 func randomText(r *rand.Rand) string {
