@@ -20,6 +20,7 @@ const Alone = 3
 type Graph struct {
 	seed  uint64 // of the jitter, so that owners do not retry in step
 	tasks Pages[node]
+	waits map[uint64][]uint64 // tasks that wait for the result of another, by the number of that one
 }
 
 // New returns an empty graph whose backoffs are spread by seed.
@@ -35,6 +36,7 @@ type node struct {
 	state   state
 	why     Why // of ending
 	retries int32
+	missing int32 // results that its input refers to and that are not there
 }
 
 type state uint8
@@ -42,6 +44,7 @@ type state uint8
 const (
 	dispatched state = iota // published, or about to be; an entry may come
 	waiting                 // for the end of a delay
+	parked                  // for results that its input refers to
 	ending                  // the owner has asked for a last entry to be appended
 )
 
@@ -54,6 +57,7 @@ type Event struct {
 	Losses  int           // of Recorded: as in the entry. Of Submitted: where it goes on
 	Retries int           // of Submitted: attempts after the first that an error may cost
 	Delay   time.Duration // of Submitted: it is not to be dispatched before
+	Deps    []uint64      // of Submitted: open tasks whose results its input refers to; not kept
 	Queued  bool          // of Submitted: a copy that is to run waits in a queue already
 }
 
@@ -78,6 +82,7 @@ type Command struct {
 	Losses  int           // of Dispatch and End
 	Delay   time.Duration // of Wait
 	Why     Why           // of End
+	Cause   uint64        // of End for DependencyFailed: the task that failed, or is to fail by a command before
 }
 
 // Do says what to do.
@@ -96,10 +101,11 @@ type Why uint8
 
 // The reasons.
 const (
-	Exhausted   Why = iota + 1 // its errors have used up its attempts
-	LostTooMuch                // MaxLosses agents were lost with it
-	Asked                      // it was cancelled
-	TooLate                    // its deadline has passed
+	Exhausted        Why = iota + 1 // its errors have used up its attempts
+	LostTooMuch                     // MaxLosses agents were lost with it
+	Asked                           // it was cancelled
+	TooLate                         // its deadline has passed
+	DependencyFailed                // a task that its input refers to has failed
 )
 
 // Open returns how many tasks have no outcome yet.
@@ -125,7 +131,7 @@ func (g *Graph) Step(e Event, out []Command) []Command {
 		return n.endUnlessEnding(e.Task, TooLate, out)
 	case e.State.Final():
 		g.tasks.Delete(e.Task)
-		return append(out, Command{Do: Resolve, Task: e.Task})
+		return g.settle(e.Task, e.State == task.OK, append(out, Command{Do: Resolve, Task: e.Task}))
 	}
 	return g.note(e, n, out)
 }
@@ -142,11 +148,24 @@ func (g *Graph) submitted(e Event, out []Command) []Command {
 		return place.end(e.Task, LostTooMuch, out)
 	case e.Queued:
 		return out
+	}
+	place.missing = g.await(e.Task, e.Deps)
+	switch {
 	case e.Delay > 0:
 		place.state = waiting
 		return append(out, Command{Do: Wait, Task: e.Task, Delay: e.Delay})
 	}
-	return append(out, n.dispatch(e.Task))
+	return place.ready(e.Task, out)
+}
+
+// ready dispatches a task whose delay is over, unless results are missing.
+func (n *node) ready(number uint64, out []Command) []Command {
+	if n.missing > 0 {
+		n.state = parked
+		return out
+	}
+	n.state = dispatched
+	return append(out, n.dispatch(number))
 }
 
 func (n *node) dispatch(number uint64) Command {
@@ -156,8 +175,7 @@ func (n *node) dispatch(number uint64) Command {
 func (n *node) due(number uint64, out []Command) []Command {
 	switch n.state {
 	case waiting:
-		n.state = dispatched
-		return append(out, n.dispatch(number))
+		return n.ready(number, out)
 	case ending: // the append was refused
 		return n.end(number, n.why, out)
 	default:

@@ -39,7 +39,8 @@ func TestSchedules(t *testing.T) {
 	for _, what := range []string{
 		"ok", "failed", "lost ten times", "append refused", "append repeated", "delivered again", "recorded by a zombie",
 		"outcome during a wait", "late final", "old note", "note during a wait", "refused", "entry of a stranger",
-		"started", "delayed", "resumed", "cancelled", "ended by request",
+		"started", "delayed", "resumed", "cancelled", "ended by request", "with dependencies", "dispatched for its dependencies",
+		"failed with a dependency",
 	} {
 		if seen[what] < 100 {
 			t.Errorf("%d schedules have only %d of: %s", schedules, seen[what], what)
@@ -108,14 +109,17 @@ func (w *world) ended() error {
 // obey carries out the commands that followed the event, and checks that each may be given.
 func (w *world) obey(e graph.Event, commands []graph.Command) {
 	w.tell("%s\n   %s", eventInWords(e), inWords(commands))
-	if len(commands) > 1 || len(commands) == 1 && commands[0].Task != e.Task {
-		w.fail("%s: %s", eventInWords(e), inWords(commands))
-		return
+	for i, c := range commands {
+		if c.Task != e.Task && (i == 0 || commands[0].Do != graph.Resolve) || i > 0 && c.Task == e.Task {
+			w.fail("%s: %s", eventInWords(e), inWords(commands))
+			return
+		}
+		w.obeyOne(e, c)
 	}
-	if len(commands) == 0 {
-		return
-	}
-	c := commands[0]
+}
+
+func (w *world) obeyOne(e graph.Event, c graph.Command) {
+	commands := []graph.Command{c}
 	l := w.lives[c.Task]
 	if l == nil || l.resolved > 0 {
 		w.fail("task %d has its outcome, or is none of ours: %s", c.Task, inWords(commands))

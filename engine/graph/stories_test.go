@@ -3,6 +3,7 @@ package graph_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 // story, with a graph of its own:
 //
 //	graph seed=N                                   begins again with another jitter
-//	submit task=N [retries=N] [delay=D]            a new task
+//	submit task=N [retries=N] [delay=D] [deps=(N,…)] a new task, and the open ones whose results it needs
 //	submit task=N [attempt=N] [losses=N] [queued]  one that a former run has left
 //	record task=N state=S [attempt=N] [losses=N]   an entry of the log; attempt 1 and no losses if not said
 //	due task=N                                     its delay has passed, or its last entry was refused
@@ -47,7 +48,7 @@ func (s *story) tell(t *testing.T, d *datadriven.TestData) string {
 		return s.step(graph.Event{
 			What: graph.Submitted, Task: taskNumber(t, d), Retries: number(t, d, "retries", 0),
 			Attempt: number(t, d, "attempt", 0), Losses: number(t, d, "losses", 0),
-			Delay: delayOf(t, d), Queued: d.HasArg("queued"),
+			Delay: delayOf(t, d), Queued: d.HasArg("queued"), Deps: depsOf(t, d),
 		})
 	case "record":
 		return s.step(graph.Event{
@@ -113,8 +114,12 @@ func details(c graph.Command) string {
 		words = append(words, c.Delay.Round(time.Millisecond).String())
 	}
 	if c.Why != 0 {
-		reasons := []string{graph.Exhausted: "exhausted", graph.LostTooMuch: "lost too much", graph.Asked: "asked", graph.TooLate: "too late"}
+		reasons := []string{graph.Exhausted: "exhausted", graph.LostTooMuch: "lost too much", graph.Asked: "asked", graph.TooLate: "too late",
+			graph.DependencyFailed: "dependency failed"}
 		words = append(words, reasons[c.Why])
+	}
+	if c.Cause != 0 {
+		words = append(words, fmt.Sprintf("because of %d", c.Cause))
 	}
 	if len(words) == 0 {
 		return ""
@@ -132,6 +137,22 @@ func number(t *testing.T, d *datadriven.TestData, key string, otherwise int) int
 	n := otherwise
 	d.MaybeScanArgs(t, key, &n)
 	return n
+}
+
+func depsOf(t *testing.T, d *datadriven.TestData) (deps []uint64) {
+	for _, arg := range d.CmdArgs {
+		if arg.Key != "deps" {
+			continue
+		}
+		for _, val := range arg.Vals {
+			n, err := strconv.ParseUint(val, 10, 64)
+			if err != nil {
+				d.Fatalf(t, "deps: %v", err)
+			}
+			deps = append(deps, n)
+		}
+	}
+	return deps
 }
 
 func delayOf(t *testing.T, d *datadriven.TestData) time.Duration {

@@ -46,6 +46,8 @@ type life struct {
 	resolved        int
 	deaths          int           // messages that were delivered a second time
 	noted           map[note]bool // what the owner has read
+	deps            []uint64      // tasks whose results it needs
+	ok              bool          // resolved with a result
 }
 
 // note is an entry that is not final, without its task.
@@ -118,7 +120,28 @@ func (w *world) submit() {
 	if w.happens(w.chance.resumed, "resumed") {
 		w.leave(&e, l)
 	}
+	if !e.Queued {
+		w.depend(&e, l)
+	}
 	w.step(e)
+}
+
+// depend has the task need results of others: of open ones, and of some that are there.
+func (w *world) depend(e *graph.Event, l *life) {
+	for number, other := range w.lives {
+		if number == e.Task || other.resolved > 0 && !other.ok || !w.happens(0.3, "with dependencies") {
+			continue
+		}
+		l.deps = append(l.deps, number)
+		if other.resolved == 0 || w.rng.IntN(2) == 0 {
+			e.Deps = append(e.Deps, number)
+		}
+	}
+}
+
+// missing reports whether a result is missing that the task needs.
+func (w *world) missing(l *life) bool {
+	return slices.ContainsFunc(l.deps, func(dep uint64) bool { return !w.lives[dep].ok })
 }
 
 // leave makes the task one that a former run has left, with a copy in the queue or without. It may have
@@ -279,8 +302,14 @@ func (w *world) dispatch(e graph.Event, c graph.Command, l *life) {
 		began = graph.Due
 	}
 	first := e.What == began && l.attempt == 0
+	if e.What == graph.Recorded && e.Task != c.Task {
+		w.seen["dispatched for its dependencies"]++
+		first = slices.Contains(l.deps, e.Task) && l.attempt == 0
+	}
 	l.delayed = false
 	switch {
+	case w.missing(l):
+		w.fail("task %d is dispatched, and results of %v are missing", c.Task, l.deps)
 	case l.ending:
 		w.fail("task %d is to end: %s", c.Task, inWords([]graph.Command{c}))
 	case !again && !first:
@@ -296,6 +325,7 @@ func (w *world) dispatch(e graph.Event, c graph.Command, l *life) {
 
 func (w *world) resolve(e graph.Event, c graph.Command, l *life) {
 	l.resolved++
+	l.ok = e.State == task.OK
 	if e.What != graph.Recorded || !e.State.Final() {
 		w.fail("task %d is resolved by: %s", c.Task, eventInWords(e))
 	}
@@ -348,6 +378,10 @@ func (w *world) checkWhy(e graph.Event, c graph.Command, l *life) {
 		right = e.What == graph.Cancel || e.What == graph.Due
 	case graph.TooLate:
 		right = e.What == graph.Expired || e.What == graph.Due
+	case graph.DependencyFailed:
+		w.seen["failed with a dependency"]++
+		cause := w.lives[c.Cause]
+		right = e.What == graph.Due || cause != nil && slices.Contains(l.deps, c.Cause) && !cause.ok && (cause.resolved > 0 || cause.ending)
 	}
 	if !right || c.Why == 0 {
 		w.fail("%s: task %d has %d retries and came again %d times: %s", eventInWords(e), c.Task, l.retries, l.deaths, inWords([]graph.Command{c}))
