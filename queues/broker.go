@@ -60,6 +60,7 @@ type Config struct {
 	URL       string       // of a server; ignored if Dialer is set
 	Dialer    Dialer       // a server in this process; nil to dial URL
 	Storage   Storage      // of streams that this broker creates
+	Replicas  int          // of blocks that this broker creates; 0 = 1
 	Logger    *slog.Logger // nil = slog.Default()
 }
 

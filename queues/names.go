@@ -21,6 +21,8 @@ import (
 //	Table    Jobs     $KV.<ns>_jobs.<job>            session         session         the last       the job begins anew
 //	Table    Cancels  $KV.<ns>_cancels.<owner>.<n>   session         nodeagent       a day          what is cancelled runs in vain
 //	Table    Leases   $KV.<ns>_leases.janitor        nodeagent       nodeagent       the last       two janitors: they agree
+//	Blocks   Objects  <ns>.obj.<scope>.<id>.…        objstore        objstore        until purged   a value is lost
+//	Table    Exports  $KV.<ns>_exports.<token>       session         session, agent  until expired  an export is lost
 //
 // Shard and bucket are 0: one process needs no more.
 type Names struct{ Namespace string }
@@ -41,6 +43,9 @@ type LogName struct {
 
 // TableName names a table's bucket.
 type TableName string
+
+// BlocksName names blocks: a stream, and what the subjects of all of them begin with.
+type BlocksName struct{ Stream, Prefix string }
 
 // TopicName is a subject, or a pattern of subjects to listen to.
 type TopicName string
@@ -106,6 +111,14 @@ func (n Names) Cancels() TableName { return TableName(n.Namespace + "_cancels") 
 
 // Leases names the table of what one agent does for all.
 func (n Names) Leases() TableName { return TableName(n.Namespace + "_leases") }
+
+// Objects names the blocks of large values.
+func (n Names) Objects() BlocksName {
+	return BlocksName{Stream: n.Namespace + "_obj", Prefix: n.Namespace + ".obj."}
+}
+
+// Exports names the table of values that were exported.
+func (n Names) Exports() TableName { return TableName(n.Namespace + "_exports") }
 
 // rows names where the server tells of a table's rows once they are stored.
 func (n Names) rows(t TableName) TopicName { return TopicName(n.Namespace + ".row." + string(t)) }

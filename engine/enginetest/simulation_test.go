@@ -93,7 +93,7 @@ func (s *simulation) run(t *testing.T) {
 		if cfg.Job != "" {
 			for range 1 + s.rng.IntN(3) {
 				s.begin(t, limited, plans)
-				limited = enginetest.Rerun(limited)
+				limited = enginetest.Rerun(limited) //nolint:fatcontext // that of the next run
 			}
 		}
 		refs := s.program(t, limited, plans)

@@ -114,8 +114,10 @@ func details(c graph.Command) string {
 		words = append(words, c.Delay.Round(time.Millisecond).String())
 	}
 	if c.Why != 0 {
-		reasons := []string{graph.Exhausted: "exhausted", graph.LostTooMuch: "lost too much", graph.Asked: "asked", graph.TooLate: "too late",
-			graph.DependencyFailed: "dependency failed"}
+		reasons := []string{
+			graph.Exhausted: "exhausted", graph.LostTooMuch: "lost too much", graph.Asked: "asked", graph.TooLate: "too late",
+			graph.DependencyFailed: "dependency failed",
+		}
 		words = append(words, reasons[c.Why])
 	}
 	if c.Cause != 0 {

@@ -1,0 +1,68 @@
+package objstore
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// Leaf is how many bytes of a value have a digest of their own: a part of a value can be checked by itself, and
+// a large value by several cores.
+const Leaf = 512 << 10
+
+// Content is what is put: bytes, and their digests once somebody has asked for them.
+type Content struct {
+	data   []byte
+	once   sync.Once
+	leaves [][sha256.Size]byte
+}
+
+// NewContent returns the bytes as content. They must not be changed any more.
+func NewContent(data []byte) *Content { return &Content{data: data} }
+
+// Bytes returns the content.
+func (c *Content) Bytes() []byte { return c.data }
+
+// Leaves returns the SHA-256 of each Leaf of the content, the last of which may be shorter.
+func (c *Content) Leaves() [][sha256.Size]byte {
+	c.once.Do(func() { c.leaves = leaves(c.data) })
+	return c.leaves
+}
+
+// Digest returns the ID by which the content is known: the SHA-256 of its length and its leaves.
+func (c *Content) Digest() ID {
+	h := sha256.New()
+	var size [8]byte
+	binary.BigEndian.PutUint64(size[:], uint64(len(c.data)))
+	h.Write(size[:])
+	for _, leaf := range c.Leaves() {
+		h.Write(leaf[:])
+	}
+	return ID(h.Sum(nil))
+}
+
+// Count returns how many leaves so many bytes have.
+func Count(size int64) int { return int((size + Leaf - 1) / Leaf) }
+
+// LeafOf returns the bytes of one leaf.
+func LeafOf(data []byte, i int) []byte { return data[i*Leaf : min((i+1)*Leaf, len(data))] }
+
+// leaves computes the digests, on all cores if it is worth it.
+func leaves(data []byte) [][sha256.Size]byte {
+	out := make([][sha256.Size]byte, Count(int64(len(data))))
+	var next atomic.Int64
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < len(out); i = int(next.Add(1)) - 1 {
+			out[i] = sha256.Sum256(LeafOf(data, i))
+		}
+	}
+	var others sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(out)/2) - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
+	return out
+}

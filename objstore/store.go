@@ -1,0 +1,197 @@
+package objstore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"hash/maphash"
+	"sync/atomic"
+
+	"github.com/zeebo/xxh3"
+)
+
+// Config says what a store is made of.
+type Config struct {
+	// Tier is where values are kept.
+	Tier Tier
+	// Digests has shared values known by the digest of their content, which other processes find too. Without it
+	// they are known in this process alone, by a fingerprint that costs a tenth of a copy.
+	Digests bool
+	// Cache bounds the bytes that are kept in this process of values from a tier elsewhere. 0 = none: the tier is
+	// in this process itself.
+	Cache int64
+}
+
+// Store puts values into a tier and brings them back. It is safe for concurrent use. Goroutines that ask for
+// one value at a time share one transfer.
+type Store struct {
+	cfg   Config
+	seed  uint64
+	cache *cache // nil if there is none
+	stats counters
+}
+
+// NewStore returns a store.
+func NewStore(cfg Config) *Store {
+	s := &Store{cfg: cfg, seed: maphash.Bytes(maphash.MakeSeed(), nil)}
+	if cfg.Cache > 0 {
+		s.cache = newCache(cfg.Cache)
+	}
+	return s
+}
+
+// Stats say what a store has done.
+type Stats struct {
+	Puts, PutBytes     int64 // values that were put
+	Shared, SharedByte int64 // of those, values that were there already, and so are kept once
+	Gets, Fetched      int64 // values that were read; bytes that came from a tier elsewhere
+	Removed            int64 // values
+}
+
+type counters struct {
+	puts, putBytes, shared, sharedBytes, gets, fetched, removed atomic.Int64
+}
+
+// Stats returns what the store has done so far.
+func (s *Store) Stats() Stats {
+	c := &s.stats
+	return Stats{
+		Puts: c.puts.Load(), PutBytes: c.putBytes.Load(), Shared: c.shared.Load(), SharedByte: c.sharedBytes.Load(),
+		Gets: c.gets.Load(), Fetched: c.fetched.Load(), Removed: c.removed.Load(),
+	}
+}
+
+// Put keeps data, which must not be changed any more, under a fresh ID.
+func (s *Store) Put(ctx context.Context, scope string, data []byte) (Key, error) {
+	key := Key{scope, Fresh()}
+	return key, s.PutAs(ctx, key, NewContent(data))
+}
+
+// PutShared keeps data, which must not be changed any more; the same bytes in the same scope are kept once.
+func (s *Store) PutShared(ctx context.Context, scope string, data []byte) (Key, error) {
+	content := NewContent(data)
+	key := Key{Scope: scope}
+	if s.cfg.Digests {
+		key.ID = content.Digest()
+	} else {
+		key.ID = s.fingerprint(data)
+	}
+	there, same, err := s.there(ctx, key, data)
+	switch {
+	case err != nil:
+		return key, err
+	case same:
+		s.stats.puts.Add(1)
+		s.stats.putBytes.Add(int64(len(data)))
+		s.stats.shared.Add(1)
+		s.stats.sharedBytes.Add(int64(len(data)))
+		return key, nil
+	case there: // two contents with one fingerprint
+		key.ID = Fresh()
+	}
+	return key, s.PutAs(ctx, key, content)
+}
+
+// fingerprint names a content within this process: a keyed hash of 128 bits. Since it is no digest, contents are
+// compared before they are taken for the same.
+func (s *Store) fingerprint(data []byte) (id ID) {
+	sum := xxh3.Hash128Seed(data, s.seed).Bytes()
+	copy(id[:], sum[:])
+	return id
+}
+
+// there reports whether the tier has the key, and whether it has this content.
+func (s *Store) there(ctx context.Context, key Key, data []byte) (there, same bool, err error) {
+	size, err := s.cfg.Tier.Stat(ctx, key)
+	if isNotFound(err) {
+		return false, false, nil
+	}
+	if err != nil || s.cfg.Digests {
+		return err == nil, err == nil, err
+	}
+	if size != int64(len(data)) {
+		return true, false, nil
+	}
+	pin, err := s.cfg.Tier.Get(ctx, key)
+	if isNotFound(err) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	defer pin.Release()
+	return true, bytes.Equal(pin.Bytes(), data), nil
+}
+
+// PutAs keeps the content under a key that the caller chose; one that is there already is left as it is.
+func (s *Store) PutAs(ctx context.Context, key Key, content *Content) error {
+	if err := s.cfg.Tier.Put(ctx, key, content); err != nil {
+		return err
+	}
+	s.stats.puts.Add(1)
+	s.stats.putBytes.Add(int64(len(content.Bytes())))
+	if s.cache != nil {
+		s.cache.offer(key, content.Bytes())
+	}
+	return nil
+}
+
+// Stat returns how many bytes the value has, or ErrNotFound.
+func (s *Store) Stat(ctx context.Context, key Key) (int64, error) { return s.cfg.Tier.Stat(ctx, key) }
+
+// Get returns the value. It waits for room in the cache; a value that is larger than the cache is ErrTooLarge.
+func (s *Store) Get(ctx context.Context, key Key) (*Pin, error) {
+	s.stats.gets.Add(1)
+	if s.cache == nil {
+		return s.cfg.Tier.Get(ctx, key)
+	}
+	return s.cache.get(ctx, key, s.fetch)
+}
+
+// fetch brings a value from the tier, once reserve has found room for it.
+func (s *Store) fetch(ctx context.Context, key Key, reserve func(size int64) error) ([]byte, error) {
+	size, err := s.cfg.Tier.Stat(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := reserve(size); err != nil {
+		return nil, fmt.Errorf("objstore: get %s: %w", key, err)
+	}
+	pin, err := s.cfg.Tier.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	s.stats.fetched.Add(size)
+	return pin.Bytes(), nil // of a tier elsewhere: in memory of its own
+}
+
+// ReadAt fills p from the value's offset on, and returns how much it has filled: less than len(p) at the end.
+func (s *Store) ReadAt(ctx context.Context, key Key, p []byte, offset int64) (int, error) {
+	if s.cache != nil {
+		if pin := s.cache.look(key); pin != nil {
+			defer pin.Release()
+			return copy(p, From(pin.Bytes(), offset)), nil
+		}
+	}
+	return s.cfg.Tier.ReadAt(ctx, key, p, offset)
+}
+
+// Remove forgets values. Pins stay good.
+func (s *Store) Remove(ctx context.Context, keys ...Key) error {
+	if s.cache != nil {
+		s.cache.drop(keys...)
+	}
+	err := s.cfg.Tier.Remove(ctx, keys...)
+	if err == nil {
+		s.stats.removed.Add(int64(len(keys)))
+	}
+	return err
+}
+
+// RemoveScope forgets all values of a scope.
+func (s *Store) RemoveScope(ctx context.Context, scope string) error {
+	if s.cache != nil {
+		s.cache.dropScope(scope)
+	}
+	return s.cfg.Tier.RemoveScope(ctx, scope)
+}

@@ -1,0 +1,136 @@
+package queues
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Blocks keep large values in pieces, each under a name of several tokens, until they are purged. A name is
+// written with the same bytes each time, so writing it again changes nothing.
+type Blocks struct {
+	b    *Broker
+	name BlocksName
+}
+
+// OpenBlocks returns the blocks, for which it makes a stream if there is none yet.
+func (b *Broker) OpenBlocks(ctx context.Context, name BlocksName) (*Blocks, error) {
+	err := b.ensureStream(ctx, jetstream.StreamConfig{
+		Name: name.Stream, Subjects: []string{name.Prefix + ">"}, AllowDirect: true,
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxMsgsPerSubject: 1,
+		Replicas: max(1, b.cfg.Replicas),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Blocks{b, name}, nil
+}
+
+// Send stores a block and returns at once; done is called once, when it is stored (nil) or refused
+// (ErrFull, …), on a goroutine that it must not block. data must not be changed afterwards.
+func (k *Blocks) Send(name string, data []byte, done func(error)) {
+	k.b.out.send(Message{Subject: k.name.Prefix + name, Data: data}, func(_ uint64, err error) { done(err) })
+}
+
+// ErrNoBlock says that there is no block of that name.
+var ErrNoBlock = errors.New("queues: no such block")
+
+// Get returns a block, or ErrNoBlock. Any replica may answer that it has it; that there is none, the leader says.
+func (k *Blocks) Get(ctx context.Context, name string) ([]byte, error) {
+	data, err := k.getDirect(ctx, name)
+	if errors.Is(err, ErrNoBlock) && k.b.cfg.Replicas > 1 {
+		return k.getFromLeader(ctx, name)
+	}
+	return data, err
+}
+
+// noMessage is the server's code for a subject without a message.
+const noMessage = 10037
+
+func (k *Blocks) getFromLeader(ctx context.Context, name string) ([]byte, error) {
+	subject := k.name.Prefix + name
+	body := fmt.Appendf(nil, `{"last_by_subj":%q}`, subject)
+	msg, err := k.b.request(ctx, "$JS.API.STREAM.MSG.GET."+k.name.Stream, body)
+	var answer struct {
+		Message struct {
+			Data []byte `json:"data"`
+		} `json:"message"`
+		Error *apiError `json:"error"`
+	}
+	if err == nil {
+		err = json.Unmarshal(msg.Data, &answer)
+	}
+	if err == nil && answer.Error != nil {
+		if err = answer.Error.err(); answer.Error.Code == noMessage {
+			err = ErrNoBlock
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("queues: get %s: %w", subject, err)
+	}
+	return answer.Message.Data, nil
+}
+
+func (k *Blocks) getDirect(ctx context.Context, name string) ([]byte, error) {
+	subject := k.name.Prefix + name
+	msg, err := k.b.request(ctx, "$JS.API.DIRECT.GET."+k.name.Stream+"."+subject, nil)
+	if err != nil {
+		return nil, fmt.Errorf("queues: get %s: %w", subject, err)
+	}
+	if len(msg.Header["Nats-Sequence"]) == 0 {
+		if msg.Header.Get("Status") == "404" {
+			err = ErrNoBlock
+		} else {
+			err = fmt.Errorf("answer %q", msg.Header.Get("Status")+" "+msg.Header.Get("Description"))
+		}
+		return nil, fmt.Errorf("queues: get %s: %w", subject, err)
+	}
+	return msg.Data, nil
+}
+
+// Read yields the blocks whose names begin with these tokens, in the order in which they were stored, with
+// the rest of their names. An error ends it.
+func (k *Blocks) Read(ctx context.Context, tokens string) iter.Seq2[Block, error] {
+	prefix := k.name.Prefix + tokens + "."
+	return func(yield func(Block, error) bool) {
+		for e, err := range k.b.read(ctx, k.name.Stream, prefix+">", 0) {
+			name := strings.TrimPrefix(e.Subject, prefix)
+			if !yield(Block{name, e.Data}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Block is a piece of a value.
+type Block struct {
+	Name string
+	Data []byte
+}
+
+// Purge removes the blocks whose names begin with these tokens.
+func (k *Blocks) Purge(ctx context.Context, tokens string) error {
+	subject := k.name.Prefix + tokens + ".>"
+	err := k.b.retry(ctx, func(ctx context.Context) error {
+		stream, err := k.b.js.Stream(ctx, k.name.Stream)
+		if err == nil {
+			err = stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("queues: purge %s: %w", subject, err)
+	}
+	return nil
+}
+
+// MaxBlock returns how many bytes a block may have.
+func (k *Blocks) MaxBlock() int { return k.b.MaxPayload() - blockOverhead }
+
+// blockOverhead is what headers of answers add.
+const blockOverhead = 4 << 10
