@@ -140,6 +140,9 @@ func (c Config) validate() error {
 			fault("Job", errors.New("a named job is resumed from files: it needs Dir"))
 		}
 	}
+	if c.JobTTL != 0 && c.Job == "" {
+		fault("JobTTL", errors.New("it is how long a named job is kept: it needs Job"))
+	}
 	if c.JobTTL < 0 {
 		fault("JobTTL", fmt.Errorf("%s, want 0 or more", c.JobTTL))
 	}

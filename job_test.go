@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +16,9 @@ import (
 
 	"github.com/tidemill/tidemill"
 	"github.com/tidemill/tidemill/engine"
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/queues"
+	"github.com/tidemill/tidemill/queues/embedded"
 )
 
 // nightly is a program that is run again and again under the name of a job.
@@ -196,4 +202,171 @@ func TestJobsNeedADirectory(t *testing.T) {
 			t.Errorf("%v\ndoes not say %q", err, says)
 		}
 	}
+}
+
+// A task that outlives the grace of a close has no outcome: its context has ended because the run has, and the
+// next one begins it anew, as it was.
+func TestAnEndedGraceIsNoOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNightly(t)
+		var attempts []int
+		long := engine.NewFunc("long", func(ctx context.Context, in int) (int, error) {
+			attempts = append(attempts, engine.Attempt(ctx))
+			if len(attempts) > 1 {
+				return in, nil
+			}
+			<-ctx.Done()
+			return 0, ctx.Err()
+		}, engine.In(n.registry), engine.Retries(0))
+		c, err := tidemill.Open(t.Context(), tidemill.Config{Dir: n.dir, Job: "nightly", Registry: n.registry})
+		check(t, err)
+		long.Submit(c.Context(t.Context()), 7)
+		passes(time.Second)
+		grace, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := c.Close(grace); err == nil || !strings.Contains(err.Error(), "1 tasks are still running") {
+			t.Errorf("close: %v", err)
+		}
+		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			if v, err := long.Submit(ctx, 7).Get(ctx); v != 7 || err != nil {
+				t.Errorf("in the next run: %d, %v", v, err)
+			}
+		})
+		if len(attempts) != 2 || attempts[1] != 1 {
+			t.Errorf("attempts %v", attempts)
+		}
+	})
+}
+
+// A Map whose context is interrupted cancels nothing of a named job: what runs ends, and is recorded.
+func TestAnInterruptedMapHandsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNightly(t)
+		var ran atomic.Int64
+		f := engine.NewFunc("f", func(ctx context.Context, in int) (int, error) {
+			ran.Add(1)
+			passes(time.Second)
+			return in, ctx.Err()
+		}, engine.In(n.registry))
+		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			ctx, interrupt := context.WithCancel(ctx)
+			go func() { passes(500 * time.Millisecond); interrupt() }()
+			for _, err := range engine.Map(ctx, f, slices.Values([]int{1, 2, 3, 4, 5, 6, 7, 8, 9})) {
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("the map: %v", err)
+				}
+			}
+		})
+		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			sum := 0
+			for v, err := range engine.Map(ctx, f, slices.Values([]int{1, 2, 3, 4, 5, 6, 7, 8, 9})) {
+				check(t, err)
+				sum += v
+			}
+			if sum != 45 || ran.Load() != 9 {
+				t.Errorf("sum %d, %d runs", sum, ran.Load())
+			}
+		})
+	})
+}
+
+// Every failure has its dead letter, also of a run that ended right behind it.
+func TestLettersOfAShortRun(t *testing.T) {
+	for _, job := range []string{"", "nightly"} {
+		n := newNightly(t)
+		n.broken.Store(true)
+		cfg := tidemill.Config{Dir: n.dir, Job: job, Registry: n.registry, Sync: tidemill.NoSyncForTwoMinutes}
+		c, err := tidemill.Open(t.Context(), cfg)
+		check(t, err)
+		ctx := c.Context(t.Context())
+		for i := range 20 {
+			if _, err := n.picky.Submit(ctx, i).Get(ctx); err == nil {
+				t.Fatal("no failure")
+			}
+		}
+		check(t, c.Close(t.Context()))
+		if got := lettersIn(t, n.dir, "picky"); got != 20 {
+			t.Errorf("job %q: %d letters", job, got)
+		}
+	}
+}
+
+// lettersIn counts the dead letters of a function in a directory that nobody uses.
+func lettersIn(t *testing.T, dir, fn string) (letters int) {
+	t.Helper()
+	server, err := embedded.Start(embedded.Config{Dir: dir})
+	check(t, err)
+	defer server.Close()
+	b, err := queues.Connect(queues.Config{Namespace: "tm", Dialer: server, Storage: queues.Files})
+	check(t, err)
+	defer b.Close()
+	dead, err := b.OpenDead(t.Context(), "cpu", fn)
+	check(t, err)
+	for _, err := range dead.Read(t.Context(), 0) {
+		check(t, err)
+		letters++
+	}
+	return letters
+}
+
+// A run that was killed, and then runs that are interrupted before they have begun everything, charge nothing: what
+// never began has lost no agent.
+func TestDrainsChargeNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNightly(t)
+		slow := engine.NewFunc("slow", func(_ context.Context, in int) (int, error) { passes(time.Second); return in, nil }, engine.In(n.registry))
+		cfg := tidemill.Config{Dir: n.dir, Job: "nightly", Registry: n.registry, Resources: map[string]float64{"cpu": 1}}
+		open := func(mode tidemill.AgentMode) (*tidemill.Cluster, context.Context, []engine.Ref[int]) {
+			cfg.Agent = mode
+			c, err := tidemill.Open(t.Context(), cfg)
+			check(t, err)
+			ctx := c.Context(t.Context())
+			var refs []engine.Ref[int]
+			for i := range 30 {
+				refs = append(refs, slow.Submit(ctx, i))
+			}
+			check(t, engine.Flush(ctx))
+			return c, ctx, refs
+		}
+		for range 12 {
+			c, _, _ := open(tidemill.AgentOff)
+			check(t, c.Close(t.Context()))
+			check(t, os.WriteFile(filepath.Join(n.dir, "running"), nil, 0o600)) // as a kill leaves it
+			c, _, _ = open(tidemill.AgentOn)
+			passes(100 * time.Millisecond)
+			check(t, c.Close(t.Context()))
+		}
+		c, ctx, refs := open(tidemill.AgentOn)
+		_, err := engine.GetAll(ctx, refs)
+		check(t, err)
+		check(t, c.Close(t.Context()))
+		if n := lossesIn(t, n.dir, "nightly-1"); n > 0 {
+			t.Errorf("%d losses were noted", n)
+		}
+	})
+}
+
+// lossesIn counts the losses in an owner's log in a directory that nobody uses.
+func lossesIn(t *testing.T, dir, owner string) (losses int) {
+	t.Helper()
+	server, err := embedded.Start(embedded.Config{Dir: dir})
+	check(t, err)
+	defer server.Close()
+	b, err := queues.Connect(queues.Config{Namespace: "tm", Dialer: server, Storage: queues.Files})
+	check(t, err)
+	defer b.Close()
+	log, err := b.OpenLog(t.Context(), b.Log(owner))
+	check(t, err)
+	var rec task.Record
+	for e, err := range log.Read(t.Context(), 0) {
+		check(t, err)
+		check(t, task.DecodeRecord(e.Data, &rec))
+		for _, entry := range rec.Entries {
+			losses = max(losses, entry.Losses)
+			if entry.State == task.Lost {
+				losses = max(losses, entry.Losses+1)
+			}
+		}
+	}
+	return losses
 }

@@ -164,3 +164,22 @@ func (t tally) check(test *testing.T) {
 	}
 	test.Log("\n" + table.String())
 }
+
+// A task that kills its process each time is one loss for each run, after the first one, of which nothing could be
+// noted; from the third on it runs alone; ten losses end it, and nobody else.
+func TestPoisonInAProcess(t *testing.T) {
+	program := buildVictim(t, "./testdata/poison")
+	dir := filepath.Join(t.TempDir(), "dir")
+	for run := 1; ; run++ {
+		out, err := exec.Command(program, "-dir", dir, "-job", "j").CombinedOutput()
+		if err == nil {
+			if run < 11 || run > 13 {
+				t.Errorf("it took %d runs", run)
+			}
+			return
+		}
+		if !wasKilled(err) || run > 13 {
+			t.Fatalf("run %d: %v\n%s", run, err, out)
+		}
+	}
+}

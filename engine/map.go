@@ -199,10 +199,11 @@ func (m *mapping[K, I, O]) yield(tag int, yield func(K, *session.Handle) bool) b
 	return yield(fl.key, fl.h)
 }
 
-// cancelRest cancels what is under way. A loop that came to its end has nothing under way.
+// cancelRest cancels what is under way. A loop that came to its end has nothing under way; a named job whose
+// context has ended hands over what is, and the next run goes on with it.
 func (m *mapping[K, I, O]) cancelRest() {
 	m.done.Close()
-	if m.open == 0 {
+	if m.open == 0 || m.s.Resumable() && m.ctx.Err() != nil {
 		return
 	}
 	var rest []*session.Handle

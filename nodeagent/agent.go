@@ -69,6 +69,7 @@ type Agent struct {
 	watching []*queues.Watcher
 	cancels  *queues.Watcher // one of them
 	isDeaf   atomic.Bool     // set by tend
+	ending   atomic.Bool     // the contexts of what runs have ended, or are about to
 	recorder *recorder
 	janitor  *janitor
 	owners   owners

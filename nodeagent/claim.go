@@ -25,6 +25,7 @@ type class struct {
 	held      map[uint64]*batch // guarded by Agent.mu; batches not acked, by sequence
 	acked     acked             // guarded by Agent.mu
 	running   int               // guarded by Agent.mu; slots
+	barred    time.Time         // guarded by Agent.mu; nothing is drawn before: what it needs is lost for now
 	mean      time.Duration     // guarded by Agent.mu; moving mean of how long a task runs; 0 = not known
 	contended atomic.Bool       // more than one level has tasks, and they are worth a choice for each
 }
@@ -69,12 +70,19 @@ type batch struct {
 	level    *level
 	delivery *queues.Delivery
 	came     time.Duration // since the agent began
+	noted    bool          // a start is recorded of each of its tasks; set before it is accepted
+	foreign  atomic.Bool   // the stream has another message under its sequence: it is not to be acked
 	next     atomic.Int64  // index of the next spec to start
 	left     atomic.Int64  // specs that are not recorded
 }
 
 // unstarted returns how many specs were not started.
 func (b *batch) unstarted() int { return max(0, len(b.Specs)-int(b.next.Load())) }
+
+// wasLost reports whether agents were lost with a task of the batch.
+func (b *batch) wasLost() bool {
+	return slices.ContainsFunc(b.Specs, func(s task.Spec) bool { return s.Losses > 0 })
+}
 
 // alone reports whether nothing may run beside the batch: it may kill its agent.
 func (b *batch) alone() bool {
@@ -158,6 +166,10 @@ func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	defer failpoint.Hit("deliver.after")
+	if held := c.held[d.Sequence]; held != nil && held.delivery.Stored != d.Stored { // the server came back with older files
+		held.foreign.Store(true)
+		delete(c.held, d.Sequence)
+	}
 	switch {
 	case a.draining && d.Count == 1: // given back to the server, it would count as lost when it comes again
 		a.handBack(b)
@@ -173,7 +185,7 @@ func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
 	case d.Count > 1:
 		c.held[d.Sequence] = b
 		a.noteLost(b)
-	case d.Sequence <= l.old:
+	case d.Sequence <= l.old, a.cfg.Durable && b.wasLost():
 		c.held[d.Sequence] = b
 		a.active++
 		go a.startOld(b)
@@ -190,6 +202,10 @@ func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
 
 // accept puts a batch where slots find it. mu is held.
 func (a *Agent) accept(b *batch) {
+	if b.alone() && a.hasAlone() { // what is held while another kills this agent would be lost with it
+		a.handBack(b)
+		return
+	}
 	if b.alone() {
 		a.alone = append(a.alone, b)
 		return
@@ -280,13 +296,17 @@ func (b *batch) decode() error {
 // recorded is not run again, and the owner publishes what is still open.
 func (a *Agent) noteLost(b *batch) {
 	for spec := b.start(); spec != nil; spec = b.start() {
-		a.recorder.add(b, &task.Entry{Number: spec.Number, Digest: spec.Digest, State: task.Lost, Attempt: spec.Attempt, Losses: spec.Losses})
+		a.recorder.add(b, noteOf(spec, task.Lost))
 	}
 }
 
 // recorded acks a batch of which everything is recorded.
 func (a *Agent) recorded(b *batch) {
 	a.mu.Lock()
+	if b.foreign.Load() {
+		a.mu.Unlock()
+		return
+	}
 	delete(b.class.held, b.delivery.Sequence)
 	b.class.acked.add(b.delivery)
 	b.level.last = b.delivery
@@ -336,7 +356,7 @@ const (
 
 // ask gives the class's pullers the credit for as many batches as can be used. mu is held.
 func (a *Agent) ask(c *class) {
-	if a.draining || a.deaf() || len(a.alone) > 0 || a.solo {
+	if a.draining || a.deaf() || a.hasAlone() || time.Now().Before(c.barred) {
 		return
 	}
 	for _, l := range c.levels {

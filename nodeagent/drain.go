@@ -27,6 +27,7 @@ func (a *Agent) Drain(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	if n := a.slotsRunning(); n > 0 {
+		a.ending.Store(true)
 		a.cancel()
 		return fmt.Errorf("nodeagent: drain %s: %d tasks are still running: %w", a.cfg.NodeID, n, ctx.Err())
 	}
@@ -75,16 +76,12 @@ func (a *Agent) beginDrain() <-chan struct{} {
 	a.blocked.Store(0) // slots end after the task that they run
 	for _, c := range a.order {
 		for _, l := range c.levels {
-			if l == nil {
-				continue
+			if l != nil {
+				l.puller.Stop()
 			}
-			l.puller.Stop()
-			for _, b := range l.todo {
-				a.handBack(b)
-			}
-			l.todo = nil
 		}
 	}
+	a.handBackAll()
 	for _, b := range a.alone {
 		a.handBack(b)
 	}
@@ -100,8 +97,24 @@ func (a *Agent) beginDrain() <-chan struct{} {
 	return quiet
 }
 
-// handBack publishes again what was not started of a batch, as it was, so that draining costs no budget.
-// When that is stored, it is done with here. mu is held.
+// handBackAll hands back what was not started, but for batches that are to run alone. mu is held.
+func (a *Agent) handBackAll() {
+	for _, c := range a.order {
+		for _, l := range c.levels {
+			if l == nil {
+				continue
+			}
+			for _, b := range l.todo {
+				a.handBack(b)
+			}
+			l.todo = nil
+		}
+	}
+}
+
+// handBack publishes again what was not started of a batch, as it was, so that draining costs no budget. Of
+// what a start was noted, it is noted before that it is returned. When all is stored, the batch is done with
+// here. mu is held.
 func (a *Agent) handBack(b *batch) {
 	rest := task.Batch{Owner: b.Owner, Class: b.Class, Level: b.Level, Calls: b.Calls}
 	for spec := b.start(); spec != nil; spec = b.start() {
@@ -112,14 +125,57 @@ func (a *Agent) handBack(b *batch) {
 	}
 	a.active++
 	m := queues.Message{Header: b.delivery.Header, Data: task.AppendBatch(nil, &rest)}
-	b.level.queue.Send(m, func(err error) {
-		if err == nil && b.left.Add(-int64(len(rest.Specs))) == 0 {
-			a.recorded(b)
+	publish := func(err error) {
+		if err != nil {
+			a.handedBack(b, 0) // it stays leased, and comes again
+			return
 		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.inactive()
-	})
+		b.level.queue.Send(m, func(err error) {
+			stored := int64(len(rest.Specs))
+			if err != nil {
+				stored = 0
+			}
+			a.handedBack(b, stored)
+		})
+	}
+	if b.noted {
+		a.noteReturned(&rest, publish)
+	} else {
+		publish(nil)
+	}
+}
+
+// noteReturned appends a note for each task of the batch that its start is void. mu may be held.
+func (a *Agent) noteReturned(b *task.Batch, done func(error)) {
+	ctx, cancel := context.WithTimeout(a.base, apiTimeout)
+	defer cancel()
+	log, err := a.broker.OpenLog(ctx, a.broker.Log(b.Owner)) // a local matter: the stream is there
+	if err != nil {
+		go done(err)
+		return
+	}
+	var w task.RecordWriter
+	for i := range b.Specs {
+		w.Add(noteOf(&b.Specs[i], task.Returned))
+	}
+	log.Send(queues.Message{Data: w.Append(nil, a.cfg.NodeID, b.Owner)}, func(_ uint64, err error) { done(err) })
+}
+
+func noteOf(s *task.Spec, state task.State) *task.Entry {
+	return &task.Entry{Number: s.Number, Digest: s.Digest, State: state, Attempt: s.Attempt, Losses: s.Losses}
+}
+
+// handedBack notes that so many tasks of a batch are somebody else's.
+func (a *Agent) handedBack(b *batch, tasks int64) {
+	if tasks > 0 && b.left.Add(-tasks) == 0 {
+		a.recorded(b)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.inactive()
+	if len(a.alone) > 0 {
+		a.dispatch()
+	}
 }
 
 func (a *Agent) slotsRunning() int {

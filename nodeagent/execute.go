@@ -33,7 +33,8 @@ func (a *Agent) dispatch() {
 				}
 				break
 			}
-			a.begin(&slot{agent: a, class: c})
+			s := &slot{agent: a, class: c}
+			a.begin(s, s.run)
 		}
 	}
 	a.blocked.Store(int64(blocked))
@@ -49,22 +50,46 @@ func (a *Agent) dispatchAlone() bool {
 		return false
 	}
 	a.blocked.Store(0)
-	b := a.alone[0]
-	if len(a.slotsRun) > 0 || !a.recorder.settle() || !a.slots.Take(b.class.shape, map[string]bool{}) {
-		return true // the end of the last slot, or of the last record, comes back here
+	a.handBackAll() // or it would be lost with what may kill this agent
+	if a.active > 0 || !a.recorder.settle() {
+		return true // the end of the last slot, of the last hand-back or of the last record comes back here
 	}
+	b := a.alone[0]
 	a.alone = a.alone[1:]
+	if !a.slots.Take(b.class.shape, map[string]bool{}) { // slots that are lost have what it needs
+		b.class.barred = time.Now().Add(barredFor)
+		a.handBack(b)
+		return false
+	}
 	a.solo = true
-	a.begin(&slot{agent: a, class: b.class, batch: b, solo: true})
+	s := &slot{agent: a, class: b.class, batch: b, solo: true}
+	a.begin(s, s.runAlone)
 	return true
 }
 
-// begin starts a slot. mu is held, and its resources are taken.
-func (a *Agent) begin(s *slot) {
+// barredFor is how long an agent leaves a class to others for which it has not what its tasks need.
+const barredFor = 30 * time.Second
+
+// hasAlone reports whether a batch runs, or is to run, with nothing beside it. mu is held.
+func (a *Agent) hasAlone() bool { return len(a.alone) > 0 || a.solo }
+
+// runAlone runs a batch that may kill this agent: where the streams outlive it, a note says before that it has
+// begun, so that its death counts.
+func (s *slot) runAlone() {
+	if s.agent.cfg.Durable {
+		if err := s.agent.noteStarted(s.batch); err != nil {
+			s.agent.cfg.Logger.Warn("nodeagent: note the start of what may kill an agent", "owner", s.batch.Owner, "err", err)
+		}
+	}
+	s.run()
+}
+
+// begin starts a slot, which runs on a goroutine of its own. mu is held, and its resources are taken.
+func (a *Agent) begin(s *slot, run func()) {
 	s.class.running++
 	a.active++
 	a.slotsRun[s] = true
-	go s.run()
+	go run()
 }
 
 // since returns when the oldest batch with unstarted tasks came; a class without one comes last.
@@ -89,6 +114,7 @@ type slot struct {
 	begun time.Time
 	ran   time.Duration // since the class's mean was told
 	runs  int
+	left  bool   // the task that runs is left, unrecorded, to another agent
 	out   []byte // where results are encoded, used again
 
 	current atomic.Pointer[execution] // of the task that runs; whoever takes it away speaks for the task
@@ -101,7 +127,7 @@ func (s *slot) run() {
 	for s.claim() {
 		entry, ours := s.attempt()
 		if !ours {
-			return // abandoned
+			return // abandoned, or left for the next agent
 		}
 		s.agent.recorder.add(s.batch, &entry)
 		s.now = nil
@@ -211,7 +237,13 @@ func (s *slot) execute(fn *session.Function, in task.Value) (out task.Value, why
 		x.revoke(why)
 	}
 	out, why = invoke(&x.Running, fn, in, s.out[:0])
-	return out, x.judge(why), s.current.CompareAndSwap(x, nil)
+	why = x.judge(why)
+	ours = s.current.CompareAndSwap(x, nil)
+	if ours && why != nil && s.agent.ending.Load() && !why.cancelled && !why.late {
+		s.left = true // it may have failed because the agent has ended its context: it is the next agent's
+		return task.Value{}, nil, false
+	}
+	return out, why, ours
 }
 
 // invoke calls the function. All code of its author runs below the recover: the function, its types'
@@ -258,11 +290,11 @@ func faultOf(err error) *fault {
 func (s *slot) end() {
 	a := s.agent
 	abandoned := false
-	if s.now != nil {
+	if s.now != nil && !s.left {
 		x := s.current.Load()
 		abandoned = x == nil || !s.current.CompareAndSwap(x, nil)
 	}
-	if s.now != nil && !abandoned {
+	if s.now != nil && !abandoned && !s.left {
 		entry := s.outputs(task.Value{}, &fault{retry: true, failure: &task.Failure{
 			Kind: task.KindExited, Message: "the function ended its goroutine (runtime.Goexit; in a test, FailNow does)",
 		}})

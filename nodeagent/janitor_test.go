@@ -1,12 +1,17 @@
 package nodeagent_test
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/tidemill/tidemill/engine/session"
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/nodeagent"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -108,6 +113,79 @@ func TestTheJanitor(t *testing.T) {
 		passes(time.Hour)
 		if l := b.look("job-1"); l.records != 0 || !l.row.Ended {
 			t.Errorf("after two hours: the job is %+v", l)
+		}
+	})
+}
+
+// A row whose key is a pattern, as any client may write it, is nobody's: nothing is removed for it.
+func TestARowThatIsAPattern(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, map[string]float64{"cpu": 1})
+		b.leave("other", session.Row{Holder: "h", Job: "j", TTL: time.Hour})
+		conn, err := nats.Connect("", nats.InProcessServer(b.server))
+		check(t, err)
+		defer conn.Close()
+		for _, key := range []string{"*", ">"} {
+			check(t, conn.Publish("$KV.tm_sessions."+key, []byte(`{"ended":true}`)))
+			check(t, conn.Publish("$KV.tm_cancels."+key, []byte(`{"asked":[[0,99]]}`)))
+		}
+		passes(time.Minute)
+		if l := b.look("other"); l.records != 1 {
+			t.Errorf("%d records are left", l.records)
+		}
+	})
+}
+
+// What an unnamed session of a former boot has left runs no more: nobody waits for it.
+func TestTasksOfADeadProgram(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, map[string]float64{"cpu": 1})
+		check(t, b.agent.Close(b.ctx))
+		ran := make(chan bool, 10)
+		b.define("f", func(context.Context, []byte) ([]byte, error) { ran <- true; return nil, nil })
+		value, err := json.Marshal(session.Row{Holder: "h", Boot: "former"})
+		check(t, err)
+		_, err = b.sessions().Put(b.ctx, owner, value)
+		check(t, err)
+		b.publish("cpu", "f", numbered(1, 5)...)
+		resources, err := task.NewResources(map[string]float64{"cpu": 1})
+		check(t, err)
+		agent, err := nodeagent.Start(b.ctx, b.connect(), nodeagent.Config{NodeID: "n2", Resources: resources, Registry: b.registry, Boot: "present"})
+		check(t, err)
+		passes(time.Minute)
+		check(t, agent.Close(b.ctx))
+		if len(ran) > 0 {
+			t.Errorf("%d tasks ran", len(ran))
+		}
+	})
+}
+
+// A task that is to run alone, and needs what a lost slot has, is left to others; the rest goes on.
+func TestAloneBehindALostSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, map[string]float64{"cpu": 2})
+		returns := make(chan struct{})
+		b.define("deaf", func(context.Context, []byte) ([]byte, error) { <-returns; return nil, nil })
+		b.define("f", func(context.Context, []byte) ([]byte, error) { return nil, nil })
+		b.publish("cpu", "f", numbered(1, 1)...)
+		b.publish("cpu=2", "f", numbered(100, 1)...)
+		b.next(2)
+		queue, err := b.broker.OpenQueue(b.ctx, b.broker.Batches("cpu", string(task.Normal)))
+		check(t, err)
+		check(t, queue.Publish(b.ctx, queues.Message{Data: task.AppendBatch(nil, &task.Batch{
+			Owner: owner, Class: "cpu", Level: task.Normal, Calls: []task.Call{{Func: "deaf", Timeout: time.Second}}, Specs: []task.Spec{{Number: 2, Attempt: 1}},
+		})}))
+		b.next(1)
+		b.publish("cpu=2", "f", task.Spec{Number: 4, Losses: 3})
+		passes(time.Second)
+		b.publish("cpu", "f", numbered(5, 1)...)
+		passes(time.Minute)
+		if got := b.next(1); got[5].State != task.OK {
+			t.Errorf("a task of one CPU: %+v", got)
+		}
+		close(returns)
+		if got := b.next(1); got[4].State != task.OK {
+			t.Errorf("the one that runs alone, once the slot is back: %+v", got)
 		}
 	})
 }

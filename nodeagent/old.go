@@ -15,19 +15,17 @@ import (
 // and where such a note stands already, with nothing behind it, the process died while they ran: they are
 // lost.
 
-// startOld finds out how far a batch of before this boot had come, and goes on with it.
+// startOld finds out how far a batch of before this boot had come, or one with tasks that were lost before, and
+// goes on with it.
 func (a *Agent) startOld(b *batch) {
-	told, err := a.former.told(a.base, a.broker, b.Owner)
-	again := false
-	if err == nil {
-		b.dropEnded(told)
-		for i := range b.Specs {
-			spec := &b.Specs[i]
-			again = again || told.started[spec.Number] == tries{spec.Attempt, spec.Losses}
-		}
-		if a.cfg.Unclean && !again && len(b.Specs) > 0 {
-			err = a.noteStarted(b)
-		}
+	again, err := false, error(nil)
+	if b.delivery.Sequence <= b.level.old {
+		again, err = a.dropTold(b)
+	}
+	risky := a.cfg.Unclean && b.delivery.Sequence <= b.level.old || b.wasLost()
+	if err == nil && risky && !again && !b.alone() && len(b.Specs) > 0 {
+		err = a.noteStarted(b)
+		b.noted = true
 	}
 	if err != nil {
 		a.cfg.Logger.Warn("nodeagent: a batch of before this boot; it comes again", "owner", b.Owner, "err", err)
@@ -52,6 +50,17 @@ func (a *Agent) startOld(b *batch) {
 	a.dispatch()
 }
 
+// dropTold takes the tasks out of the batch that need not run. again reports whether a start of one is noted, and
+// nothing behind it: it was lost with its agent.
+func (a *Agent) dropTold(b *batch) (again bool, err error) {
+	told, err := a.former.told(a.base, a.broker, b.Owner)
+	if err != nil {
+		return false, err
+	}
+	b.dropEnded(told)
+	return slices.ContainsFunc(b.Specs, func(s task.Spec) bool { return told.started[s.Number] == tries{s.Attempt, s.Losses} }), nil
+}
+
 // dropEnded takes the tasks out of the batch that have an outcome, and those of which this dispatch is over.
 func (b *batch) dropEnded(told *story) {
 	b.Specs = slices.DeleteFunc(b.Specs, func(s task.Spec) bool {
@@ -68,8 +77,7 @@ func (a *Agent) noteStarted(b *batch) error {
 	}
 	var w task.RecordWriter
 	for i := range b.Specs {
-		spec := &b.Specs[i]
-		w.Add(&task.Entry{Number: spec.Number, Digest: spec.Digest, State: task.Started, Attempt: spec.Attempt, Losses: spec.Losses})
+		w.Add(noteOf(&b.Specs[i], task.Started))
 		if w.Len() < maxEntries && i < len(b.Specs)-1 {
 			continue
 		}

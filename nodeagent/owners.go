@@ -1,6 +1,7 @@
 package nodeagent
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidemill/tidemill/engine/session"
+	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -72,9 +74,11 @@ func (o *owners) end(owner string, ended bool) {
 func (o *owners) cancel(row queues.Row) (owner string) {
 	var c session.Cancels
 	owner, _, _ = strings.Cut(row.Key, ".")
-	if row.Deleted || json.Unmarshal(row.Value, &c) != nil {
+	if row.Deleted || task.CheckOwner(owner) != nil || json.Unmarshal(row.Value, &c) != nil {
 		return ""
 	}
+	slices.SortFunc(c.Asked, byFirst)
+	slices.SortFunc(c.Late, byFirst)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.ended[owner] {
@@ -99,39 +103,51 @@ func (r revoked) has(number uint64) bool {
 	return i < len(r) && r[i][0] <= number
 }
 
-// with returns the ranges and more of them.
+func byFirst(a, b [2]uint64) int { return cmp.Compare(a[0], b[0]) }
+
+// with returns the ranges and more of them, which are sorted, in one pass over both.
 func (r revoked) with(more [][2]uint64) revoked {
-	for _, m := range more {
-		if m[0] <= m[1] {
-			r = r.join(m)
+	if len(more) == 0 {
+		return r
+	}
+	out := make(revoked, 0, len(r)+len(more))
+	for len(r) > 0 || len(more) > 0 {
+		var next [2]uint64
+		if len(more) == 0 || len(r) > 0 && r[0][0] <= more[0][0] {
+			next, r = r[0], r[1:]
+		} else {
+			next, more = more[0], more[1:]
+		}
+		last := len(out) - 1
+		switch {
+		case next[0] > next[1]: // says nothing
+		case last >= 0 && (next[0] <= out[last][1] || next[0] == out[last][1]+1):
+			out[last][1] = max(out[last][1], next[1])
+		default:
+			out = append(out, next)
 		}
 	}
-	return r
-}
-
-// join returns the ranges and one more, joined with those that it touches.
-func (r revoked) join(more [2]uint64) revoked {
-	from := 0
-	for from < len(r) && r[from][1] < more[0] && r[from][1]+1 != more[0] {
-		from++
-	}
-	to := from
-	for to < len(r) && (r[to][0] <= more[1] || r[to][0] == more[1]+1) {
-		more[0], more[1] = min(more[0], r[to][0]), max(more[1], r[to][1])
-		to++
-	}
-	return slices.Replace(r, from, to, more)
+	return out
 }
 
 // session takes a row of the table of sessions.
 func (a *Agent) session(row queues.Row) {
+	if task.CheckOwner(row.Key) != nil {
+		return // from a stranger: it would be taken for a pattern
+	}
 	a.janitor.session(row)
 	var r session.Row
-	ended := !row.Deleted && json.Unmarshal(row.Value, &r) == nil && r.Ended
+	ended := !row.Deleted && json.Unmarshal(row.Value, &r) == nil && (r.Ended || a.isOver(r))
 	a.owners.end(row.Key, ended)
 	if ended {
 		a.revoke(row.Key)
 	}
+}
+
+// isOver reports whether nobody can go on with a session: it had no name, and its process had the embedded server
+// in it, under another boot.
+func (a *Agent) isOver(r session.Row) bool {
+	return a.cfg.Boot != "" && r.Job == "" && r.Boot != a.cfg.Boot
 }
 
 // cancelled takes a row of the table of cancels.

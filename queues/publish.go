@@ -16,6 +16,8 @@ import (
 var (
 	// ErrFull says that the stream or the server has no room.
 	ErrFull = errors.New("queues: no room")
+	// ErrTooLarge says that a message has more bytes than the server takes.
+	ErrTooLarge = errors.New("queues: the message is too large")
 	// ErrNoStream says that no stream binds the subject.
 	ErrNoStream = errors.New("queues: no stream binds the subject")
 )
@@ -80,6 +82,9 @@ func (p *publisher) send(m Message, done func(uint64, error)) {
 	}
 	p.mu.Unlock()
 	if err := p.conn.PublishMsg(s.msg); err != nil && definite(err) {
+		if errors.Is(err, nats.ErrMaxPayload) {
+			err = fmt.Errorf("%w: %d bytes", ErrTooLarge, len(m.Data))
+		}
 		p.local.Go(func() { p.finish(number, 0, fmt.Errorf("queues: send to %s: %w", m.Subject, err)) })
 	}
 }

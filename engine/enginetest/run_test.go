@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -86,6 +87,60 @@ func TestPoison(t *testing.T) {
 		lost := failed[0]
 		if lost == nil || errors.Is(lost, context.Canceled) {
 			t.Error(lost)
+		}
+	})
+}
+
+// Those that wait beside a poison task are charged three losses at most, however many wait and wherever: none of
+// them fails.
+func TestNeighboursOfPoison(t *testing.T) {
+	for _, c := range []struct {
+		neighbours, nodes int
+		cpus              float64
+	}{{15, 1, 8}, {7, 2, 4}, {40, 1, 2}} {
+		registry := engine.NewRegistry()
+		poison := engine.NewFunc("poison", func(ctx context.Context, _ int) (int, error) {
+			passes(100 * time.Millisecond)
+			enginetest.Kill(ctx, engine.NodeID(ctx))
+			return 0, nil
+		}, engine.In(registry))
+		good := engine.NewFunc("good", func(_ context.Context, n int) (int, error) { passes(time.Second); return n, nil }, engine.In(registry))
+		cfg := enginetest.Config{Nodes: c.nodes, Resources: map[string]float64{"cpu": c.cpus}, Registry: registry}
+		enginetest.Run(t, cfg, func(t *testing.T, ctx context.Context) {
+			lost := poison.Submit(ctx, 0)
+			var refs []engine.Ref[int]
+			for n := range c.neighbours {
+				refs = append(refs, good.Submit(ctx, n))
+			}
+			if _, err := lost.Get(ctx); err == nil {
+				t.Error("poison has a result")
+			}
+			if _, err := engine.GetAll(ctx, refs); err != nil {
+				t.Errorf("%+v: %v", c, err)
+			}
+		})
+	}
+}
+
+// A dead letter keeps its size, whatever a task's history, and stands in nobody's way.
+func TestLongHistories(t *testing.T) {
+	registry := engine.NewRegistry()
+	big := engine.NewFunc("big", func(context.Context, []byte) (int, error) {
+		panic(strings.Repeat("\x01", 2000))
+	}, engine.In(registry), engine.Retries(300))
+	small := engine.NewFunc("small", func(context.Context, int) (int, error) { return 0, errors.New("no") }, engine.In(registry), engine.Retries(0))
+	enginetest.Run(t, enginetest.Config{Registry: registry}, func(t *testing.T, ctx context.Context) {
+		if _, err := big.Submit(ctx, make([]byte, 1<<20)).Get(ctx); err == nil {
+			t.Error("no failure")
+		}
+		if _, err := small.Submit(ctx, 1).Get(ctx); err == nil {
+			t.Error("no failure")
+		}
+		passes(time.Minute)
+		for _, fn := range []string{"big", "small"} {
+			if n := enginetest.DeadLetters(ctx, t, fn); n != 1 {
+				t.Errorf("%s has %d dead letters", fn, n)
+			}
 		}
 	})
 }

@@ -110,3 +110,19 @@ func (w *Witness) Agrees(value int, failure error) error {
 func Subscriptions(ctx context.Context) int {
 	return ctx.Value(clusterKey{}).(*cluster).server.Subscriptions()
 }
+
+// DeadLetters returns how many there are of a function of the class cpu.
+func DeadLetters(ctx context.Context, t *testing.T, fn string) (n int) {
+	t.Helper()
+	dead, err := ctx.Value(clusterKey{}).(*cluster).broker.OpenDead(ctx, "cpu", fn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range dead.Read(ctx, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}

@@ -220,7 +220,7 @@ func (g *Graph) note(e Event, n *node, out []Command) []Command {
 		delay = g.backoff(lossBackoff, e.Task/lostTogether, e.Losses+1)
 	case task.Refused:
 		delay = refusedDelay
-	default: // started: what follows will tell
+	default: // started, or returned: what follows will tell
 		return out
 	}
 	if n.state == waiting {

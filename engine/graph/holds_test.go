@@ -14,7 +14,7 @@ type rule int
 // delivered again and again, keep arguments, find objects in others, drop, lose their leases and come back as
 // zombies. Nobody uses what is freed, and at the end nothing is left. (After the study's refmodel.)
 func TestHoldsModel(t *testing.T) {
-	const runs = 20_000
+	const runs = 4000
 	first := rand.Uint64() >> 1
 	for seed := first; seed < first+runs; seed++ {
 		if says := newHoldsWorld(seed, 0).play(); says != "" {
@@ -26,16 +26,14 @@ func TestHoldsModel(t *testing.T) {
 // Each rule that is broken shows.
 func TestHoldsModelCanFail(t *testing.T) {
 	for broken := rule(1); broken <= 8; broken++ {
-		violations, says := 0, ""
-		for seed := uint64(1); seed <= 6000; seed++ {
-			if bad := newHoldsWorld(seed, broken).play(); bad != "" {
-				violations, says = violations+1, bad
-			}
+		says, seed := "", uint64(0)
+		for ; says == "" && seed < 20_000; seed++ {
+			says = newHoldsWorld(seed, broken).play()
 		}
-		if violations == 0 {
+		if says == "" {
 			t.Errorf("rule %d is broken, and nobody notices", broken)
 		}
-		t.Logf("rule %d broken: %d of 6000 schedules show it; %s", broken, violations, says)
+		t.Logf("rule %d broken: after %d schedules: %s", broken, seed, says)
 	}
 }
 

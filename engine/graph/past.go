@@ -10,8 +10,9 @@ import (
 // is recorded in between for one that was never submitted. The zero value is empty. It is not safe for
 // concurrent use.
 type Past struct {
-	finals map[task.Digest]final
-	open   map[task.Digest]*left
+	finals  map[task.Digest]final
+	open    map[task.Digest]*left
+	history map[task.Digest][]Note // of tasks that failed for good
 }
 
 // final says where a task's outcome stands.
@@ -77,6 +78,12 @@ func (p *Past) Lost() (n int) {
 	return n
 }
 
+// Queued reports whether a copy of a task without an outcome waits in a queue.
+func (p *Past) Queued(d task.Digest) bool {
+	l := p.open[d]
+	return l != nil && l.queued != version{}
+}
+
 // Listed notes that a copy of the task waits in a queue.
 func (p *Past) Listed(d task.Digest, number uint64, attempt, losses int) {
 	if _, ended := p.finals[d]; ended {
@@ -111,6 +118,12 @@ func (p *Past) Recorded(e *task.Entry, node string, sequence uint64, index int) 
 			p.finals = map[task.Digest]final{}
 		}
 		p.finals[e.Digest] = final{sequence, int32(index), e.State}
+		if l := p.open[e.Digest]; e.State == task.Failed && l != nil && len(l.history) > 0 {
+			if p.history == nil {
+				p.history = map[task.Digest][]Note{}
+			}
+			p.history[e.Digest] = l.history
+		}
 		delete(p.open, e.Digest)
 		return
 	}
@@ -124,7 +137,7 @@ func (l *left) note(e *task.Entry, node string) {
 		return // of what is over, or told again
 	}
 	l.noted, l.state = v, e.State
-	if e.State != task.Started {
+	if e.State != task.Started && e.State != task.Returned {
 		l.history = append(l.history, Note{e.State, e.Attempt, e.Losses, node, e.Failure})
 	}
 }
@@ -132,8 +145,10 @@ func (l *left) note(e *task.Entry, node string) {
 // Take returns how the task stands and forgets it. ok is false if no former run knows it.
 func (p *Past) Take(d task.Digest) (s Standing, ok bool) {
 	if f, ended := p.finals[d]; ended {
+		s = Standing{State: f.state, Sequence: f.sequence, Index: int(f.index), History: p.history[d]}
 		delete(p.finals, d)
-		return Standing{State: f.state, Sequence: f.sequence, Index: int(f.index)}, true
+		delete(p.history, d)
+		return s, true
 	}
 	l := p.open[d]
 	if l == nil {
@@ -155,7 +170,7 @@ func (l *left) next() version {
 	switch {
 	case l.state == task.Errored:
 		v.attempt++
-	case l.state != task.Refused && !broken.ForgetLosses: // lost, or started
+	case l.state != task.Refused && l.state != task.Returned && !broken.ForgetLosses: // lost, or started
 		v.losses++
 	}
 	return v

@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,10 +74,10 @@ func (s *Session) handleOf(e *task.Entry, sequence uint64, index int) *Handle {
 	if s.job != nil {
 		var open bool
 		if number, open = s.job.open[e.Digest]; !open {
-			s.job.past.Recorded(e, s.me.record.Writer, sequence, index)
-			if e.State.Final() && s.me.record.Writer == s.me.owner && !s.job.recalled {
+			if e.State.Final() && s.me.record.Writer == s.me.owner && !s.job.recalled && s.job.past.Queued(e.Digest) {
 				s.job.ended(e)
 			}
+			s.job.past.Recorded(e, s.me.record.Writer, sequence, index)
 			return nil
 		}
 	}
@@ -88,20 +89,26 @@ func (s *Session) handleOf(e *task.Entry, sequence uint64, index int) *Handle {
 
 // noteHistory keeps a note for the task's dead letter. mu is held.
 func (s *Session) noteHistory(h *Handle, e *task.Entry) {
-	if e.State == task.Started || e.Attempt != h.attempt || e.Losses != h.losses {
+	if e.State == task.Started || e.State == task.Returned || e.Attempt != h.attempt || e.Losses != h.losses {
 		return // of what is over
 	}
 	history := s.notes[h.number]
 	if last := len(history) - 1; last >= 0 && e.State == history[last].State && e.Attempt == history[last].Attempt && e.Losses == history[last].Losses {
 		return // told again; and it may be refused every second, for long
 	}
-	if e.State == task.Lost && h.share == 0 {
+	if e.State == task.Lost {
 		h.share = parts(lostIn(s.me.record.Entries))
+	}
+	if len(history) >= maxHistory { // the first and the last ones tell most
+		history = slices.Delete(history, maxHistory/2, maxHistory/2+1)
 	}
 	s.notes[h.number] = append(history, graph.Note{
 		State: e.State, Attempt: e.Attempt, Losses: e.Losses, Node: strings.Clone(s.me.record.Writer), Failure: e.Failure,
 	})
 }
+
+// maxHistory bounds what is remembered of a task's tries.
+const maxHistory = 64
 
 func lostIn(entries []task.Entry) (n int) {
 	for i := range entries {
@@ -140,6 +147,9 @@ func (s *Session) resolve(h *Handle, e *task.Entry) {
 	if s.job != nil {
 		delete(s.job.open, h.digest)
 		s.job.decide(h)
+	}
+	if h.route.template.Deadline > 0 {
+		s.idleDeadline()
 	}
 	s.bytes -= len(h.input.Data) + task.SpecBytes
 	s.markStored(h) // its entry says that it was stored, whatever became of the answer

@@ -24,6 +24,7 @@ type Handle struct {
 	attempt int         // of the newest dispatch
 	losses  int
 	share   int      // how many tasks that were lost with it may be in one batch
+	flushes uint32   // how often Flush was called before it was submitted
 	tag     int      // of who submitted it
 	stored  bool     // the first dispatch was acknowledged; guarded by s.mu
 	stands  standing // where a former run has recorded the result; zero if none has
@@ -89,9 +90,9 @@ func (h *Handle) Outcome(ctx context.Context) (task.Value, error) {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
 	if h.Resumed() && h.unread {
-		log := h.s.me.log
+		log, at := h.s.me.log, h.stands
 		h.s.mu.Unlock()
-		v, err := h.s.job.values.value(ctx, log, h.stands.sequence, h.stands.index)
+		v, err := h.s.job.values.value(ctx, log, at, h.digest)
 		h.s.mu.Lock()
 		if err != nil {
 			return task.Value{}, err

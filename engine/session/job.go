@@ -23,13 +23,14 @@ import (
 // A job goes through incarnations. The runs of one share an owner's name, and so a log, until the job
 // ends; what then still comes to that log nobody reads.
 type job struct {
-	past     graph.Past             // guarded by Session.mu; what former runs have left and this one has not asked for
-	open     map[task.Digest]uint64 // guarded by Session.mu; numbers of open tasks
-	equal    map[task.Digest]uint32 // guarded by Session.mu; how many equal calls there were
-	share    int                    // guarded by Session.mu; of a batch of tasks that were lost with a former run
-	recalled bool                   // guarded by Session.mu; what former runs have left is known
-	stop     revocation             // guarded by Session.mu; tasks that former runs have ended by themselves
-	decided  []decision             // guarded by Session.mu; what this run knows the outcomes of
+	past     graph.Past                 // guarded by Session.mu; what former runs have left and this one has not asked for
+	open     map[task.Digest]uint64     // guarded by Session.mu; numbers of open tasks
+	equal    map[task.Digest]uint32     // guarded by Session.mu; how many equal calls there were
+	share    int                        // guarded by Session.mu; of a batch of tasks that were lost with a former run
+	recalled bool                       // guarded by Session.mu; what former runs have left is known
+	stop     revocation                 // guarded by Session.mu; tasks that former runs have ended by themselves
+	decided  []decision                 // guarded by Session.mu; what this run knows the outcomes of
+	letters  map[string]map[string]bool // guarded by Session.keeping; tasks whose dead letters former runs have kept
 	values   valueCache
 }
 
@@ -187,8 +188,8 @@ func callDigest(t *Template, in task.Value) task.Digest {
 	return task.Digest(h.Sum(head[:0])[:len(task.Digest{})])
 }
 
-// recall finds what former runs have left of a submit. mu is held.
-func (j *job) recall(t *Template, in task.Value) (d task.Digest, left graph.Standing, known bool) {
+// recall finds what former runs have left of a submit, and those generations of it that failed. mu is held.
+func (j *job) recall(t *Template, in task.Value) (d task.Digest, left graph.Standing, known bool, failed []graph.Standing) {
 	call := callDigest(t, in)
 	count := j.equal[call]
 	j.equal[call] = count + 1
@@ -196,7 +197,10 @@ func (j *job) recall(t *Template, in task.Value) (d task.Digest, left graph.Stan
 		d = j.digest(call, count, generation)
 		left, known = j.past.Take(d)
 		if !known || left.State == task.OK || !left.State.Final() {
-			return d, left, known
+			return d, left, known, failed
+		}
+		if left.State == task.Failed {
+			failed = append(failed, left)
 		}
 	}
 }
@@ -221,19 +225,21 @@ func (c *valueCache) clear() {
 	c.records = [len(c.records)]cachedRecord{}
 }
 
-// value returns the value at the index of the record of that sequence.
-func (c *valueCache) value(ctx context.Context, log *queues.Log, sequence uint64, index int) (task.Value, error) {
-	rec, err := c.record(ctx, log, sequence)
-	if err == nil && index >= len(rec.Entries) {
-		err = fmt.Errorf("session: record %d has no entry %d", sequence, index)
+// value returns the result of the task that stands there.
+func (c *valueCache) value(ctx context.Context, log *queues.Log, at standing, of task.Digest) (task.Value, error) {
+	rec, err := c.record(ctx, log, at.sequence)
+	if err == nil && (at.index >= len(rec.Entries) || rec.Entries[at.index].Digest != of) {
+		err = errNotThere // the log has gone back, and has other records now
 	}
 	if err != nil {
-		return task.Value{}, err
+		return task.Value{}, fmt.Errorf("session: read a result recorded by a former run: %w", err)
 	}
-	v := rec.Entries[index].Value
+	v := rec.Entries[at.index].Value
 	v.Data = append([]byte(nil), v.Data...)
 	return v, nil
 }
+
+var errNotThere = errors.New("it is not where it was")
 
 func (c *valueCache) record(ctx context.Context, log *queues.Log, sequence uint64) (*task.Record, error) {
 	c.mu.Lock()

@@ -123,12 +123,16 @@ func (s *Session) startOver() {
 	s.rouse()
 }
 
-// leave gives the lease up: a named job's next run may begin at once; an unnamed session ends.
+// leave keeps what dead letters wait and gives the lease up: a named job's next run may begin at once; an
+// unnamed session ends.
 func (s *Session) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	s.keeping <- struct{}{}
 	defer func() { <-s.keeping }()
+	if err := s.post(ctx); err != nil {
+		s.cfg.Logger.Warn("session: a dead letter is lost", "err", err)
+	}
 	err := s.lease.RenewForSure(ctx, func(r *Row) {
 		r.Ended = r.Ended || s.job == nil
 		r.Holder = ""
@@ -232,17 +236,35 @@ func (s *Session) revoke(ctx context.Context) error {
 	if len(r.asked)+len(r.late) == 0 {
 		return nil
 	}
-	value, err := json.Marshal(Cancels{ranges(r.asked), ranges(r.late)})
-	if err == nil {
-		s.rows++
-		_, err = s.cancels.Put(ctx, fmt.Sprintf("%s.%d-%d", owner, s.lease.Row().Run, s.rows), value)
+	asked, late := ranges(r.asked), ranges(r.late)
+	for len(asked)+len(late) > 0 {
+		row := Cancels{asked[:min(len(asked), maxRanges)], late[:min(len(late), maxRanges)]}
+		value, err := json.Marshal(row)
+		if err == nil {
+			s.rows++
+			_, err = s.cancels.Put(ctx, fmt.Sprintf("%s.%d-%d", owner, s.lease.Row().Run, s.rows), value)
+		}
+		if err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.revoked.add(revocation{numbersOf(asked), numbersOf(late)})
+			return err
+		}
+		asked, late = asked[len(row.Asked):], late[len(row.Late):]
 	}
-	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.revoked.add(r)
+	return nil
+}
+
+// maxRanges bounds the ranges of one row.
+const maxRanges = 4096
+
+func numbersOf(ranges [][2]uint64) (numbers []uint64) {
+	for _, r := range ranges {
+		for n := r[0]; n <= r[1]; n++ {
+			numbers = append(numbers, n)
+		}
 	}
-	return err
+	return numbers
 }
 
 // ranges makes ranges of numbers, which it sorts.

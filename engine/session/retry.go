@@ -41,6 +41,26 @@ func (s *Session) wait(number uint64, delay time.Duration, what graph.What) {
 	s.rouse() // it may sleep longer than this
 }
 
+// idleDeadline notes that a task with a deadline has ended before it. When most of what is due is of such, it is
+// forgotten. mu is held.
+func (s *Session) idleDeadline() {
+	s.idleDue++
+	if s.idleDue < minIdleDue || s.idleDue < s.due.Len()/2 {
+		return
+	}
+	kept := s.due[:0]
+	for _, d := range s.due {
+		if s.open.Get(d.number) != nil {
+			kept = append(kept, d)
+		}
+	}
+	clear(s.due[len(kept):])
+	s.due, s.idleDue = kept, 0
+	heap.Init(&s.due)
+}
+
+const minIdleDue = 1024
+
 // wakeDue tells the graph of what is due.
 func (s *Session) wakeDue(now time.Time) {
 	s.mu.Lock()

@@ -89,6 +89,7 @@ type Session struct {
 	order    []*lane                 // guarded by mu; lanes in order of making
 	costs    map[string]*cost        // guarded by mu; by function
 	due      dueTimes                // guarded by mu; tasks in a delay, and deadlines
+	idleDue  int                     // guarded by mu; how many deadlines in due are of tasks that have ended
 	notes    map[uint64][]graph.Note // guarded by mu; of open tasks, for dead letters
 	ends     []graph.Command         // guarded by mu; entries of the owner's own to append
 	letters  []deadLetter            // guarded by mu; to be kept
@@ -98,6 +99,7 @@ type Session struct {
 	idle     bool                    // guarded by mu; the run loop sleeps
 	asleep   chan struct{}           // guarded by mu; closed when there is room for a task; nil if nobody waits
 	flushes  []*flush                // guarded by mu
+	flushed  uint32                  // guarded by mu; how often Flush was called
 	unstored int                     // guarded by mu; tasks whose first dispatch is not acknowledged
 	arena    []byte                  // guarded by mu; where inputs are kept
 	commands []graph.Command         // guarded by mu; scratch
@@ -141,7 +143,7 @@ func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 		heard: time.Now(), storing: firstStoring,
 	}
 	if cfg.Job != "" {
-		s.job = &job{open: map[task.Digest]uint64{}, equal: map[task.Digest]uint32{}}
+		s.job = &job{open: map[task.Digest]uint64{}, equal: map[task.Digest]uint32{}, letters: map[string]map[string]bool{}}
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	if err := s.connect(ctx); err != nil {
@@ -255,6 +257,9 @@ func (s *Session) disconnect() {
 
 // Owner returns the session's name. One that loses its lease takes another.
 func (s *Session) Owner() string { return s.self().owner }
+
+// Resumable reports whether the session is a run of a named job.
+func (s *Session) Resumable() bool { return s.job != nil }
 
 // Nodes returns the session's view of the nodes.
 func (s *Session) Nodes() *directory.Nodes { return s.nodes }

@@ -396,6 +396,58 @@ func TestTheSessionSaysHowFarItsLogIsRead(t *testing.T) {
 	}
 }
 
+// What is lost again is divided again: it comes in sixteen parts, and each of these in sixteen.
+func TestEachLossDivides(t *testing.T) {
+	r := start(t)
+	r.draw()
+	for range 64 {
+		r.submit()
+	}
+	r.specs(64)
+	for losses, most := range []int{4, 4, 1} {
+		var lost []task.Entry
+		for n := range uint64(64) {
+			lost = append(lost, note(n+1, task.Lost, 1, losses))
+		}
+		r.record(lost...)
+		for got := 0; got < 64; {
+			b := receive(t, r.batches)
+			if got += len(b.Specs); len(b.Specs) > most {
+				t.Errorf("after loss %d, %d come together", losses+1, len(b.Specs))
+			}
+		}
+	}
+}
+
+// However many are cancelled, agents are told in rows that fit into messages.
+func TestManyCancels(t *testing.T) {
+	r := start(t)
+	var some []*session.Handle
+	for n := range 20_000 {
+		if h := r.submit(); n%2 == 0 {
+			some = append(some, h)
+		}
+	}
+	check(t, r.session.Cancel(r.ctx, some...))
+	table, err := r.broker.OpenTable(r.ctx, r.broker.Cancels())
+	check(t, err)
+	told := map[uint64]bool{}
+	for len(told) < len(some) {
+		rows, err := table.All(r.ctx)
+		check(t, err)
+		for _, row := range rows {
+			var c session.Cancels
+			check(t, json.Unmarshal(row.Value, &c))
+			if len(c.Asked) > 4096 {
+				t.Fatalf("a row of %d ranges", len(c.Asked))
+			}
+			for _, r := range c.Asked {
+				told[r[0]] = true
+			}
+		}
+	}
+}
+
 // Close ends all waiting, whatever it waits for.
 func TestCloseEndsAllWaiting(t *testing.T) {
 	r := start(t)

@@ -138,12 +138,19 @@ func (s *Session) missing(from int, w *task.RecordWriter) (next int, more bool) 
 			}
 			continue
 		}
+		if h.unread { // who asks for it is told that it is gone
+			h.stands.sequence = gone
+			continue
+		}
 		if e, ok := h.entry(); ok {
 			w.Add(&e)
 		}
 	}
 	return from, from < len(decided)
 }
+
+// gone is where a result stands that was in a part of the log which is no more.
+const gone = ^uint64(0)
 
 // entry returns an entry with the task's outcome; ok is false if the outcome is not at hand. Session.mu is
 // held.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/nodeagent"
 	"github.com/tidemill/tidemill/queues"
 	"github.com/tidemill/tidemill/queues/embedded"
 )
@@ -91,39 +92,61 @@ func drawOn(t *testing.T, ctx context.Context, b *queues.Broker, input byte) uin
 // its sequence is one that was read before.
 func TestALogThatGoesBack(t *testing.T) {
 	for _, job := range []string{"", "j"} {
-		t.Run("job "+job, func(t *testing.T) {
-			runtime.GC() // nats.go keeps timers in a pool, and when it connects again, none of another bubble's may be there
-			runtime.GC()
-			synctest.Test(t, func(t *testing.T) { goBack(t, job) })
-		})
+		t.Run("job "+job, func(t *testing.T) { inBubble(t, func(t *testing.T) { goBack(t, job) }) })
 	}
+}
+
+func inBubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	runtime.GC() // nats.go keeps timers in a pool, and when it connects again, none of another bubble's may be there
+	runtime.GC()
+	synctest.Test(t, test)
+}
+
+// jobRig opens sessions on a stage, and stands in for their agents.
+type jobRig struct {
+	*testing.T
+	on       *stage
+	registry *session.Registry // nil = one that has f
+}
+
+func (j *jobRig) open(job string) *session.Session {
+	j.Helper()
+	if j.registry == nil {
+		j.registry = session.NewRegistry()
+		check(j.T, j.registry.Add(&session.Function{Name: "f"}))
+	}
+	cfg := session.Config{Owner: "me", Job: job, Registry: j.registry, Logger: slog.New(slog.DiscardHandler)}
+	s, err := session.Open(j.Context(), brokerOn(j.T, j.on), cfg)
+	check(j.T, err)
+	return s
+}
+
+func (j *jobRig) submit(s *session.Session, input byte) *session.Handle {
+	return s.Submit(j.Context(), session.Order{Template: &session.Template{Func: "f"}, Input: task.Value{Data: []byte{input}}}, nil)
+}
+
+// record draws the task that has this input, and records its result.
+func (j *jobRig) record(s *session.Session, b *queues.Broker, h *session.Handle, input byte, value string) {
+	j.Helper()
+	number := drawOn(j.T, j.Context(), b, input)
+	log, err := b.OpenLog(j.Context(), b.Log(s.Owner()))
+	check(j.T, err)
+	e := ok(number, value)
+	e.Digest = h.Digest()
+	check(j.T, log.Append(j.Context(), queues.Message{Data: encode(s.Owner(), e)}))
+	check(j.T, h.Wait(j.Context()))
 }
 
 func goBack(t *testing.T, job string) {
 	dir, backup := filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir")
 	first := serverOn(t, dir)
 	on := &stage{server: first}
-	registry := session.NewRegistry()
-	check(t, registry.Add(&session.Function{Name: "f"}))
-	open := func() *session.Session {
-		cfg := session.Config{Owner: "me", Job: job, Registry: registry, Logger: slog.New(slog.DiscardHandler)}
-		s, err := session.Open(t.Context(), brokerOn(t, on), cfg)
-		check(t, err)
-		return s
-	}
-	s := open()
-	submit := func(s *session.Session, input byte) *session.Handle {
-		return s.Submit(t.Context(), session.Order{Template: &session.Template{Func: "f"}, Input: task.Value{Data: []byte{input}}}, nil)
-	}
-	record := func(b *queues.Broker, h *session.Handle, input byte, value string) {
+	j := &jobRig{T: t, on: on}
+	s := j.open(job)
+	submit, record := j.submit, func(b *queues.Broker, h *session.Handle, input byte, value string) {
 		t.Helper()
-		number := drawOn(t, t.Context(), b, input)
-		log, err := b.OpenLog(t.Context(), b.Log(s.Owner()))
-		check(t, err)
-		e := ok(number, value)
-		e.Digest = h.Digest()
-		check(t, log.Append(t.Context(), queues.Message{Data: encode(s.Owner(), e)}))
-		check(t, h.Wait(t.Context()))
+		j.record(s, b, h, input, value)
 	}
 	b := brokerOn(t, on)
 	early := submit(s, 1)
@@ -158,7 +181,7 @@ func goBack(t *testing.T, job string) {
 	if job == "" {
 		return
 	}
-	s = open()
+	s = j.open(job)
 	defer s.Close()
 	again := map[byte]*session.Handle{}
 	for input := range want {
@@ -168,4 +191,97 @@ func goBack(t *testing.T, job string) {
 		}
 	}
 	outcomes(again)
+}
+
+// mixOld has the backup's log of records be that of an earlier one: its tail was lost, and no more.
+func mixOld(t *testing.T, backup, earlier string) {
+	t.Helper()
+	var log string
+	check(t, filepath.WalkDir(earlier, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == "tm_log_0" {
+			log, err = filepath.Rel(earlier, path)
+		}
+		return err
+	}))
+	check(t, os.RemoveAll(filepath.Join(backup, log)))
+	check(t, os.CopyFS(filepath.Join(backup, log), os.DirFS(filepath.Join(earlier, log))))
+}
+
+// A result of a former run that nobody has looked at yet, and that is lost with the end of a log, is lost: what
+// stands in its place later is not taken for it.
+func TestAResultThatIsGone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		dir, earlier, backup := filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir")
+		first := serverOn(t, dir)
+		j := &jobRig{T: t, on: &stage{server: first}}
+		s := j.open("j")
+		b := brokerOn(t, j.on)
+		j.record(s, b, j.submit(s, 1), 1, "zero")
+		passes(time.Minute)
+		check(t, os.CopyFS(earlier, os.DirFS(dir)))
+		j.record(s, b, j.submit(s, 2), 2, "one")
+		s.Close()
+		s = j.open("j")
+		defer s.Close()
+		one := j.submit(s, 2)
+		passes(time.Minute)
+		check(t, os.CopyFS(backup, os.DirFS(dir)))
+		mixOld(t, backup, earlier)
+		second := serverOn(t, backup)
+		j.on.put(second)
+		first.Close()
+		passes(time.Minute)
+		two := j.submit(s, 3)
+		j.record(s, brokerOn(t, second), two, 3, "two")
+		if v, err := one.Outcome(t.Context()); err == nil {
+			t.Errorf("its result is %q", v.Data)
+		}
+	})
+}
+
+// A message that has the sequence of another one, which an agent still holds of a stream that was there before,
+// is another message.
+func TestASequenceOfAnotherMessage(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		dir, backup := filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir")
+		first := serverOn(t, dir)
+		j := &jobRig{T: t, on: &stage{server: first}, registry: session.NewRegistry()}
+		release, ran := make(chan struct{}), map[byte]int{}
+		check(t, j.registry.Add(&session.Function{Name: "f", Invoke: func(_ context.Context, in task.Value, dst []byte) (task.Value, error) {
+			ran[in.Data[0]]++
+			if in.Data[0] == 'A' && ran['A'] == 1 {
+				<-release
+			}
+			return task.Value{Data: append(dst, in.Data...)}, nil
+		}}))
+		s := j.open("")
+		defer s.Close()
+		resources, err := task.NewResources(map[string]float64{"cpu": 2})
+		check(t, err)
+		agent, err := nodeagent.Start(t.Context(), brokerOn(t, j.on), nodeagent.Config{
+			NodeID: "n1", Resources: resources, Registry: j.registry, Logger: slog.New(slog.DiscardHandler),
+		})
+		check(t, err)
+		defer func() { check(t, agent.Close(t.Context())) }()
+		check(t, j.submit(s, '0').Wait(t.Context()))
+		passes(time.Minute)
+		check(t, os.CopyFS(backup, os.DirFS(dir)))
+		check(t, j.submit(s, 'X').Wait(t.Context()))
+		a := j.submit(s, 'A')
+		check(t, s.Flush(t.Context()))
+		passes(time.Second)
+		second := serverOn(t, backup)
+		j.on.put(second)
+		first.Close()
+		passes(20 * time.Second)
+		check(t, a.Wait(t.Context()))
+		d := j.submit(s, 'D')
+		check(t, s.Flush(t.Context()))
+		passes(time.Minute)
+		close(release)
+		passes(5 * time.Minute)
+		if !d.Ended() {
+			t.Errorf("minutes later it has no outcome: it ran %d times", ran['D'])
+		}
+	})
 }

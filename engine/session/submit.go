@@ -86,7 +86,7 @@ func (s *Session) begin(h *Handle, o Order) {
 	if s.job != nil {
 		s.job.open[h.digest] = event.Task
 	}
-	h.number, h.attempt, h.losses = event.Task, max(event.Attempt, 1), event.Losses
+	h.number, h.attempt, h.losses, h.flushes = event.Task, max(event.Attempt, 1), event.Losses, s.flushed
 	h.input = task.Value{Type: o.Input.Type, Data: s.keepInput(o.Input.Data)}
 	s.bytes += len(h.input.Data) + task.SpecBytes
 	if h.stored = event.Queued || event.Delay > 0; !h.stored {
@@ -106,8 +106,11 @@ func (s *Session) begin(h *Handle, o Order) {
 // recall gives a task the digest that it has in all runs of the job. It reports whether its result is
 // recorded; else event says where the task goes on. mu is held.
 func (s *Session) recall(h *Handle, o Order, event *graph.Event) (recorded bool) {
-	digest, left, known := s.job.recall(o.Template, o.Input)
+	digest, left, known, failed := s.job.recall(o.Template, o.Input)
 	h.digest = digest
+	for _, f := range failed {
+		s.seeLetter(h, o.Input, f)
+	}
 	if known && left.State.Final() {
 		h.stands = standing{left.Sequence, left.Index}
 		s.job.decide(h)
@@ -245,9 +248,9 @@ func (s *Session) keepInput(in []byte) []byte {
 
 // flush is somebody who waits until what was submitted before is stored.
 type flush struct {
-	upTo uint64 // the number of the last task submitted before
-	left int    // tasks up to it that are not stored
-	done chan struct{}
+	number uint32 // of the Flush; tasks that were submitted before have less
+	left   int    // tasks submitted before that are not stored
+	done   chan struct{}
 }
 
 // Flush returns when every task submitted before is stored in its queue. It returns the context's error
@@ -258,7 +261,8 @@ func (s *Session) Flush(ctx context.Context) error {
 		defer s.mu.Unlock()
 		return s.broken
 	}
-	f := &flush{upTo: s.number, left: s.unstored, done: make(chan struct{})}
+	s.flushed++
+	f := &flush{number: s.flushed, left: s.unstored, done: make(chan struct{})}
 	s.flushes = append(s.flushes, f)
 	s.mu.Unlock()
 	select {
@@ -280,7 +284,7 @@ func (s *Session) markStored(h *Handle) {
 	s.unstored--
 	kept := s.flushes[:0]
 	for _, f := range s.flushes {
-		if h.number <= f.upTo {
+		if h.flushes < f.number {
 			f.left--
 		}
 		if f.left > 0 {

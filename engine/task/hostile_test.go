@@ -260,7 +260,7 @@ func TestRecordsThatCannotBe(t *testing.T) {
 		"2 entries, 1 numbers":   record(5, []any{goodEntry, goodEntry}),
 		"entry 0: task 0":        record(3, []int{0}),
 		"task 7, state 0":        entry(keyed{1: 0}),
-		"task 7, state 8":        entry(keyed{1: 8}),
+		"task 7, state 9":        entry(keyed{1: 9}),
 		"a digest of 3 bytes":    entry(keyed{1: 1, 8: []byte{1, 2, 3}}),
 		"number 256 where":       entry(keyed{1: 256}),
 		"number 1048576 where":   entry(keyed{2: task.MaxAttempts}),

@@ -20,10 +20,12 @@ const (
 	Refused                    // note: the agent cannot run it (an unknown function)
 	Cancelled                  // final: somebody asked for it
 	Started                    // note: it is about to run, and to be counted as lost if nothing else follows
+	Returned                   // note: it did not run after all, and waits in its queue again
 )
 
 var states = [...]string{
 	OK: "ok", Failed: "failed", Errored: "errored", Lost: "lost", Refused: "refused", Cancelled: "cancelled", Started: "started",
+	Returned: "returned",
 }
 
 // String returns the state in a word.
@@ -223,7 +225,7 @@ func (rec *Record) readBody(r *reader) {
 	for i := range rec.Entries {
 		e := &rec.Entries[i]
 		e.read(r)
-		if r.err == nil && (e.Number == 0 || e.State < OK || e.State > Started) {
+		if r.err == nil && (e.Number == 0 || e.State < OK || e.State > Returned) {
 			r.fail(fmt.Errorf("entry %d: task %d, %s", i, e.Number, e.State))
 		}
 		if r.err != nil {

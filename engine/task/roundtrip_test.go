@@ -183,7 +183,7 @@ func TestRecordWriterCounts(t *testing.T) {
 func TestStates(t *testing.T) {
 	words := map[task.State]string{
 		task.OK: "ok", task.Failed: "failed", task.Errored: "errored", task.Lost: "lost", task.Refused: "refused",
-		task.Cancelled: "cancelled", task.Started: "started", 0: "state 0", task.Started + 1: "state 8", 255: "state 255",
+		task.Cancelled: "cancelled", task.Started: "started", task.Returned: "returned", 0: "state 0", task.Returned + 1: "state 9", 255: "state 255",
 	}
 	for state, word := range words {
 		if got := state.String(); got != word {
@@ -236,7 +236,7 @@ func randomRecord(r *rand.Rand) *task.Record {
 	rec := &task.Record{Writer: randomText(r), Owner: randomText(r)}
 	for range randomBelow(r, 400) {
 		e := task.Entry{
-			Number: max(1, randomNumber(r)), State: task.OK + task.State(r.IntN(int(task.Started))),
+			Number: max(1, randomNumber(r)), State: task.OK + task.State(r.IntN(int(task.Returned))),
 			Attempt: 1 + randomBelow(r, task.MaxAttempts), Losses: randomBelow(r, task.MaxAttempts),
 			Ran: time.Duration(randomNumber(r) >> 1), Digest: randomDigest(r),
 		}
