@@ -12,6 +12,9 @@ import (
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/nodeagent"
+	"github.com/tidemill/tidemill/objstore"
+	"github.com/tidemill/tidemill/objstore/jetstream"
+	"github.com/tidemill/tidemill/objstore/memory"
 	"github.com/tidemill/tidemill/queues"
 	"github.com/tidemill/tidemill/queues/embedded"
 )
@@ -23,7 +26,9 @@ type Cluster struct {
 	brokers []*queues.Broker // one writer a connection: the agent's and the session's
 	agent   *nodeagent.Agent // nil if there is none
 	session *session.Session
-	job     string // "" = none
+	job     string           // "" = none
+	objects *objstore.Store  // of values that are too large for messages
+	shelf   *jetstream.Shelf // that the store is on; nil if it is on memory
 
 	once sync.Once
 	err  error // of Close; set by once
@@ -55,7 +60,11 @@ func (c *Cluster) open(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	if c.objects, err = c.openObjects(ctx, cfg); err != nil {
+		return err
+	}
 	sessionConfig := session.Config{
+		Objects: c.objects, Budget: cfg.Budget,
 		Owner: freshName(), Job: cfg.Job, JobTTL: cfg.JobTTL, Boot: c.server.Boot(), Holder: holder(),
 		Registry: cfg.Registry, Logger: cfg.Logger, MaxPendingBytes: int(memory / 2), Full: c.full,
 	}
@@ -69,6 +78,23 @@ func (c *Cluster) open(ctx context.Context, cfg Config) (err error) {
 	}
 	return c.startAgent(ctx, cfg)
 }
+
+// openObjects returns the store of large values. Those of a named job outlive this process, as its tasks do.
+func (c *Cluster) openObjects(ctx context.Context, cfg Config) (*objstore.Store, error) {
+	if cfg.Job == "" {
+		return objstore.NewStore(objstore.Config{Tier: memory.New(memory.Config{Limit: cfg.ObjectMemory})}), nil
+	}
+	var err error
+	c.shelf, err = jetstream.Open(ctx, c.connection(cfg, "objects"), jetstream.Config{})
+	if err != nil {
+		return nil, err
+	}
+	return objstore.NewStore(objstore.Config{Tier: c.shelf, Digests: true, Cache: cfg.ObjectMemory}), nil
+}
+
+// Objects says what the store of large values has done so far: how many were put, and how many of them were there
+// already.
+func (c *Cluster) Objects() objstore.Stats { return c.objects.Stats() }
 
 // full returns why nothing new may be submitted, nil if there is room.
 func (c *Cluster) full() error {
@@ -89,19 +115,23 @@ func (c *Cluster) startAgent(ctx context.Context, cfg Config) error {
 	}
 	c.agent, err = nodeagent.Start(ctx, broker, nodeagent.Config{
 		NodeID: cfg.NodeID, Resources: resources, Registry: cfg.Registry, Logger: cfg.Logger,
-		Boot: c.server.Boot(), Durable: cfg.Dir != "", Unclean: c.server.Unclean(),
+		Boot: c.server.Boot(), Durable: cfg.Dir != "", Unclean: c.server.Unclean(), Objects: c.objects,
 	})
 	return err
 }
 
-func (c *Cluster) connect(cfg Config, client string) (*queues.Broker, error) {
+func (c *Cluster) connection(cfg Config, client string) queues.Config {
 	storage := queues.Memory
 	if cfg.Dir != "" {
 		storage = queues.Files
 	}
-	broker, err := queues.Connect(queues.Config{
+	return queues.Config{
 		Namespace: cfg.Namespace, Client: "tidemill-" + client, Dialer: c.server, Storage: storage, Logger: cfg.Logger,
-	})
+	}
+}
+
+func (c *Cluster) connect(cfg Config, client string) (*queues.Broker, error) {
+	broker, err := queues.Connect(c.connection(cfg, client))
 	if err == nil {
 		c.brokers = append(c.brokers, broker)
 	}
@@ -156,6 +186,9 @@ func (c *Cluster) close(ctx context.Context) error {
 	}
 	if c.session != nil {
 		c.session.Close()
+	}
+	if c.shelf != nil {
+		c.shelf.Close()
 	}
 	for _, b := range c.brokers {
 		b.Close()

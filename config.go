@@ -92,6 +92,14 @@ type Config struct {
 	// {"cpu_only_node": 1}.
 	Resources map[string]float64
 
+	// ObjectMemory bounds the bytes of large values (over 64 KiB) that are kept in this process: all of them, or in a
+	// named job, which keeps them in Dir, those in use. A put waits for room, and fails when none comes.
+	// 0 = a quarter of the machine's memory.
+	ObjectMemory int64
+
+	// Budget bounds the bytes that one engine.GetAll brings. 0 = a quarter of the machine's memory.
+	Budget int64
+
 	// NodeID is the agent's name, [a-z0-9_-]{1,64}. "" = the host's name, as far as it is one.
 	NodeID string
 
@@ -117,6 +125,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.ObjectMemory == 0 {
+		c.ObjectMemory = int64(totalMemory() / 4)
+	}
+	if c.Budget == 0 {
+		c.Budget = int64(totalMemory() / 4)
 	}
 	resources := map[string]float64{task.CPU: float64(runtime.GOMAXPROCS(0)), task.Memory: float64(totalMemory())}
 	maps.Copy(resources, c.Resources)
@@ -145,6 +159,12 @@ func (c Config) validate() error {
 	}
 	if c.JobTTL < 0 {
 		fault("JobTTL", fmt.Errorf("%s, want 0 or more", c.JobTTL))
+	}
+	if c.ObjectMemory < 0 {
+		fault("ObjectMemory", fmt.Errorf("%d bytes", c.ObjectMemory))
+	}
+	if c.Budget < 0 {
+		fault("Budget", fmt.Errorf("%d bytes", c.Budget))
 	}
 	if c.Limit < 0 || c.Limit > 0 && c.Limit < leastLimit {
 		fault("Limit", fmt.Errorf("%d bytes, want %d or more", c.Limit, leastLimit))

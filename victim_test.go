@@ -20,6 +20,8 @@ import (
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/objstore"
+	"github.com/tidemill/tidemill/objstore/jetstream"
 	"github.com/tidemill/tidemill/queues"
 	"github.com/tidemill/tidemill/queues/embedded"
 )
@@ -47,6 +49,7 @@ type victim struct {
 type result struct {
 	N     int
 	Nonce string
+	Rest  []byte
 }
 
 const victimTasks = 200
@@ -319,6 +322,7 @@ type remains struct {
 	outcomes map[task.Digest]string
 	known    map[task.Digest]bool // tasks that are queued or recorded
 	ended    bool                 // the job
+	values   session.Values
 }
 
 // inspect reads a copy of the job's files.
@@ -345,6 +349,10 @@ func inspect(t *testing.T, dir, job string) remains {
 		check(t, json.Unmarshal(row.Value, &r))
 		left.ended = r.Ended
 	}
+	shelf, err := jetstream.Open(t.Context(), queues.Config{Namespace: "tm", Dialer: server, Storage: queues.Files, Logger: quiet}, jetstream.Config{})
+	check(t, err)
+	defer shelf.Close()
+	left.values.Store = objstore.NewStore(objstore.Config{Tier: shelf, Digests: true})
 	left.readLog(t, b, owner)
 	left.readQueues(t, b)
 	return left
@@ -362,19 +370,23 @@ func (r *remains) readLog(t *testing.T, b *queues.Broker, owner string) {
 			e := &rec.Entries[i]
 			r.known[e.Digest] = true
 			if e.State.Final() && r.outcomes[e.Digest] == "" {
-				r.outcomes[e.Digest] = outcome(e)
+				r.outcomes[e.Digest] = r.outcome(t, e)
 			}
 		}
 	}
 }
 
 // outcome returns an entry as the killed program writes down what it has seen, if it is one of its.
-func outcome(e *task.Entry) string {
-	var r result
-	if cbor.Unmarshal(e.Value.Data, &r) == nil && r.Nonce != "" {
-		return fmt.Sprint(r.N, " ", r.Nonce)
+func (r *remains) outcome(t *testing.T, e *task.Entry) string {
+	v, _, err := r.values.Fetch(t.Context(), e.Value)
+	if err != nil {
+		return fmt.Sprintf("%v, and %v", e.State, err)
 	}
-	return fmt.Sprintf("%v %x", e.State, e.Value.Data)
+	var res result
+	if cbor.Unmarshal(v.Data, &res) == nil && res.Nonce != "" {
+		return fmt.Sprint(res.N, " ", res.Nonce)
+	}
+	return fmt.Sprintf("%v %x", e.State, v.Data)
 }
 
 func (r *remains) readQueues(t *testing.T, b *queues.Broker) {

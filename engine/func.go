@@ -63,21 +63,51 @@ func (f *Func[I, O]) Name() string { return f.name }
 // invoker returns fn from bytes to bytes.
 func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(context.Context, task.Value, []byte) (task.Value, error) {
 	return func(ctx context.Context, v task.Value, dst []byte) (task.Value, error) {
-		in, err := f.in.decode(v)
+		in, err := f.in.decode(v, inside{refs: localRefs(v)})
 		if err != nil {
-			return task.Value{}, &task.Failure{Kind: task.KindInput, Message: fmt.Sprintf("decode the input as %T: %v", in, err)}
+			return task.Value{}, &task.Failure{Kind: task.KindInput, Message: "decode the input: " + err.Error()}
 		}
 		out, err := fn(ctx, in)
 		if err != nil {
 			return task.Value{}, err
 		}
-		result, err := f.out.encode(dst, out)
+		result, handles, err := f.out.encode(dst, out)
+		if err == nil {
+			result, err = referTo(result, handles)
+		}
 		if err != nil {
 			return task.Value{}, &task.Failure{Kind: task.KindOutput, Message: fmt.Sprintf("encode the result %T: %v", out, err)}
 		}
 		return result, nil
 	}
 }
+
+// localRefs returns what references in an input stand for inside of its task: their values came with it.
+func localRefs(v task.Value) []*session.Handle {
+	var refs []*session.Handle
+	for _, ref := range v.Refs() {
+		refs = append(refs, session.Local(ref))
+	}
+	return refs
+}
+
+// referTo adds what a result refers to: what came with the task's input, or is a part of the result.
+func referTo(v task.Value, handles []*session.Handle) (task.Value, error) {
+	if len(handles) == 0 {
+		return v, nil
+	}
+	v.Far = &task.Far{Refs: make([]task.Value, len(handles))}
+	for i, h := range handles {
+		ref, local := h.Value()
+		if !local {
+			return v, errForeignRef
+		}
+		v.Far.Refs[i] = ref
+	}
+	return v, nil
+}
+
+var errForeignRef = errors.New("it has a Ref that did not come with the task's input")
 
 var errNilFunc = errors.New("nil *Func: a function that submits itself is assigned in init, not in its var declaration")
 
@@ -98,12 +128,27 @@ func (f *Func[I, O]) Submit(ctx context.Context, in I, opts ...Option) Ref[O] {
 	}
 	scratch := scratches.Get().(*[]byte)
 	defer scratches.Put(scratch)
-	v, err := f.in.encode((*scratch)[:0], in)
+	v, refs, err := f.in.toSubmit(scratch, in)
 	if err != nil {
 		return failed[O](f.badInput(in, err))
 	}
-	*scratch = v.Data[:0]
-	return Ref[O]{h: s.Submit(ctx, session.Order{Template: template, Input: v}, nil)}
+	return Ref[O]{h: s.Submit(ctx, session.Order{Template: template, Input: v, Deps: refs}, nil)}
+}
+
+// SubmitRef is Submit with an input that exists or will: the task is dispatched when it does. If it fails, so does
+// the task, with its failure as the cause.
+func (f *Func[I, O]) SubmitRef(ctx context.Context, in Ref[I], opts ...Option) Ref[O] {
+	if f == nil {
+		return failed[O](wrap("submit", errNilFunc))
+	}
+	s, template, err := f.call(ctx, atSubmit, opts)
+	if err == nil && in.h == nil {
+		err = errZeroRef
+	}
+	if err != nil {
+		return failed[O](wrap("submit "+f.name, err))
+	}
+	return Ref[O]{h: s.Submit(ctx, session.Order{Template: template, Deps: []*session.Handle{in.h}, Whole: true}, nil)}
 }
 
 // call returns the session to submit to and the template of the call.

@@ -155,10 +155,8 @@ func (m *mapping[K, I, O]) submit(k K, in I) {
 	}
 	order := session.Order{Template: m.template, Collect: m.done, Tag: tag, Borrow: m.borrow}
 	var err error
-	if order.Input, err = m.f.in.encode(m.scratch[:0], in); err != nil {
+	if order.Input, order.Deps, err = m.f.in.toSubmit(&m.scratch, in); err != nil {
 		order.Failure = m.f.badInput(in, err)
-	} else {
-		m.scratch = order.Input.Data
 	}
 	fl.h = m.s.Submit(m.ctx, order, fl.h)
 	m.open++

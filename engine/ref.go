@@ -19,9 +19,9 @@ type Ref[T any] struct {
 
 func failed[T any](err error) Ref[T] { return Ref[T]{h: session.Failed(err)} }
 
-// Get waits for the value and returns it: a new copy each time. The error is the task's failure
-// (*task.Failure), the failure to submit it, or the context's error; the task goes on if only the
-// waiting ended.
+// Get waits for the value and returns it: a new copy each time (Arrow data is shared, and must not be changed). The
+// error is the task's failure (*task.Failure), the failure to submit it, or the context's error; the task goes on
+// if only the waiting ended. Inside a task, Get of a Ref that came with its input returns at once.
 func (r Ref[T]) Get(ctx context.Context) (T, error) {
 	var zero T
 	if r.h == nil {
@@ -29,6 +29,9 @@ func (r Ref[T]) Get(ctx context.Context) (T, error) {
 	}
 	if err := r.h.NotSubmitted(); err != nil {
 		return zero, err
+	}
+	if _, local := r.h.Value(); local {
+		return value[T](ctx, r.h)
 	}
 	if _, err := session.From(ctx); err != nil {
 		return zero, wrap("get", err)
@@ -47,7 +50,7 @@ func value[T any](ctx context.Context, h *session.Handle) (T, error) {
 		return zero, wrap("get", err)
 	}
 	c := codecFor[T]()
-	out, err := c.decode(v)
+	out, err := c.decode(v, inside{of: h})
 	if err != nil {
 		return zero, &task.Failure{Kind: task.KindOutput, Message: "decode the result: " + err.Error()}
 	}
@@ -94,40 +97,26 @@ func (r Ref[T]) Release() {
 	}
 }
 
-// A Ref means nothing outside of its program, so every encoding refuses it.
-
-// MarshalJSON returns ErrOutOfBand.
-func (r Ref[T]) MarshalJSON() ([]byte, error) { return nil, ErrOutOfBand }
-
-// MarshalText returns ErrOutOfBand.
-func (r Ref[T]) MarshalText() ([]byte, error) { return nil, ErrOutOfBand }
-
-// MarshalBinary returns ErrOutOfBand.
-func (r Ref[T]) MarshalBinary() ([]byte, error) { return nil, ErrOutOfBand }
-
-// MarshalCBOR returns ErrOutOfBand.
-func (r Ref[T]) MarshalCBOR() ([]byte, error) { return nil, ErrOutOfBand }
-
-// GobEncode returns ErrOutOfBand.
-func (r Ref[T]) GobEncode() ([]byte, error) { return nil, ErrOutOfBand }
-
-// Put makes a Ref to a value that is there already, of the size that fits into a message. A failure to
-// encode it is in the Ref.
+// Put makes a Ref to a value that is there already. It is encoded before Put returns, so the caller may change it
+// afterwards, and what is large of it is kept in the object store: the same bytes once. Refs in the value are waited
+// for. A failure is in the Ref: what cannot be encoded, a store without room.
 func Put[T any](ctx context.Context, v T) Ref[T] {
 	s, err := session.From(ctx)
-	if err != nil {
-		return failed[T](wrap("put", err))
-	}
-	if err := checkType[T]("value"); err != nil {
-		return failed[T](wrap("put", err))
-	}
-	c := codecFor[T]()
-	encoded, err := c.encode(nil, v)
 	if err == nil {
-		err = s.Fits(encoded)
+		err = checkType[T]("value")
 	}
 	if err != nil {
 		return failed[T](wrap("put", err))
 	}
-	return Ref[T]{h: s.Resolved(encoded)}
+	scratch := scratches.Get().(*[]byte)
+	defer scratches.Put(scratch)
+	c := codecFor[T]()
+	encoded, refs, err := c.toSubmit(scratch, v)
+	if err != nil {
+		return failed[T](wrap("put", err))
+	}
+	if len(encoded.Data) <= session.InlineBytes {
+		encoded.Data = append([]byte(nil), encoded.Data...)
+	}
+	return Ref[T]{h: s.Put(ctx, encoded, refs)}
 }

@@ -51,10 +51,26 @@ var (
 	cborPair   = [2]reflect.Type{reflect.TypeFor[cbor.Marshaler](), reflect.TypeFor[cbor.Unmarshaler]()}
 	binaryPair = [2]reflect.Type{reflect.TypeFor[encoding.BinaryMarshaler](), reflect.TypeFor[encoding.BinaryUnmarshaler]()}
 	textPair   = [2]reflect.Type{reflect.TypeFor[encoding.TextMarshaler](), reflect.TypeFor[encoding.TextUnmarshaler]()}
-	refType    = reflect.TypeFor[interface{ isRef() }]()
+	refPath    = reflect.TypeFor[Ref[int]]().PkgPath()
 )
 
-func (r Ref[T]) isRef() {}
+// isRef reports whether the type is a Ref[T]; what embeds one has its methods too.
+func isRef(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && t.PkgPath() == refPath && strings.HasPrefix(t.Name(), "Ref[")
+}
+
+// embedsRef reports whether the type is a struct with the methods of a Ref that is embedded in it.
+func embedsRef(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct {
+		return false
+	}
+	for f := range t.Fields() {
+		if f.Anonymous && (isRef(f.Type) || embedsRef(f.Type)) {
+			return true
+		}
+	}
+	return false
+}
 
 // encodesItself reports whether the type brings its own encoding, there and back.
 func encodesItself(t reflect.Type) bool {
@@ -81,8 +97,10 @@ func (c *checker) check(t reflect.Type, path string) error {
 		return nil
 	case c.done[t]:
 		return nil
-	case t.Implements(refType):
-		return lost(path, "a Ref inside a value is not built yet: Get it, and pass the value")
+	case isRef(t), partOf(t) != nil:
+		return nil // what it refers to is checked where it is made
+	case embedsRef(t):
+		return lost(path, "an embedded Ref takes the place of the whole struct: give the field a name")
 	case t.Kind() != reflect.Interface && encodesItself(t):
 		return nil
 	}

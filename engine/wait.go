@@ -12,8 +12,13 @@ import (
 var errZeroRef = errors.New("the zero Ref refers to nothing")
 
 // GetAll waits for all values and returns them in the order of refs. The error is that of the first ref,
-// by index, that has one, and names the index; the others are waited for only up to there.
+// by index, that has one, and names the index; the others are waited for only up to there. Sizes are known before
+// anything is fetched: values of more bytes in all than the session's budget (Config.Budget) are ErrTooLarge, which
+// names the total, instead of the end of this process. Completed yields them one by one.
 func GetAll[T any](ctx context.Context, refs []Ref[T]) ([]T, error) {
+	if err := within(ctx, refs); err != nil {
+		return nil, err
+	}
 	values := make([]T, len(refs))
 	for i, r := range refs {
 		var err error
@@ -22,6 +27,45 @@ func GetAll[T any](ctx context.Context, refs []Ref[T]) ([]T, error) {
 		}
 	}
 	return values, nil
+}
+
+// within waits for all values, and returns an error if they are too large together.
+func within[T any](ctx context.Context, refs []Ref[T]) error {
+	s, err := session.From(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // Get says it better; inside a task, what came with the input is here
+	}
+	total := int64(0)
+	for i, r := range refs {
+		if r.h == nil {
+			return nil // Get says so
+		}
+		if err := r.h.Wait(ctx); err != nil {
+			return wrap(fmt.Sprintf("get all: ref %d of %d", i, len(refs)), err)
+		}
+		n, err := r.h.Size(ctx)
+		if err != nil {
+			return nil //nolint:nilerr // Get says it better
+		}
+		if total += n; total > s.Budget() && len(refs) > 1 {
+			total += sizesOf(ctx, refs[i+1:])
+			return wrap("get all", fmt.Errorf("%w: the %d values have %d bytes or more together, and the budget is %d: take them one by one, or raise Config.Budget",
+				ErrTooLarge, len(refs), total, s.Budget()))
+		}
+	}
+	return nil
+}
+
+// sizesOf adds up what is known of the rest without waiting.
+func sizesOf[T any](ctx context.Context, refs []Ref[T]) (total int64) {
+	for _, r := range refs {
+		if r.h != nil && r.h.Ended() {
+			if n, err := r.h.Size(ctx); err == nil {
+				total += n
+			}
+		}
+	}
+	return total
 }
 
 // Wait returns when n of the refs are done (all, if there are fewer), and says which are and which are

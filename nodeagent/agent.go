@@ -13,6 +13,7 @@ import (
 	"github.com/tidemill/tidemill/engine/directory"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/objstore"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -21,6 +22,7 @@ type Config struct {
 	NodeID    string            // [a-z0-9_-]{1,64}, unique in the cluster
 	Resources task.Resources    // what its tasks may take, together
 	Registry  *session.Registry // the functions that it can run
+	Objects   *objstore.Store   // of values that are too large for messages; nil = there is none
 	Logger    *slog.Logger      // nil = slog.Default()
 
 	Boot    string // of the embedded server; "" = of a server that lives on its own
@@ -75,7 +77,9 @@ type Agent struct {
 	owners   owners
 	former   *former
 	slots    *session.Slots
-	told     told // only tend
+	values   session.Values
+	fetching chan struct{} // has a token while the inputs of a batch are brought
+	told     told          // only tend
 
 	base   context.Context //nolint:containedctx // of all running tasks; ended by Close
 	cancel context.CancelFunc
@@ -116,6 +120,7 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, broker: b, slots: session.NewSlots(cfg.Resources),
 		classes: map[task.Class]*class{}, slotsRun: map[*slot]bool{},
+		fetching: make(chan struct{}, 1), values: session.Values{Store: cfg.Objects, Most: session.MaxValue(b.MaxPayload())},
 		former: newFormer(), begun: time.Now(), done: make(chan struct{}), ended: make(chan struct{}),
 	}
 	a.blocked.Store(math.MaxInt64)

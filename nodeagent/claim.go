@@ -13,6 +13,7 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/internal/broken"
 	"github.com/tidemill/tidemill/internal/failpoint"
+	"github.com/tidemill/tidemill/objstore"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -69,11 +70,13 @@ type batch struct {
 	class    *class
 	level    *level
 	delivery *queues.Delivery
-	came     time.Duration // since the agent began
-	noted    bool          // a start is recorded of each of its tasks; set before it is accepted
-	foreign  atomic.Bool   // the stream has another message under its sequence: it is not to be acked
-	next     atomic.Int64  // index of the next spec to start
-	left     atomic.Int64  // specs that are not recorded
+	came     time.Duration         // since the agent began
+	noted    bool                  // a start is recorded of each of its tasks; set before it is accepted
+	brought  map[uint64]task.Value // inputs whose bytes are at hand now, by task; set before it is accepted
+	pins     []*objstore.Pin       // of them
+	foreign  atomic.Bool           // the stream has another message under its sequence: it is not to be acked
+	next     atomic.Int64          // index of the next spec to start
+	left     atomic.Int64          // specs that are not recorded
 }
 
 // unstarted returns how many specs were not started.
@@ -185,10 +188,10 @@ func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
 	case d.Count > 1:
 		c.held[d.Sequence] = b
 		a.noteLost(b)
-	case d.Sequence <= l.old, a.cfg.Durable && b.wasLost():
+	case d.Sequence <= l.old, a.cfg.Durable && b.wasLost(), b.isFar():
 		c.held[d.Sequence] = b
 		a.active++
-		go a.startOld(b)
+		go a.prepare(b)
 	default:
 		c.held[d.Sequence] = b
 		a.accept(b)
@@ -311,6 +314,7 @@ func (a *Agent) recorded(b *batch) {
 	b.class.acked.add(b.delivery)
 	b.level.last = b.delivery
 	a.mu.Unlock()
+	session.Unpin(b.pins)
 	failpoint.Hit("ack.before")
 	if broken.AckFirst {
 		return

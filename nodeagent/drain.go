@@ -26,7 +26,7 @@ func (a *Agent) Drain(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if n := a.slotsRunning(); n > 0 {
+	if n := a.tasksRunning(); n > 0 {
 		a.ending.Store(true)
 		a.cancel()
 		return fmt.Errorf("nodeagent: drain %s: %d tasks are still running: %w", a.cfg.NodeID, n, ctx.Err())
@@ -178,8 +178,14 @@ func (a *Agent) handedBack(b *batch, tasks int64) {
 	}
 }
 
-func (a *Agent) slotsRunning() int {
+// tasksRunning returns how many functions have not returned.
+func (a *Agent) tasksRunning() (n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.slotsRun)
+	for s := range a.slotsRun {
+		if s.current.Load() != nil {
+			n++
+		}
+	}
+	return n
 }

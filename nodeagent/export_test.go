@@ -12,6 +12,8 @@ func SealedWhileBusy(n int) (entries []int) {
 	for i := range n {
 		r.add(b, &task.Entry{Number: uint64(i + 1), State: task.OK, Attempt: 1})
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	p.timer.Stop()
 	p.seal()
 	for _, rec := range p.sealed {

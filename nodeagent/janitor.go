@@ -1,6 +1,7 @@
 package nodeagent
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -169,7 +170,7 @@ func (j *janitor) holds(ctx context.Context) bool {
 func (j *janitor) tidy(ctx context.Context, owner string, s *seen, r session.Row) error {
 	switch {
 	case r.Ended && s.purged == 0:
-		return j.purge(ctx, owner)
+		return j.purge(ctx, owner, r)
 	case r.Ended && time.Since(s.since) > keepEnded:
 		return j.bury(ctx, owner, s, r)
 	case r.Ended:
@@ -198,11 +199,14 @@ func (j *janitor) forgotten(s *seen, r session.Row) bool {
 	return gone && r.TTL > 0 && time.Since(s.row.Written) > r.TTL
 }
 
-// purge removes the log of a session that has ended.
-func (j *janitor) purge(ctx context.Context, owner string) error {
+// purge removes the log and the objects of a session that has ended.
+func (j *janitor) purge(ctx context.Context, owner string, r session.Row) error {
 	log, err := j.broker.OpenLog(ctx, j.broker.Log(owner))
 	if err == nil {
 		err = log.Purge(ctx)
+	}
+	if scope := cmp.Or(r.Scope, owner); err == nil && j.cfg.Objects != nil && !j.inUse(owner, scope) {
+		err = j.cfg.Objects.RemoveScope(ctx, scope)
 	}
 	if err == nil {
 		j.done(owner, func(s *seen) { s.purged++ })
@@ -210,11 +214,23 @@ func (j *janitor) purge(ctx context.Context, owner string) error {
 	return err
 }
 
+// inUse reports whether another session, which lives, has its objects under this scope: one that has taken a new
+// name.
+func (j *janitor) inUse(owner, scope string) bool {
+	for other, s := range j.rows(j.seen) {
+		var r session.Row
+		if other != owner && json.Unmarshal(s.row.Value, &r) == nil && !r.Ended && cmp.Or(r.Scope, other) == scope {
+			return true
+		}
+	}
+	return false
+}
+
 // bury removes what came late to the log of a session that has ended, and its row. That of a named job
 // stays until the job has another incarnation: it says that this one has ended.
 func (j *janitor) bury(ctx context.Context, owner string, s *seen, r session.Row) error {
 	if s.purged == 1 {
-		return j.purge(ctx, owner)
+		return j.purge(ctx, owner, r)
 	}
 	if r.Job != "" {
 		present, err := session.Incarnation(ctx, j.jobs, r.Job)

@@ -15,12 +15,16 @@ import (
 // and where such a note stands already, with nothing behind it, the process died while they ran: they are
 // lost.
 
-// startOld finds out how far a batch of before this boot had come, or one with tasks that were lost before, and
-// goes on with it.
-func (a *Agent) startOld(b *batch) {
+// prepare readies a batch that takes more than its message: one of before this boot, of which it finds out how far
+// it had come; one with tasks that were lost before, of which it notes the start; one whose inputs are to be
+// brought.
+func (a *Agent) prepare(b *batch) {
 	again, err := false, error(nil)
 	if b.delivery.Sequence <= b.level.old {
 		again, err = a.dropTold(b)
+	}
+	if err == nil && len(b.Specs) == 0 {
+		a.recorded(b)
 	}
 	risky := a.cfg.Unclean && b.delivery.Sequence <= b.level.old || b.wasLost()
 	if err == nil && risky && !again && !b.alone() && len(b.Specs) > 0 {
@@ -30,9 +34,7 @@ func (a *Agent) startOld(b *batch) {
 	if err != nil {
 		a.cfg.Logger.Warn("nodeagent: a batch of before this boot; it comes again", "owner", b.Owner, "err", err)
 	}
-	if len(b.Specs) == 0 && err == nil {
-		a.recorded(b)
-	}
+	brought := err != nil || again || !b.isFar() || a.bring(b)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.inactive()
@@ -42,6 +44,8 @@ func (a *Agent) startOld(b *batch) {
 		return
 	case again:
 		a.noteLost(b)
+	case !brought: // the agent ends; its lease does, too
+		return
 	case a.draining: // it was not started
 		a.handBack(b)
 	case len(b.Specs) > 0:

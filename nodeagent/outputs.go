@@ -1,27 +1,38 @@
 package nodeagent
 
 import (
+	"errors"
 	"time"
 
-	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
-	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
 // outputs makes the entry of a task that ran.
 func (s *slot) outputs(value task.Value, why *fault) task.Entry {
-	failpoint.Hit("store.before")
-	if f := session.TooLarge(value, s.agent.recorder.maxValue); why == nil && f != nil {
-		why = &fault{failure: f}
+	ran := s.lap()
+	if why == nil {
+		s.reuse(value.Data)
+		value, why = s.store(value)
 	}
 	e := finish(s.batch, s.now, why)
-	e.Ran = s.lap()
+	e.Ran = ran
 	if why == nil {
 		e.Value = value
-		s.reuse(value.Data)
 	}
-	failpoint.Hit("store.after")
 	return e
+}
+
+// store puts what is too large of a result for a record into the store, under its owner's scope.
+func (s *slot) store(value task.Value) (task.Value, *fault) {
+	fit, err := s.agent.values.Fit(s.agent.base, s.batch.Owner, value, false)
+	var f *task.Failure
+	switch {
+	case err == nil:
+		return fit, nil
+	case errors.As(err, &f):
+		return fit, &fault{failure: f}
+	}
+	return fit, &fault{retry: true, failure: &task.Failure{Kind: task.KindOutput, Message: "keep the result: " + err.Error()}}
 }
 
 // finish makes the entry of an attempt: its result, without the value; its last failure; or a note, if it

@@ -67,9 +67,9 @@ func (s *Store) Put(ctx context.Context, scope string, data []byte) (Key, error)
 	return key, s.PutAs(ctx, key, NewContent(data))
 }
 
-// PutShared keeps data, which must not be changed any more; the same bytes in the same scope are kept once.
+// PutShared keeps a copy of data; the same bytes in the same scope are kept once, and then not copied.
 func (s *Store) PutShared(ctx context.Context, scope string, data []byte) (Key, error) {
-	content := NewContent(data)
+	content := NewContent(data) // the digest is that of the copy, too
 	key := Key{Scope: scope}
 	if s.cfg.Digests {
 		key.ID = content.Digest()
@@ -89,6 +89,7 @@ func (s *Store) PutShared(ctx context.Context, scope string, data []byte) (Key, 
 	case there: // two contents with one fingerprint
 		key.ID = Fresh()
 	}
+	content.data = append([]byte(nil), data...)
 	return key, s.PutAs(ctx, key, content)
 }
 

@@ -20,6 +20,8 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/internal/faults"
 	"github.com/tidemill/tidemill/nodeagent"
+	"github.com/tidemill/tidemill/objstore"
+	"github.com/tidemill/tidemill/objstore/jetstream"
 	"github.com/tidemill/tidemill/queues"
 	"github.com/tidemill/tidemill/queues/embedded"
 )
@@ -74,10 +76,11 @@ type cluster struct {
 	server  *embedded.Server
 	plan    *faults.Plan // nil if there are no faults
 	session *session.Session
-	broker  *queues.Broker // of the session
-	driver  *wires         // of the session
-	again   sync.WaitGroup // agents that are to come up again, and the killer
-	calm    chan struct{}  // closed when faults are over
+	broker  *queues.Broker   // of the session
+	shelf   *jetstream.Shelf // of the session
+	driver  *wires           // of the session
+	again   sync.WaitGroup   // agents that are to come up again, and the killer
+	calm    chan struct{}    // closed when faults are over
 	calming sync.Once
 
 	mu     sync.Mutex
@@ -88,6 +91,7 @@ type cluster struct {
 // node is an agent and its connection.
 type node struct {
 	agent  *nodeagent.Agent
+	shelf  *jetstream.Shelf
 	broker *queues.Broker
 	wires  *wires
 }
@@ -135,14 +139,30 @@ func (c *cluster) startDriver() (err error) {
 		return err
 	}
 	cfg := session.Config{Owner: "driver", Job: c.cfg.Job, Registry: c.cfg.Registry, Logger: c.cfg.Logger}
+	if c.shelf, err = c.openShelf("driver objects", c.driver); err != nil {
+		c.broker.Close()
+		c.broker = nil
+		return err
+	}
+	cfg.Objects = storeOn(c.shelf)
 	if cfg.Job != "" {
 		cfg.Owner = ""
 	}
 	if c.session, err = session.Open(c.t.Context(), c.broker, cfg); err != nil {
+		c.shelf.Close()
 		c.broker.Close()
 		c.broker = nil
 	}
 	return err
+}
+
+// openShelf opens a participant's own way to the objects: nobody shares memory with another here.
+func (c *cluster) openShelf(name string, w *wires) (*jetstream.Shelf, error) {
+	return jetstream.Open(c.t.Context(), queues.Config{Namespace: "tm", Client: name, Dialer: w, Logger: c.cfg.Logger}, jetstream.Config{})
+}
+
+func storeOn(shelf *jetstream.Shelf) *objstore.Store {
+	return objstore.NewStore(objstore.Config{Tier: shelf, Digests: true, Cache: 256 << 20})
 }
 
 // with returns the context of the driver.
@@ -159,6 +179,7 @@ func Rerun(ctx context.Context) context.Context {
 	}
 	c.driver.cut()
 	c.session.Close()
+	c.shelf.Close()
 	c.broker.Close()
 	for err := errCut; err != nil; err = c.startDriver() { // under faults it may not succeed at once
 		if c.t.Context().Err() != nil {
@@ -178,14 +199,19 @@ func (c *cluster) startNode(name string) error {
 	if n.broker, err = c.connect(name, n.wires); err != nil {
 		return err
 	}
+	if n.shelf, err = c.openShelf(name+" objects", n.wires); err != nil {
+		n.broker.Close()
+		return err
+	}
 	resources, err := task.NewResources(c.cfg.Resources)
 	if err == nil {
 		n.agent, err = nodeagent.Start(c.t.Context(), n.broker, nodeagent.Config{
-			NodeID: name, Resources: resources, Registry: c.cfg.Registry, Logger: c.cfg.Logger,
+			NodeID: name, Resources: resources, Registry: c.cfg.Registry, Logger: c.cfg.Logger, Objects: storeOn(n.shelf),
 			Values: context.WithValue(context.Background(), clusterKey{}, c),
 		})
 	}
 	if err != nil {
+		n.shelf.Close()
 		n.broker.Close()
 		return err
 	}
@@ -226,6 +252,7 @@ func (c *cluster) kill(name string) {
 func (n *node) end() {
 	n.wires.cut()
 	n.agent.Kill()
+	n.shelf.Close()
 	n.broker.Close()
 }
 
@@ -260,9 +287,11 @@ func (c *cluster) close() {
 		if err := n.agent.Close(ctx); err != nil {
 			c.t.Errorf("enginetest: close %s: %v", name, err)
 		}
+		n.shelf.Close()
 		n.broker.Close()
 	}
 	if c.broker != nil {
+		c.shelf.Close()
 		c.broker.Close()
 	}
 	c.server.Close()

@@ -71,6 +71,7 @@ const (
 	Due                       // the delay of a Wait has passed; or what End asked for was refused
 	Cancel                    // somebody asks for the task's cancellation
 	Expired                   // its deadline has passed
+	Doomed                    // its input cannot be made
 	Void                      // what was published or asked for is void: the owner has another log
 )
 
@@ -127,6 +128,8 @@ func (g *Graph) Step(e Event, out []Command) []Command {
 		return n.again(e.Task, out)
 	case e.What == Cancel:
 		return n.endUnlessEnding(e.Task, Asked, out)
+	case e.What == Doomed:
+		return n.endUnlessEnding(e.Task, DependencyFailed, out)
 	case e.What == Expired:
 		return n.endUnlessEnding(e.Task, TooLate, out)
 	case e.State.Final():

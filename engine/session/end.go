@@ -60,14 +60,14 @@ func (s *Session) appendEnds() {
 			continue
 		}
 		h := *place
-		e := task.Entry{Number: c.Task, Digest: h.digest, State: task.Failed, Attempt: c.Attempt, Losses: c.Losses, Failure: endFailure(c)}
+		e := task.Entry{Number: c.Task, Digest: h.digest, State: task.Failed, Attempt: c.Attempt, Losses: c.Losses, Failure: endFailure(h, c)}
 		switch c.Why {
 		case graph.Asked:
 			e.State = task.Cancelled
 			s.revoked.asked = append(s.revoked.asked, c.Task)
 		case graph.TooLate:
 			s.revoked.late = append(s.revoked.late, c.Task)
-		case graph.Exhausted, graph.LostTooMuch: // nothing of it is under way
+		case graph.Exhausted, graph.LostTooMuch, graph.DependencyFailed: // nothing of it is under way
 		}
 		w.Add(&e)
 	}
@@ -82,8 +82,10 @@ func (s *Session) appendEnds() {
 // maxEnds bounds the entries of one record.
 const maxEnds = 4096
 
-func endFailure(c graph.Command) *task.Failure {
+func endFailure(h *Handle, c graph.Command) *task.Failure {
 	switch c.Why {
+	case graph.DependencyFailed:
+		return h.rare.doom
 	case graph.LostTooMuch:
 		return &task.Failure{Kind: task.KindLost, Message: fmt.Sprintf("its agent was lost %d times", c.Losses)}
 	case graph.TooLate:

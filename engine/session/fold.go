@@ -53,6 +53,7 @@ func (s *Session) foldSome(me *self, sequence uint64, from, to int) {
 		e := &me.record.Entries[i]
 		h := s.handleOf(e, sequence, i)
 		if h == nil {
+			s.disown(e)
 			continue
 		}
 		if e.State == task.OK || e.State == task.Errored || e.State == task.Failed {
@@ -124,19 +125,37 @@ func lostIn(entries []task.Entry) (n int) {
 func (s *Session) step(event graph.Event, h *Handle, e *task.Entry) {
 	s.commands = s.graph.Step(event, s.commands[:0])
 	for _, c := range s.commands {
+		of := h
+		if c.Task != event.Task { // one that waited for this one
+			of = *s.open.Get(c.Task)
+		}
 		switch c.Do {
 		case graph.Dispatch:
-			h.attempt, h.losses = c.Attempt, c.Losses
-			s.enqueue(h)
+			of.attempt, of.losses = c.Attempt, c.Losses
+			s.ready(of)
 		case graph.Resolve:
 			s.resolve(h, e)
 		case graph.Wait:
 			s.wait(c.Task, c.Delay, graph.Due)
 		case graph.End:
+			s.blame(of, h, c)
 			s.ends = append(s.ends, c)
 			s.rouse()
 		}
 	}
+}
+
+// blame notes why a task is to fail, if it is for another one: the one that the event was of, or one that waited
+// for it too. mu is held.
+func (s *Session) blame(of, h *Handle, c graph.Command) {
+	if c.Cause == 0 {
+		return
+	}
+	cause := h
+	if c.Cause != h.number {
+		cause = *s.open.Get(c.Cause)
+	}
+	s.doom(of, cause)
 }
 
 // resolve gives the task its outcome. mu is held.
@@ -153,14 +172,39 @@ func (s *Session) resolve(h *Handle, e *task.Entry) {
 	}
 	s.bytes -= len(h.input.Data) + task.SpecBytes
 	s.markStored(h) // its entry says that it was stored, whatever became of the answer
+	held := h.holdsInput()
 	if e.State == task.OK {
-		v := e.Value
-		if !h.borrow {
-			v.Data = append([]byte(nil), v.Data...) // not to keep a whole record for one result
-		}
-		h.end(v, nil)
-		return
+		s.succeed(h, e)
+	} else {
+		s.failed(h, e, history)
 	}
+	if held { // what the result has of the input is held by now
+		s.letInput(h)
+	}
+	s.letDeps(h)
+}
+
+// succeed gives the task its result. mu is held.
+func (s *Session) succeed(h *Handle, e *task.Entry) {
+	v := e.Value
+	switch {
+	case v.Far != nil:
+		v = v.Clone()
+	case !h.borrow:
+		v.Data = append([]byte(nil), v.Data...) // not to keep a whole record for one result
+	}
+	if v.Far != nil && s.job != nil {
+		s.recorded(&v)
+	}
+	h.end(v, nil)
+	if v.Far != nil {
+		s.hold(h)
+		h.forget()
+	}
+}
+
+// failed gives the task its failure. mu is held.
+func (s *Session) failed(h *Handle, e *task.Entry, history []graph.Note) {
 	f := e.Failure
 	if f == nil {
 		f = &task.Failure{Kind: task.KindError, Message: "recorded without a reason"}
@@ -169,7 +213,7 @@ func (s *Session) resolve(h *Handle, e *task.Entry) {
 	if s.me.record.Writer != s.me.owner { // else it ran nowhere
 		f.Node = strings.Clone(s.me.record.Writer) // not to keep the whole record for it
 	}
-	if e.State == task.Failed {
+	if e.State == task.Failed && f.Kind != task.KindDependency { // the one that failed first has its letter
 		s.bury(h, f, history)
 	}
 	h.end(task.Value{}, f)

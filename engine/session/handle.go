@@ -3,11 +3,13 @@ package session
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/objstore"
 )
 
 // ErrClosed is the outcome, for those who wait, of what had none when its session was closed.
@@ -27,6 +29,7 @@ type Handle struct {
 	flushes uint32   // how often Flush was called before it was submitted
 	tag     int      // of who submitted it
 	stored  bool     // the first dispatch was acknowledged; guarded by s.mu
+	hole    bool     // made by Hole
 	stands  standing // where a former run has recorded the result; zero if none has
 
 	borrow   bool           // the value may share the record's memory: it is looked at soon, and then forgotten
@@ -39,6 +42,28 @@ type Handle struct {
 	value    task.Value // guarded by s.mu
 	released bool       // guarded by s.mu
 	unread   bool       // guarded by s.mu; the value stands in the log alone
+	needed   int32      // guarded by s.mu; open tasks whose inputs refer to it
+	rare     *rare      // guarded by s.mu; nil for most
+}
+
+// rare is what few handles have.
+type rare struct {
+	deps    []*Handle     // to what the task's input refers, by index
+	whole   bool          // the input is the value of the first of them
+	settled *task.Value   // the input as it is sent, if it took more than putting it together
+	doom    *task.Failure // why the task is to fail
+
+	keys    []objstore.Key  // objects of the value that the handle holds
+	cleanup runtime.Cleanup // lets go of them
+	inner   []*Handle       // of references in the value, by index, once somebody has looked
+}
+
+// rarely returns rare to be filled. s.mu is held.
+func (h *Handle) rarely() *rare {
+	if h.rare == nil {
+		h.rare = &rare{}
+	}
+	return h.rare
 }
 
 // standing is a place in the owner's log.
@@ -50,11 +75,44 @@ type standing struct {
 // ErrReleased is what a value is after Release.
 var ErrReleased = errors.New("the value was released")
 
-// Resolved returns a handle of a value that is there already.
-func (s *Session) Resolved(v task.Value) *Handle {
-	h := &Handle{s: s, value: v}
+// Hole returns a handle of no session that takes the place of another one in an encoded value: a number. It refers
+// to nothing else. There is one for each number.
+func Hole(index int) *Handle {
+	if h, ok := holes.Load(index); ok {
+		return h.(*Handle)
+	}
+	made := &Handle{tag: index, hole: true, failure: errHole}
+	made.ended.Store(true)
+	h, _ := holes.LoadOrStore(index, made)
+	return h.(*Handle)
+}
+
+var (
+	holes   sync.Map // of *Handle by index
+	errHole = errors.New("a Ref means nothing outside of its program")
+)
+
+// Hole returns the number of a handle made by Hole.
+func (h *Handle) Hole() (index int, ok bool) {
+	if h == nil || !h.hole {
+		return 0, false
+	}
+	return h.tag, true
+}
+
+// Local returns a handle of no session, with a value whose bytes are at hand.
+func Local(v task.Value) *Handle {
+	h := &Handle{value: v}
 	h.ended.Store(true)
 	return h
+}
+
+// Value returns the value of a handle made by Local.
+func (h *Handle) Value() (v task.Value, local bool) {
+	if h.s != nil || h.failure != nil {
+		return task.Value{}, false
+	}
+	return h.value, true
 }
 
 // Failed returns a handle of no session with a failure as its outcome.
@@ -82,10 +140,57 @@ func (h *Handle) Ended() bool { return h.ended.Load() }
 func (h *Handle) Resumed() bool { return h.stands.sequence != 0 }
 
 // Outcome returns value or failure, once Ended. What a former run has recorded is read from the log when
-// it is first asked for, for which ctx is. The value's bytes must not be changed.
+// it is first asked for, and large values from the store each time, for which ctx is. The value's bytes must not
+// be changed.
 func (h *Handle) Outcome(ctx context.Context) (task.Value, error) {
-	if h.failure != nil {
+	v, err := h.known(ctx)
+	if err != nil || h.s == nil || v.Far == nil && v.Type != task.Bundle {
+		return v, err
+	}
+	v, pins, err := h.s.values.Fetch(ctx, v)
+	Unpin(pins) // what is read of them stays as it is
+	return v, err
+}
+
+// Size returns how many bytes the value has, once Ended, with all it refers to, without moving them.
+func (h *Handle) Size(ctx context.Context) (int64, error) {
+	v, err := h.known(ctx)
+	return v.Size(), err
+}
+
+// Inner returns the handle of a reference in the value, by its index: the same one each time. v is what Outcome
+// has returned.
+func (h *Handle) Inner(v *task.Value, index int) *Handle {
+	ref := v.Refs()[index]
+	if h.s == nil {
+		return Local(ref)
+	}
+	s := h.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := h.rarely()
+	if r.inner == nil {
+		r.inner = make([]*Handle, len(v.Refs()))
+	}
+	if r.inner[index] == nil {
+		if ref.Object() != nil {
+			ref.Data = nil // it is in the store
+		}
+		inner := &Handle{s: s, value: ref}
+		inner.ended.Store(true)
+		s.hold(inner)
+		r.inner[index] = inner
+	}
+	return r.inner[index]
+}
+
+// known returns value or failure, once Ended, without bytes that are in the store.
+func (h *Handle) known(ctx context.Context) (task.Value, error) {
+	switch {
+	case h.failure != nil:
 		return task.Value{}, h.failure
+	case h.s == nil:
+		return h.value, nil
 	}
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
@@ -105,14 +210,24 @@ func (h *Handle) Outcome(ctx context.Context) (task.Value, error) {
 	return h.value, nil
 }
 
-// Release forgets the value, now or when it comes; a failure stays. The task itself goes on.
+// Release forgets the value, now or when it comes; a failure stays. The task itself goes on, and so do tasks
+// whose inputs refer to the value.
 func (h *Handle) Release() {
 	if h.s == nil {
 		return
 	}
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
-	h.released, h.value = true, task.Value{}
+	h.released = true
+	h.forget()
+}
+
+// forget gives the value up if it was released and no task needs it. s.mu is held.
+func (h *Handle) forget() {
+	if h.released && h.needed == 0 {
+		h.s.let(h)
+		h.value = task.Value{}
+	}
 }
 
 var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
@@ -151,7 +266,7 @@ func (h *Handle) Wait(ctx context.Context) error {
 func (h *Handle) end(v task.Value, failure error) {
 	first, watchers := h.first, h.watchers
 	h.first, h.watchers = nil, nil
-	if !h.released {
+	if !h.released || h.needed > 0 {
 		h.value = v
 	}
 	h.failure, h.input = failure, task.Value{}

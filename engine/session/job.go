@@ -175,8 +175,15 @@ func (j *job) digest(call task.Digest, count, generation uint32) task.Digest {
 	return task.Digest(sum[:len(call)])
 }
 
-// callDigest is of what equal calls have in common.
-func callDigest(t *Template, in task.Value) task.Digest {
+// valueDigest names a value by its content.
+func valueDigest(v *task.Value) task.Digest {
+	sum := sha256.Sum256(task.AppendValue(nil, v))
+	return task.Digest(sum[:len(task.Digest{})])
+}
+
+// callDigest is of what equal calls have in common: what their inputs refer to by the names that it has in all
+// runs.
+func callDigest(t *Template, in task.Value, deps []*Handle) task.Digest {
 	h := sha256.New()
 	var head []byte
 	for _, part := range []string{t.Func, t.Version} {
@@ -185,12 +192,18 @@ func callDigest(t *Template, in task.Value) task.Digest {
 	}
 	h.Write(append(head, byte(in.Type)))
 	h.Write(in.Data)
+	if o := in.Object(); o != nil {
+		h.Write(o.ID[:])
+	}
+	for _, d := range deps {
+		h.Write(d.digest[:])
+	}
 	return task.Digest(h.Sum(head[:0])[:len(task.Digest{})])
 }
 
 // recall finds what former runs have left of a submit, and those generations of it that failed. mu is held.
-func (j *job) recall(t *Template, in task.Value) (d task.Digest, left graph.Standing, known bool, failed []graph.Standing) {
-	call := callDigest(t, in)
+func (j *job) recall(t *Template, in task.Value, deps []*Handle) (d task.Digest, left graph.Standing, known bool, failed []graph.Standing) {
+	call := callDigest(t, in, deps)
 	count := j.equal[call]
 	j.equal[call] = count + 1
 	for generation := uint32(0); ; generation++ {

@@ -36,9 +36,9 @@ func (s *Session) keepOnce() time.Duration {
 	defer func() { <-s.keeping }()
 	ctx, cancel := context.WithTimeout(s.base, LeaseTime/2)
 	defer cancel()
-	err := errors.Join(s.checkLog(ctx), s.revoke(ctx), s.post(ctx))
+	err := errors.Join(s.checkLog(ctx), s.revoke(ctx), s.post(ctx), s.clean(ctx))
 	if err != nil && s.base.Err() == nil {
-		s.cfg.Logger.Warn("session: a row or a dead letter is not written; trying again", "err", err)
+		s.cfg.Logger.Warn("session: a row, a dead letter or an object is not seen to; trying again", "err", err)
 	}
 	trimmed, trimAt := s.trimMark(time.Now())
 	renewAt := s.lease.until.Add(renewEvery - LeaseTime)
@@ -93,7 +93,7 @@ func (s *Session) loseLease(ctx context.Context) {
 	s.renamed++
 	owner := fmt.Sprintf("%s-%d", s.cfg.Owner, s.renamed)
 	row := s.lease.Row()
-	lease, err := TakeLease(ctx, s.sessions, owner, Row{Holder: row.Holder, Boot: row.Boot})
+	lease, err := TakeLease(ctx, s.sessions, owner, Row{Holder: row.Holder, Boot: row.Boot, Scope: s.scope})
 	if err != nil {
 		s.cfg.Logger.Warn("session: take a new name; trying again", "owner", owner, "err", err)
 		return

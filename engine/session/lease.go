@@ -26,6 +26,7 @@ type Row struct {
 	Boot    string        `json:"boot,omitempty"`    // of the embedded server under which it was taken; "" = of no such
 	Run     uint64        `json:"run"`               // how often it was taken
 	Renewal uint64        `json:"renewal"`           // counts renewals, so that no two rows are equal
+	Scope   string        `json:"scope,omitempty"`   // of its objects, if it is not the row's key
 	Job     string        `json:"job,omitempty"`     // "" = nobody will go on with it once its lease is gone
 	TTL     time.Duration `json:"ttl,omitempty"`     // of a named job that nobody runs
 	Trimmed uint64        `json:"trimmed,omitempty"` // the log is read up to and with this sequence, by all who will read it

@@ -38,6 +38,7 @@ type lane struct {
 const (
 	batchTasks    = 1024
 	batchBytes    = 256 << 10
+	batchFar      = 64 << 20             // of objects that its inputs have
 	leastWork     = 5 * time.Millisecond // of one batch, by expected run times
 	storesPerWork = 20                   // and at least this many times what storing a message takes
 	unknownTasks  = 64                   // of a function whose run time is not known
@@ -156,7 +157,7 @@ func (s *Session) form(l *lane) []*Handle {
 	s.count(l)
 	limit := min(batchTasks, (len(l.waiting)+l.slots-1)/l.slots)
 	budget := max(leastWork, storesPerWork*s.storing)
-	tasks, bytes, work := s.forming[:0], 0, time.Duration(0)
+	tasks, bytes, far, work := s.forming[:0], 0, int64(0), time.Duration(0)
 	n := 0
 	for ; n < len(l.waiting) && len(tasks) < limit; n++ {
 		place := s.open.Get(l.waiting[n])
@@ -171,9 +172,10 @@ func (s *Session) form(l *lane) []*Handle {
 		if h.losses > 0 {
 			limit = min(limit, h.part())
 		}
-		bytes += len(h.input.Data) + task.SpecBytes
+		bytes += h.size()
+		far += h.far()
 		work += c.expected()
-		if len(tasks) > 0 && (len(tasks) >= limit || bytes > batchBytes || work > budget || !h.mayJoin(tasks[0])) {
+		if len(tasks) > 0 && (len(tasks) >= limit || bytes > batchBytes || far > batchFar || work > budget || !h.mayJoin(tasks[0])) {
 			break
 		}
 		if !c.known() {
@@ -242,9 +244,9 @@ func (s *Session) encode(l *lane, tasks []*Handle) []byte {
 			size += len(h.route.call.Func) + task.SpecBytes
 		}
 		b.Specs = append(b.Specs, task.Spec{
-			Number: h.number, Digest: h.digest, Call: call, Attempt: h.attempt, Losses: h.losses, Input: h.input,
+			Number: h.number, Digest: h.digest, Call: call, Attempt: h.attempt, Losses: h.losses, Input: h.inputOf(),
 		})
-		size += len(h.input.Data) + task.SpecBytes
+		size += h.size()
 	}
 	s.specs, s.calls = b.Specs, b.Calls
 	return task.AppendBatch(make([]byte, 0, size), &b)

@@ -67,7 +67,11 @@ func (s *Session) wakeDue(now time.Time) {
 	defer s.mu.Unlock()
 	for s.due.Len() > 0 && !s.due[0].at.After(now) {
 		d := heap.Pop(&s.due).(dueTime)
-		if place := s.open.Get(d.number); place != nil {
+		switch place := s.open.Get(d.number); {
+		case place == nil:
+		case d.what == settleAgain:
+			s.settling = append(s.settling, d.number)
+		default:
 			s.step(graph.Event{What: d.what, Task: d.number}, *place, nil)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/tidemill/tidemill/engine/directory"
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/objstore"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -34,6 +35,12 @@ type Config struct {
 	// room in the same server. 0 = 1 GiB.
 	MaxPendingBytes int
 
+	// Objects keeps values that are too large for messages. nil = there is no store, and they are ErrTooLarge.
+	Objects *objstore.Store
+
+	// Budget bounds the bytes that GetAll brings at once. 0 = 1 GiB.
+	Budget int64
+
 	// Full returns an error while nothing new may be submitted, since the store has little room left.
 	// nil = there is always room.
 	Full func() error
@@ -45,6 +52,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxPendingBytes == 0 {
 		c.MaxPendingBytes = 1 << 30
+	}
+	if c.Budget == 0 {
+		c.Budget = 1 << 30
 	}
 	if c.JobTTL == 0 {
 		c.JobTTL = 7 * 24 * time.Hour
@@ -69,6 +79,8 @@ type Session struct {
 	sessions *queues.Table
 	cancels  *queues.Table
 	maxValue int // bytes
+	values   Values
+	scope    string // of objects; fixed once connected
 	job      *job
 
 	base   context.Context //nolint:containedctx // of the goroutines' requests; ended by Close
@@ -93,22 +105,25 @@ type Session struct {
 	notes    map[uint64][]graph.Note // guarded by mu; of open tasks, for dead letters
 	ends     []graph.Command         // guarded by mu; entries of the owner's own to append
 	letters  []deadLetter            // guarded by mu; to be kept
-	revoked  revocation              // guarded by mu; tasks that agents are to be told not to run
-	heard    time.Time               // guarded by mu; when the log was last heard of
-	until    time.Time               // guarded by mu; until when the lease is ours for sure
-	idle     bool                    // guarded by mu; the run loop sleeps
-	asleep   chan struct{}           // guarded by mu; closed when there is room for a task; nil if nobody waits
-	flushes  []*flush                // guarded by mu
-	flushed  uint32                  // guarded by mu; how often Flush was called
-	unstored int                     // guarded by mu; tasks whose first dispatch is not acknowledged
-	arena    []byte                  // guarded by mu; where inputs are kept
-	commands []graph.Command         // guarded by mu; scratch
-	forming  []*Handle               // guarded by mu; scratch
-	specs    []task.Spec             // guarded by mu; scratch
-	calls    []task.Call             // guarded by mu; scratch
-	broken   error                   // guarded by mu; why the session can read its log no more, or ErrClosed
-	trimmer  trimmer                 // guarded by mu
-	storing  time.Duration           // guarded by mu; moving mean of how long a store takes
+	objects  objects
+	settling []uint64        // guarded by mu; tasks whose inputs take more than putting them together
+	awaited  []uint64        // guarded by mu; scratch
+	revoked  revocation      // guarded by mu; tasks that agents are to be told not to run
+	heard    time.Time       // guarded by mu; when the log was last heard of
+	until    time.Time       // guarded by mu; until when the lease is ours for sure
+	idle     bool            // guarded by mu; the run loop sleeps
+	asleep   chan struct{}   // guarded by mu; closed when there is room for a task; nil if nobody waits
+	flushes  []*flush        // guarded by mu
+	flushed  uint32          // guarded by mu; how often Flush was called
+	unstored int             // guarded by mu; tasks whose first dispatch is not acknowledged
+	arena    []byte          // guarded by mu; where inputs are kept
+	commands []graph.Command // guarded by mu; scratch
+	forming  []*Handle       // guarded by mu; scratch
+	specs    []task.Spec     // guarded by mu; scratch
+	calls    []task.Call     // guarded by mu; scratch
+	broken   error           // guarded by mu; why the session can read its log no more, or ErrClosed
+	trimmer  trimmer         // guarded by mu
+	storing  time.Duration   // guarded by mu; moving mean of how long a store takes
 
 	keeping    chan struct{} // has a token while rows are written; taken before mu. (A lock over I/O would stop virtual time.)
 	rows       uint64        // guarded by keeping; how many rows of cancels were written
@@ -140,8 +155,9 @@ func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 		keeping: make(chan struct{}, 1),
 		graph:   graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)),
 		lanes:   map[laneKey]*lane{}, costs: map[string]*cost{}, notes: map[uint64][]graph.Note{},
-		heard: time.Now(), storing: firstStoring,
+		heard: time.Now(), storing: firstStoring, objects: objects{dropped: &dropped{}},
 	}
+	s.values = Values{cfg.Objects, s.maxValue}
 	if cfg.Job != "" {
 		s.job = &job{open: map[task.Digest]uint64{}, equal: map[task.Digest]uint32{}, letters: map[string]map[string]bool{}}
 	}
@@ -183,6 +199,7 @@ func (s *Session) connect(ctx context.Context) (err error) {
 	}
 	as := Row{Holder: s.cfg.Holder, Boot: s.cfg.Boot, Job: s.cfg.Job}
 	if s.job == nil {
+		s.scope = s.cfg.Owner
 		if s.lease, err = TakeLease(ctx, s.sessions, s.cfg.Owner, as); err != nil {
 			return err
 		}
@@ -193,7 +210,7 @@ func (s *Session) connect(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.lease = lease
+	s.lease, s.scope = lease, owner
 	s.number = lease.Row().Run << runShift // no two runs number alike: what is cancelled by number is of one run
 	return s.become(ctx, owner)
 }
@@ -261,6 +278,9 @@ func (s *Session) Owner() string { return s.self().owner }
 // Resumable reports whether the session is a run of a named job.
 func (s *Session) Resumable() bool { return s.job != nil }
 
+// Budget returns how many bytes may be brought at once.
+func (s *Session) Budget() int64 { return s.cfg.Budget }
+
 // Nodes returns the session's view of the nodes.
 func (s *Session) Nodes() *directory.Nodes { return s.nodes }
 
@@ -285,6 +305,7 @@ func (s *Session) run() {
 	defer timer.Stop()
 	for {
 		s.wakeDue(time.Now())
+		s.settle()
 		s.appendEnds()
 		s.publish()
 		s.listen()
@@ -306,7 +327,7 @@ func (s *Session) sleep(now time.Time) time.Duration {
 	if s.broken == nil && !now.Before(s.until) {
 		return LeaseTime // without the lease nothing is sent; the keeper rouses
 	}
-	if s.sendable(now) || len(s.ends) > 0 {
+	if s.sendable(now) || len(s.ends)+len(s.settling) > 0 {
 		return 0
 	}
 	until := now.Add(time.Hour)

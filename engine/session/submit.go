@@ -40,6 +40,8 @@ var ErrPendingFull = errors.New("too many pending tasks")
 type Order struct {
 	Template *Template
 	Input    task.Value   // copied by Submit
+	Deps     []*Handle    // to what the input refers, by index
+	Whole    bool         // the input is the value of the only one in Deps
 	Failure  error        // known before: the outcome, and no task is made
 	Collect  *Completions // told when the task has its outcome; nil = nobody
 	Tag      int          // for Handle.Tag
@@ -50,18 +52,29 @@ type Order struct {
 // failure to submit is the handle's outcome. The handle is h, which nobody else may hold any more, or a
 // new one if h is nil.
 func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
-	if h == nil {
-		h = new(Handle)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	*h = Handle{s: s, first: o.Collect, tag: o.Tag, borrow: o.Borrow}
 	err := o.Failure
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err == nil {
-		err = s.admit(ctx, h, o.Template, o.Input)
+		err = s.adopt(ctx, o.Deps)
+	}
+	if err == nil {
+		o.Input, err = s.fit(ctx, o.Input)
+	} else {
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	if h == nil {
+		h = new(Handle)
+	}
+	s.let(h) // it may have been used before
+	*h = Handle{s: s, first: o.Collect, tag: o.Tag, borrow: o.Borrow}
+	if err == nil {
+		err = s.admit(ctx, h, o.Template)
+	}
+	if err == nil {
+		err = usable(o.Deps)
 	}
 	if err != nil {
 		h.end(task.Value{}, err)
@@ -69,6 +82,40 @@ func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
 	}
 	s.begin(h, o)
 	return h
+}
+
+// adopt makes what an input refers to the session's.
+func (s *Session) adopt(ctx context.Context, deps []*Handle) error {
+	for i, d := range deps {
+		if err := s.owns(d); err != nil {
+			return err
+		}
+		if d.s == nil && d.failure != nil {
+			return becauseOf(d.failure, i)
+		}
+		if v, local := d.Value(); local {
+			var err error
+			if d, err = s.put(ctx, v, nil); err != nil {
+				return err
+			}
+			deps[i] = d
+		}
+	}
+	return nil
+}
+
+// usable returns why an input cannot refer to these: one has failed, or was released. mu is held.
+func usable(deps []*Handle) error {
+	for i, d := range deps {
+		switch {
+		case !d.ended.Load():
+		case d.failure != nil:
+			return becauseOf(d.failure, i)
+		case d.released && d.needed == 0:
+			return becauseOf(ErrReleased, i)
+		}
+	}
+	return nil
 }
 
 // begin puts an admitted task on its way, or finds what a former run has left of it. mu is held.
@@ -87,8 +134,10 @@ func (s *Session) begin(h *Handle, o Order) {
 		s.job.open[h.digest] = event.Task
 	}
 	h.number, h.attempt, h.losses, h.flushes = event.Task, max(event.Attempt, 1), event.Losses, s.flushed
-	h.input = task.Value{Type: o.Input.Type, Data: s.keepInput(o.Input.Data)}
+	h.input = task.Value{Type: o.Input.Type, Data: s.keepInput(o.Input.Data), Far: o.Input.Far}
 	s.bytes += len(h.input.Data) + task.SpecBytes
+	s.holdInput(h)
+	s.depend(h, o, &event)
 	if h.stored = event.Queued || event.Delay > 0; !h.stored {
 		s.unstored++
 	}
@@ -106,7 +155,7 @@ func (s *Session) begin(h *Handle, o Order) {
 // recall gives a task the digest that it has in all runs of the job. It reports whether its result is
 // recorded; else event says where the task goes on. mu is held.
 func (s *Session) recall(h *Handle, o Order, event *graph.Event) (recorded bool) {
-	digest, left, known, failed := s.job.recall(o.Template, o.Input)
+	digest, left, known, failed := s.job.recall(o.Template, o.Input, o.Deps)
 	h.digest = digest
 	for _, f := range failed {
 		s.seeLetter(h, o.Input, f)
@@ -128,10 +177,7 @@ func (s *Session) recall(h *Handle, o Order, event *graph.Event) (recorded bool)
 }
 
 // admit finds the task's route, and waits for room. mu is held, and given up while waiting.
-func (s *Session) admit(ctx context.Context, h *Handle, t *Template, in task.Value) error {
-	if err := s.Fits(in); err != nil {
-		return err
-	}
+func (s *Session) admit(ctx context.Context, h *Handle, t *Template) error {
 	if err := s.cfg.Full(); err != nil {
 		return err
 	}
@@ -149,23 +195,6 @@ func (s *Session) admit(ctx context.Context, h *Handle, t *Template, in task.Val
 	var err error
 	h.route, err = s.place(t)
 	return err
-}
-
-// Fits returns a failure if the value is too large for a message.
-func (s *Session) Fits(v task.Value) error {
-	if f := TooLarge(v, s.maxValue); f != nil {
-		return f
-	}
-	return nil
-}
-
-// TooLarge returns the failure of a value that has more than most bytes, nil if it has not.
-func TooLarge(v task.Value, most int) *task.Failure {
-	if len(v.Data) <= most {
-		return nil
-	}
-	return &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
-		"a value of %d bytes, and %d is the most: values by reference are not built yet", len(v.Data), most)}
 }
 
 // room reports whether another task may be open. What waits in queues must leave room for records in the

@@ -108,7 +108,7 @@ func appendSpec(dst []byte, s *Spec) []byte {
 	dst = appendField(dst, specAttempt, attempt)
 	dst = appendField(dst, specLosses, losses)
 	dst = appendField(dst, specType, kind)
-	dst = appendBytes(appendUint(dst, specInput), s.Input.Data)
+	dst = appendBytes(appendUint(dst, specInput), s.Input.near())
 	dst = appendDigest(dst, specDigest, &s.Digest)
 	return s.Input.appendFar(dst, specObject, specRefs)
 }
@@ -225,6 +225,7 @@ func readSpec(r *reader) Spec {
 			r.skip(maxSkipDepth)
 		}
 	}
+	s.Input.Data = s.Input.near()
 	return s
 }
 

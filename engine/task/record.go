@@ -138,7 +138,7 @@ func appendEntry(dst []byte, e *Entry) []byte {
 	dst = appendField(dst, entryRan, ran)
 	dst = appendField(dst, entryType, kind)
 	if e.State == OK {
-		dst = appendBytes(appendUint(dst, entryValue), e.Value.Data)
+		dst = appendBytes(appendUint(dst, entryValue), e.Value.near())
 	}
 	if e.Failure != nil {
 		dst = appendFailure(appendUint(dst, entryFailure), e.Failure)
@@ -261,6 +261,7 @@ func (e *Entry) read(r *reader) {
 			r.skip(maxSkipDepth)
 		}
 	}
+	e.Value.Data = e.Value.near()
 }
 
 func readFailure(r *reader) *Failure {

@@ -257,6 +257,7 @@ func randomValue(r *rand.Rand) task.Value {
 		v.Data[i] = byte(r.Uint32())
 	}
 	if r.IntN(4) == 0 {
+		v.Data = nil
 		v.Far = &task.Far{Object: &task.Object{Scope: randomText(r), ID: [32]byte{byte(r.Uint32()), 31: 7}, Size: int64(randomNumber(r) >> 1)}}
 	}
 	for r.IntN(3) == 0 {

@@ -64,7 +64,7 @@ func (o *Object) String() string {
 
 // Size returns how many bytes the value has, wherever they are, with those of its references.
 func (v *Value) Size() int64 {
-	n := int64(len(v.Data))
+	n := int64(len(v.near()))
 	if o := v.Object(); o != nil {
 		n += o.Size
 	}
@@ -76,7 +76,7 @@ func (v *Value) Size() int64 {
 
 // Inline returns about how many bytes the value takes in a message.
 func (v *Value) Inline() int {
-	n := len(v.Data)
+	n := len(v.near())
 	if o := v.Object(); o != nil {
 		n += len(o.Scope) + objectBytes
 	}
@@ -149,8 +149,16 @@ func AppendValue(dst []byte, v *Value) []byte {
 	n := 1 + fields(kind) + v.farFields()
 	dst = appendHead(dst, majorMap, n)
 	dst = appendField(dst, valueType, kind)
-	dst = appendBytes(appendUint(dst, valueData), v.Data)
+	dst = appendBytes(appendUint(dst, valueData), v.near())
 	return v.appendFar(dst, valueObject, valueRefs)
+}
+
+// near returns the bytes that are sent: none of those that an object has.
+func (v *Value) near() []byte {
+	if v.Object() != nil {
+		return nil
+	}
+	return v.Data
 }
 
 // farFields counts what appendFar will write.
@@ -225,6 +233,7 @@ func (r *reader) value(depth int) (v Value) {
 			r.skip(maxSkipDepth)
 		}
 	}
+	v.Data = v.near()
 	return v
 }
 

@@ -20,12 +20,14 @@ type Order struct {
 	N     int
 	Runs  string // the file to which each execution adds a line
 	Takes time.Duration
+	Plan  []byte // large for some, so that it is put into the store
 }
 
 // Result is what a task has done.
 type Result struct {
 	N     int
 	Nonce string
+	Rest  []byte // as large as the plan
 }
 
 var work = engine.NewFunc("work", func(ctx context.Context, o Order) (Result, error) {
@@ -42,7 +44,7 @@ var work = engine.NewFunc("work", func(ctx context.Context, o Order) (Result, er
 	if o.N%7 == 0 && engine.Attempt(ctx) == 1 {
 		return Result{}, errors.New("the first attempt of every seventh")
 	}
-	return Result{o.N, rand.Text()}, nil
+	return Result{o.N, rand.Text(), make([]byte, len(o.Plan))}, nil
 })
 
 var (
@@ -58,7 +60,11 @@ func main() { tidemill.Main(run) }
 func run(ctx context.Context) error {
 	var refs []engine.Ref[Result]
 	for n := range *tasks {
-		refs = append(refs, work.Submit(ctx, Order{n, *runs, *takes}))
+		var plan []byte
+		if n%20 == 3 {
+			plan = make([]byte, 100_000+n)
+		}
+		refs = append(refs, work.Submit(ctx, Order{n, *runs, *takes, plan}))
 	}
 	if err := engine.Flush(ctx); err != nil {
 		return err

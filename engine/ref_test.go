@@ -1,0 +1,253 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/tidemill/tidemill"
+	"github.com/tidemill/tidemill/engine"
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// letter has Refs wherever a type may have them.
+type letter struct {
+	One    engine.Ref[int]
+	Some   []engine.Ref[string]
+	Array  [2]engine.Ref[int]
+	ByName map[string]engine.Ref[int]
+	Maybe  *engine.Ref[int]
+	None   engine.Ref[int]
+	Inner  enclosure
+	Deep   []map[string]*enclosure
+	Next   *letter
+	Plain  string
+	private
+}
+
+type enclosure struct {
+	Ref  engine.Ref[[]byte]
+	Note string `cbor:"n,omitempty"`
+}
+
+type private struct{ Hidden engine.Ref[int] }
+
+// Refs anywhere in an input are dependencies: they are there when the task runs, with their values.
+func TestRefsAnywhereInAnInput(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	number := engine.NewFunc("number", func(_ context.Context, n int) (int, error) { return n, nil }, in)
+	words := engine.NewFunc("words", func(_ context.Context, n int) (string, error) { return strings.Repeat("w", n), nil }, in)
+	read := engine.NewFunc("read", func(ctx context.Context, l letter) (map[string]int, error) {
+		out := map[string]int{}
+		get := func(name string, r engine.Ref[int]) {
+			v, err := r.Get(ctx)
+			if err != nil {
+				v = -1
+			}
+			out[name] = v
+		}
+		get("one", l.One)
+		get("array", l.Array[1])
+		get("map", l.ByName["b"])
+		get("maybe", *l.Maybe)
+		get("none", l.None)
+		get("next", l.Next.One)
+		get("hidden", l.Hidden)
+		for _, r := range l.Some {
+			s, err := r.Get(ctx)
+			if err != nil {
+				return nil, err
+			}
+			out["some"] += len(s)
+		}
+		for _, e := range []enclosure{l.Inner, *l.Deep[0]["x"]} {
+			b, err := e.Ref.Get(ctx)
+			if err != nil {
+				return nil, err
+			}
+			out["bytes"] += len(b)
+		}
+		if l.One == l.Array[0] && l.Plain == "as it is" && l.Inner.Note == "note" {
+			out["same"] = 1
+		}
+		return out, nil
+	}, in)
+	one, maybe := number.Submit(ctx, 1), number.Submit(ctx, 5)
+	large := engine.Put(ctx, make([]byte, 200_000))
+	got, err := read.Submit(ctx, letter{
+		One: one, Some: []engine.Ref[string]{words.Submit(ctx, 3), words.Submit(ctx, 100_000)},
+		Array: [2]engine.Ref[int]{one, number.Submit(ctx, 2)}, ByName: map[string]engine.Ref[int]{"a": one, "b": number.Submit(ctx, 3)},
+		Maybe: &maybe, Inner: enclosure{large, "note"}, Deep: []map[string]*enclosure{{"x": {Ref: engine.Put(ctx, []byte("four"))}}},
+		Next: &letter{One: number.Submit(ctx, 7), Maybe: nil}, Plain: "as it is", private: private{number.Submit(ctx, 8)},
+	}).Get(ctx)
+	want := map[string]int{
+		"one": 1, "array": 2, "map": 3, "maybe": 5, "none": -1, "next": 7, "hidden": 8, "some": 100_003, "bytes": 200_004, "same": 1,
+	}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("got  %v, %v\nwant %v", got, err, want)
+	}
+}
+
+// A task is dispatched when its input exists, whole or in parts; chains, diamonds and wide inputs work.
+func TestSubmitRef(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	add := engine.NewFunc("add", func(_ context.Context, n int) (int, error) { return n + 1, nil }, in)
+	sum := engine.NewFunc("sum", func(ctx context.Context, refs []engine.Ref[int]) (int, error) {
+		total := 0
+		for _, r := range refs {
+			v, err := r.Get(ctx)
+			if err != nil {
+				return 0, err
+			}
+			total += v
+		}
+		return total, nil
+	}, in)
+	const long = 10_000
+	ref := add.Submit(ctx, 0)
+	for range long - 1 {
+		ref = add.SubmitRef(ctx, ref)
+	}
+	if v, err := ref.Get(ctx); v != long || err != nil {
+		t.Errorf("a chain of %d: %d, %v", long, v, err)
+	}
+	var wide []engine.Ref[int]
+	for n := range long {
+		wide = append(wide, add.Submit(ctx, n))
+	}
+	if v, err := sum.Submit(ctx, wide).Get(ctx); v != long*(long+1)/2 || err != nil {
+		t.Errorf("an input of %d references: %d, %v", long, v, err)
+	}
+	top := add.Submit(ctx, 0)
+	left, right := add.SubmitRef(ctx, top), add.SubmitRef(ctx, top)
+	if v, err := sum.Submit(ctx, []engine.Ref[int]{left, right, left}).Get(ctx); v != 6 || err != nil {
+		t.Errorf("a diamond: %d, %v", v, err)
+	}
+	if _, err := add.SubmitRef(ctx, engine.Ref[int]{}).Get(ctx); err == nil {
+		t.Error("the zero Ref is an input")
+	}
+}
+
+// A failed input fails what depends on it, with the chain of causes, and is what the root is.
+func TestAFailedInput(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	f, open := gate(t, in)
+	add := engine.NewFunc("add", func(_ context.Context, n int) (int, error) { return n + 1, nil }, in)
+	bad := engine.NewFunc("bad", func(context.Context, int) (int, error) { return 0, errors.New("no space left") }, engine.Retries(0), in)
+	first := add.SubmitRef(ctx, bad.Submit(ctx, 1))
+	last := first
+	for range 10_000 {
+		last = add.SubmitRef(ctx, last)
+	}
+	_, err := last.Get(ctx)
+	got := failure(t, err)
+	if got.Kind != task.KindDependency || len(got.Causes) != task.MaxCauses || got.Causes[task.MaxCauses-1].Func != "bad" {
+		t.Errorf("%+v", got)
+	}
+	contains(t, err.Error(), "at the root, bad (task 1): no space left")
+	_, err = add.SubmitRef(ctx, first).Get(ctx) // of one that has failed already
+	contains(t, err.Error(), "add (task 2), which failed", "no space left")
+
+	waiting := f.Submit(ctx, 0)
+	behind := add.SubmitRef(ctx, waiting)
+	if err := waiting.Cancel(ctx); err != nil {
+		t.Error(err)
+	}
+	if _, err := behind.Get(ctx); !errors.Is(err, engine.ErrCancelled) || failure(t, err).Kind != task.KindDependency {
+		t.Errorf("behind a cancelled one: %v", err)
+	}
+	open(0)
+	if _, err := add.Submit(ctx, 1, engine.Timeout(-1)).Get(ctx); err == nil {
+		t.Error("an option without a meaning")
+	} else if _, err := add.SubmitRef(ctx, add.Submit(ctx, 1, engine.Timeout(-1))).Get(ctx); err == nil {
+		t.Error("behind one that never became a task")
+	}
+}
+
+// A result may refer to what came with the input; it is the caller's then, once for each.
+func TestRefsInAResult(t *testing.T) {
+	in, ctx := own(t, tidemill.Config{})
+	pick := engine.NewFunc("pick", func(_ context.Context, refs []engine.Ref[string]) (map[string]engine.Ref[string], error) {
+		return map[string]engine.Ref[string]{"first": refs[0], "last": refs[len(refs)-1], "again": refs[0]}, nil
+	}, in)
+	small, large := engine.Put(ctx, "small"), engine.Put(ctx, strings.Repeat("large", 100_000))
+	ref := pick.Submit(ctx, []engine.Ref[string]{small, engine.Put(ctx, "middle"), large})
+	got, err := ref.Get(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small.Release()
+	large.Release()
+	if v, err := got["last"].Get(ctx); len(v) != 500_000 || err != nil {
+		t.Errorf("%d bytes, %v", len(v), err)
+	}
+	if v, err := got["first"].Get(ctx); v != "small" || err != nil {
+		t.Errorf("%q, %v", v, err)
+	}
+	again, err := ref.Get(ctx)
+	if err != nil || again["first"] != got["first"] || got["again"] != got["first"] || got["first"] == got["last"] {
+		t.Errorf("the same value has several Refs: %v", err)
+	}
+	length := engine.NewFunc("length", func(_ context.Context, s string) (int, error) { return len(s), nil }, in)
+	if n, err := length.SubmitRef(ctx, got["last"]).Get(ctx); n != 500_000 || err != nil {
+		t.Errorf("passed on: %d, %v", n, err)
+	}
+}
+
+// A Ref refuses every encoding but the engine's own, there and back, and its print tells nothing.
+func TestOutOfBand(t *testing.T) {
+	_, ctx := own(t, tidemill.Config{})
+	ref := engine.Put(ctx, 7)
+	holder := struct{ Ref engine.Ref[int] }{ref}
+	for name, encode := range map[string]func(v any) error{
+		"json": func(v any) error { _, err := json.Marshal(v); return err },
+		"cbor": func(v any) error { _, err := cbor.Marshal(v); return err },
+		"gob":  func(v any) error { return gob.NewEncoder(new(bytes.Buffer)).Encode(v) },
+	} {
+		for _, v := range []any{ref, &ref, holder, []engine.Ref[int]{ref}, engine.Ref[int]{}} {
+			if err := encode(v); err == nil || !strings.Contains(err.Error(), engine.ErrOutOfBand.Error()) {
+				t.Errorf("%s of a %T: %v", name, v, err)
+			}
+		}
+	}
+	var back engine.Ref[int]
+	for name, err := range map[string]error{
+		"json": json.Unmarshal([]byte(`{}`), &back), "text": back.UnmarshalText(nil), "binary": back.UnmarshalBinary(nil),
+		"gob": back.GobDecode(nil), "cbor": cbor.Unmarshal([]byte{7}, &back),
+	} {
+		if !errors.Is(err, engine.ErrOutOfBand) {
+			t.Errorf("%s, back: %v", name, err)
+		}
+	}
+	for _, s := range []string{fmt.Sprint(ref), fmt.Sprintf("%+v", holder), fmt.Sprintf("%#x", ref)} {
+		contains(t, s, "Ref[int](only in its program: see Export)")
+	}
+}
+
+// What GetAll would bring is known before, and bounded.
+func TestGetAllHasABudget(t *testing.T) {
+	_, ctx := own(t, tidemill.Config{Budget: 1_000_000})
+	var refs []engine.Ref[[]byte]
+	for range 3 {
+		refs = append(refs, engine.Put(ctx, make([]byte, 400_000)))
+	}
+	if _, err := engine.GetAll(ctx, refs); !errors.Is(err, engine.ErrTooLarge) || !strings.Contains(err.Error(), "1200000 bytes or more together, and the budget is 1000000") {
+		t.Errorf("got %v", err)
+	}
+	if all, err := engine.GetAll(ctx, refs[:2]); len(all) != 2 || err != nil {
+		t.Error(err)
+	}
+	for r, err := range engine.Completed(ctx, refs) {
+		if b, err2 := r.Get(ctx); len(b) != 400_000 || err != nil || err2 != nil {
+			t.Errorf("one by one: %v, %v", err, err2)
+		}
+	}
+}

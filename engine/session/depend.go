@@ -1,0 +1,196 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// depend notes to what a task's input refers, and tells event of what is not there yet. mu is held.
+func (s *Session) depend(h *Handle, o Order, event *graph.Event) {
+	if len(o.Deps) == 0 {
+		return
+	}
+	r := h.rarely()
+	r.deps, r.whole = o.Deps, o.Whole
+	for _, d := range o.Deps {
+		if d.s != nil {
+			d.needed++
+		}
+	}
+	s.awaited = s.awaited[:0]
+	for _, d := range o.Deps {
+		if !d.ended.Load() {
+			s.awaited = append(s.awaited, d.number)
+		}
+	}
+	slices.Sort(s.awaited)
+	s.awaited = slices.Compact(s.awaited)
+	event.Deps = s.awaited
+}
+
+// letDeps ends the task's need of what its input refers to. mu is held.
+func (s *Session) letDeps(h *Handle) {
+	if h.rare == nil {
+		return
+	}
+	for _, d := range h.rare.deps {
+		if d.s != nil {
+			d.needed--
+			d.forget()
+		}
+	}
+	h.rare.deps, h.rare.settled = nil, nil
+}
+
+// ready has a task sent, whose dispatch was commanded. mu is held.
+func (s *Session) ready(h *Handle) {
+	if h.rare != nil && h.rare.settled == nil && s.takesMore(h) {
+		s.settling = append(s.settling, h.number)
+		s.rouse()
+		return
+	}
+	s.enqueue(h)
+}
+
+// takesMore reports whether the task's input takes more than putting it together: a result of a former run is to
+// be read, or it is too large as a whole. mu is held.
+func (s *Session) takesMore(h *Handle) bool {
+	bytes := len(h.input.Data)
+	for _, d := range h.rare.deps {
+		if d.unread {
+			return true
+		}
+		bytes += d.value.Inline()
+	}
+	return bytes > bundleBytes
+}
+
+// inputOf returns the task's input as it is sent. mu is held.
+func (h *Handle) inputOf() task.Value {
+	switch {
+	case h.rare == nil || len(h.rare.deps) == 0:
+		return h.input
+	case h.rare.settled != nil:
+		return *h.rare.settled
+	case h.rare.whole:
+		return h.rare.deps[0].value
+	}
+	return withRefs(h.input, h.rare.deps)
+}
+
+// size returns about how many bytes the task takes in a batch. mu is held.
+func (h *Handle) size() int {
+	if h.rare == nil || len(h.rare.deps) == 0 {
+		return len(h.input.Data) + task.SpecBytes
+	}
+	v := h.inputOf()
+	return v.Inline() + task.SpecBytes
+}
+
+// far returns how many bytes the task's input has elsewhere. mu is held.
+func (h *Handle) far() int64 {
+	if h.input.Far == nil && h.rare == nil {
+		return 0
+	}
+	v := h.inputOf()
+	return v.Size() - int64(v.Inline())
+}
+
+// settle puts inputs together that take more than that. It talks to the log and to the store.
+func (s *Session) settle() {
+	for s.base.Err() == nil {
+		s.mu.Lock()
+		var h *Handle
+		if len(s.settling) > 0 {
+			if place := s.open.Get(s.settling[0]); place != nil {
+				h = *place
+			}
+			s.settling = s.settling[1:]
+		} else {
+			s.settling = nil
+		}
+		more := s.settling != nil
+		s.mu.Unlock()
+		if !more {
+			return
+		}
+		if h != nil {
+			s.settled(h, s.settleOne(h))
+		}
+	}
+}
+
+// settleWithin bounds one try to put an input together.
+const settleWithin = 30 * time.Second
+
+func (s *Session) settleOne(h *Handle) error {
+	ctx, cancel := context.WithTimeout(s.base, settleWithin)
+	defer cancel()
+	s.mu.Lock()
+	deps := h.rare.deps
+	s.mu.Unlock()
+	for i, d := range deps {
+		if _, err := d.known(ctx); err != nil {
+			return becauseOf(err, i)
+		}
+	}
+	s.mu.Lock()
+	v := h.inputOf()
+	s.mu.Unlock()
+	if v.Inline() <= bundleBytes {
+		return nil
+	}
+	v, err := s.fit(ctx, v)
+	defer s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	h.rare.settled = &v
+	s.holdInput(h)
+	return nil
+}
+
+// settled goes on with a task whose input was put together, or could not be: what cannot be at all is its failure,
+// anything else is tried again.
+func (s *Session) settled(h *Handle, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open.Get(h.number) == nil {
+		return
+	}
+	var f *task.Failure
+	switch {
+	case err == nil:
+		s.enqueue(h)
+	case errors.As(err, &f):
+		h.rare.doom = f
+		s.step(graph.Event{What: graph.Doomed, Task: h.number}, h, nil)
+	default:
+		s.cfg.Logger.Warn("session: put an input together; trying again", "task", h.number, "err", err)
+		s.wait(h.number, refusedAgain, settleAgain)
+	}
+}
+
+// settleAgain is due when an input is to be put together again.
+const settleAgain = graph.What(255)
+
+// doom notes why a task is to fail whose input refers to one that has failed, or is about to. mu is held.
+func (s *Session) doom(h *Handle, cause *Handle) {
+	f := &task.Failure{Kind: task.KindError, Message: "it failed"}
+	if cause.rare != nil && cause.rare.doom != nil {
+		f = cause.rare.doom
+	}
+	if cause.failure != nil {
+		if !errors.As(cause.failure, &f) {
+			f = &task.Failure{Kind: task.KindError, Message: cause.failure.Error()}
+		}
+	}
+	named := *f
+	named.Func, named.Task.Number = cause.route.call.Func, cause.number
+	h.rarely().doom = task.Because(&named)
+}

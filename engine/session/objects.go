@@ -1,0 +1,299 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/objstore"
+)
+
+// An object is held by the handles whose values have it, by open tasks whose inputs have it, and in a named job
+// by the log, since the next run will look for its results. When nobody holds it any more, the keeper removes it;
+// what is left when the session ends goes with its scope.
+
+// objects is what a session knows of the objects that it uses.
+type objects struct {
+	holds   graph.Holds[objstore.Key] // guarded by Session.mu
+	handles map[objstore.Key]int      // guarded by Session.mu; how many handles have the object
+	free    []objstore.Key            // guarded by Session.mu; to be removed
+	dropped *dropped
+
+	putting  int                     // guarded by Session.mu; values that are being put
+	removals uint64                  // guarded by Session.mu
+	removed  map[objstore.Key]uint64 // guarded by Session.mu; by removals, while something is being put
+}
+
+// Who holds objects for a session.
+var (
+	bySession = graph.Process{ID: 1}
+	byLog     = graph.Process{ID: 2}
+)
+
+// dropped collects the objects of handles that the garbage collector has found. Its cleanups do no more than
+// append; the session looks when it next sends.
+type dropped struct {
+	mu   sync.Mutex
+	keys []objstore.Key // guarded by mu
+}
+
+func (d *dropped) add(keys []objstore.Key) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.keys = append(d.keys, keys...)
+}
+
+func (d *dropped) take() (keys []objstore.Key) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	keys, d.keys = d.keys, nil
+	return keys
+}
+
+// hold has the handle hold the objects of its value. mu is held.
+func (s *Session) hold(h *Handle) {
+	var keys []objstore.Key
+	h.value.Objects(func(o *task.Object) bool {
+		if key := KeyOf(o); key.Scope == s.scope { // others' objects are theirs to remove
+			keys = append(keys, key)
+		}
+		return true
+	})
+	if len(keys) == 0 {
+		return
+	}
+	if s.objects.handles == nil {
+		s.objects.handles = map[objstore.Key]int{}
+	}
+	for _, key := range keys {
+		if s.objects.handles[key]++; s.objects.handles[key] == 1 {
+			s.objects.holds.Hold(bySession, key)
+		}
+	}
+	r := h.rarely()
+	r.keys = keys
+	r.cleanup = runtime.AddCleanup(h, s.objects.dropped.add, keys)
+}
+
+// let ends the handle's hold on the objects of its value. mu is held.
+func (s *Session) let(h *Handle) {
+	if h.rare == nil || len(h.rare.keys) == 0 {
+		return
+	}
+	h.rare.cleanup.Stop()
+	s.drop(h.rare.keys)
+	h.rare.keys = nil
+}
+
+// drop notes that a handle less has each of these objects. mu is held.
+func (s *Session) drop(keys []objstore.Key) {
+	for _, key := range keys {
+		if s.objects.handles[key]--; s.objects.handles[key] > 0 {
+			continue
+		}
+		delete(s.objects.handles, key)
+		s.objects.free = s.objects.holds.Drop(bySession, s.objects.free, key)
+	}
+	if len(s.objects.free) > 0 {
+		s.nudge()
+	}
+}
+
+// holdInput has an open task hold the objects that were put for its input alone. mu is held.
+func (s *Session) holdInput(h *Handle) {
+	var keys []objstore.Key
+	if o := h.input.Object(); o != nil {
+		keys = append(keys, KeyOf(o))
+	}
+	if h.rare != nil && h.rare.settled != nil {
+		if o := h.rare.settled.Object(); o != nil {
+			keys = append(keys, KeyOf(o))
+		}
+	}
+	if len(keys) > 0 {
+		s.objects.holds.Submit(bySession, graph.Needs[objstore.Key]{Task: h.number, Args: keys})
+	}
+}
+
+// holdsInput reports whether an open task holds objects for its input. mu is held.
+func (h *Handle) holdsInput() bool {
+	return h.input.Far != nil || h.rare != nil && h.rare.settled != nil
+}
+
+// letInput ends that. mu is held.
+func (s *Session) letInput(h *Handle) {
+	_, s.objects.free = s.objects.holds.Done(bySession, h.number, graph.Leaves[objstore.Key]{}, s.objects.free)
+	if len(s.objects.free) > 0 {
+		s.nudge()
+	}
+}
+
+// recorded has the log of a named job hold the objects of a result, so that its next run finds them. mu is held.
+func (s *Session) recorded(v *task.Value) {
+	v.Objects(func(o *task.Object) bool {
+		s.objects.holds.Hold(byLog, KeyOf(o))
+		return true
+	})
+}
+
+// disown removes the objects of a result that is nobody's: its task has another outcome. Those in the log of a named
+// job stay, whatever they are, until it ends. mu is held.
+func (s *Session) disown(e *task.Entry) {
+	if s.job != nil || e.State != task.OK || !e.Value.HasObjects() {
+		return
+	}
+	v := e.Value.Clone()
+	v.Objects(func(o *task.Object) bool {
+		if key := KeyOf(o); key.Scope == s.scope && !s.objects.holds.Held(key) {
+			s.objects.free = append(s.objects.free, key)
+		}
+		return true
+	})
+	s.nudge()
+}
+
+// clean removes what nobody holds any more. keeping is held.
+func (s *Session) clean(ctx context.Context) error {
+	s.mu.Lock()
+	s.drop(s.objects.dropped.take())
+	free := s.objects.free
+	s.objects.free = nil
+	kept := free[:0]
+	for _, key := range free {
+		if !s.objects.holds.Held(key) && key.Scope == s.scope { // the same content may have been put again
+			kept = append(kept, key)
+		}
+	}
+	if s.objects.putting > 0 {
+		s.objects.removals++
+		if s.objects.removed == nil {
+			s.objects.removed = map[objstore.Key]uint64{}
+		}
+		for _, key := range kept {
+			s.objects.removed[key] = s.objects.removals
+		}
+	}
+	s.mu.Unlock()
+	if len(kept) == 0 || s.values.Store == nil {
+		return nil
+	}
+	if err := s.values.Store.Remove(ctx, kept...); err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.objects.free = append(s.objects.free, kept...)
+		return err
+	}
+	return nil
+}
+
+// Put returns a handle of a value that is there already. What is too large of it for messages is put into the
+// store; what it refers to is waited for. v.Data may be changed afterwards if it is larger than InlineBytes, and
+// belongs to the handle else.
+func (s *Session) Put(ctx context.Context, v task.Value, refs []*Handle) *Handle {
+	h, err := s.put(ctx, v, refs)
+	if err != nil {
+		return Failed(err)
+	}
+	return h
+}
+
+func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handle, error) {
+	if err := s.cfg.Full(); err != nil {
+		return nil, err
+	}
+	for i, r := range refs {
+		if err := s.owns(r); err != nil {
+			return nil, err
+		}
+		if err := r.Wait(ctx); err != nil {
+			return nil, err
+		}
+		if _, err := r.known(ctx); err != nil {
+			return nil, becauseOf(err, i)
+		}
+	}
+	v, err := s.fit(ctx, withRefs(v, refs))
+	defer s.mu.Unlock()
+	if err == nil {
+		err = s.broken
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := &Handle{s: s, value: v}
+	if s.job != nil {
+		h.digest = valueDigest(&v)
+	}
+	h.ended.Store(true)
+	s.hold(h)
+	return h, nil
+}
+
+// fit makes the value such that it fits into messages. mu is not held before, and is afterwards, so that the caller
+// can hold the value's objects before one of them is removed.
+func (s *Session) fit(ctx context.Context, v task.Value) (task.Value, error) {
+	s.mu.Lock()
+	if len(v.Data) <= InlineBytes && v.Far == nil {
+		return v, nil
+	}
+	for {
+		begun := s.objects.removals
+		s.objects.putting++
+		s.mu.Unlock()
+		fit, err := s.values.Fit(ctx, s.scope, v, true)
+		s.mu.Lock()
+		s.objects.putting--
+		again := err == nil && s.removedSince(begun, &fit)
+		if s.objects.putting == 0 {
+			clear(s.objects.removed)
+		}
+		if !again {
+			return fit, err
+		}
+	}
+}
+
+// removedSince reports whether an object of the value was removed while it was put: the store may have had it when
+// it was looked for. mu is held.
+func (s *Session) removedSince(begun uint64, v *task.Value) (removed bool) {
+	v.Objects(func(o *task.Object) bool {
+		removed = s.objects.removed[KeyOf(o)] > begun
+		return !removed
+	})
+	return removed
+}
+
+// withRefs returns the value with those of the handles, which have ended well. mu is held if they are a session's.
+func withRefs(v task.Value, refs []*Handle) task.Value {
+	if len(refs) == 0 {
+		return v
+	}
+	far := &task.Far{Object: v.Object(), Refs: make([]task.Value, len(refs))}
+	for i, r := range refs {
+		far.Refs[i] = r.value
+	}
+	v.Far = far
+	return v
+}
+
+// becauseOf returns the failure of what refers to a value that failed.
+func becauseOf(err error, index int) error {
+	if f, ok := errors.AsType[*task.Failure](err); ok {
+		return task.Because(f)
+	}
+	return fmt.Errorf("reference %d: %w", index, err)
+}
+
+var errOtherSession = errors.New("a Ref of another session means nothing here")
+
+// owns returns an error unless the handle is the session's, or nobody's.
+func (s *Session) owns(h *Handle) error {
+	if h.s != nil && h.s != s {
+		return errOtherSession
+	}
+	return nil
+}
