@@ -116,7 +116,7 @@ func (c codec[T]) encodeAny(dst []byte, v T) (task.Value, []*session.Handle, err
 		return task.Value{Data: data}, nil, err
 	}
 	if c.plan.kind == planPart && !reflect.ValueOf(&v).Elem().IsNil() {
-		whole, err := partOf(reflect.TypeFor[T]()).encode(any(v))
+		whole, err := partOf(reflect.TypeFor[T]()).value(any(v))
 		return whole, nil, err
 	}
 	var to parts

@@ -254,8 +254,16 @@ type filler struct {
 	inside
 }
 
-// part returns what a hole stands for.
-func (f *filler) part(index int) (*session.Handle, error) {
+// part returns the value that a hole stands for.
+func (f *filler) part(index int) (*task.Value, error) {
+	if index < 0 || index >= len(f.value.Refs()) {
+		return nil, fmt.Errorf("part %d of %d", index, len(f.value.Refs()))
+	}
+	return &f.value.Far.Refs[index], nil
+}
+
+// ref returns the handle that a hole stands for.
+func (f *filler) ref(index int) (*session.Handle, error) {
 	if index >= len(f.value.Refs()) {
 		return nil, fmt.Errorf("reference %d of %d", index, len(f.value.Refs()))
 	}
@@ -275,7 +283,7 @@ func fillRef(place reflect.Value, from *filler) error {
 		r.setHandle(nil)
 		return nil
 	}
-	h, err := from.part(index)
+	h, err := from.ref(index)
 	r.setHandle(h)
 	return err
 }

@@ -1,0 +1,183 @@
+package arrowipc
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"unsafe"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// Encode writes records of one schema as a stream. Its length is found first, so that the bytes are copied once.
+func Encode(schema *arrow.Schema, records ...arrow.RecordBatch) (out []byte, err error) {
+	defer recovered(&err)
+	var size counter
+	if err := write(&size, schema, records); err != nil {
+		return nil, err
+	}
+	buf := bytes.NewBuffer(make([]byte, 0, size))
+	if err := write(buf, schema, records); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+type counter int
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
+func write(to io.Writer, schema *arrow.Schema, records []arrow.RecordBatch) error {
+	w := ipc.NewWriter(to, ipc.WithSchema(schema))
+	for _, r := range records {
+		if err := w.Write(r); err != nil {
+			return fmt.Errorf("arrowipc: write a record: %w", err)
+		}
+	}
+	return w.Close()
+}
+
+// Decode reads a stream. The records' buffers are parts of data, which must not be changed as long as they live;
+// they need not be released: all of it is the garbage collector's. It costs no more for long records than for
+// short ones; an offset that leads outside of its buffer panics when it is followed.
+func Decode(data []byte) (schema *arrow.Schema, records []arrow.RecordBatch, err error) {
+	defer recovered(&err)
+	root := memory.NewBufferBytes(aligned(data))
+	first := &messages{root: root, one: true}
+	reader, err := ipc.NewReaderFromMessageReader(first)
+	if err != nil {
+		return nil, nil, fmt.Errorf("arrowipc: read a schema: %w", err)
+	}
+	schema = reader.Schema()
+	want, err := wantsOf(schema, root.Bytes()[8:first.bodyAt])
+	if err != nil {
+		return nil, nil, err
+	}
+	if reader, err = ipc.NewReaderFromMessageReader(&messages{root: root, want: &want}, ipc.WithAllocator(memory.NewGoAllocator())); err != nil {
+		return nil, nil, fmt.Errorf("arrowipc: read a schema: %w", err)
+	}
+	for reader.Next() {
+		r := reader.RecordBatch()
+		r.Retain()
+		records = append(records, r)
+	}
+	if err := reader.Err(); err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, fmt.Errorf("arrowipc: read a record: %w", err)
+	}
+	return schema, records, nil
+}
+
+// recovered makes an error of a panic: Arrow panics at what does not fit together.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("arrowipc: %v", p)
+	}
+}
+
+// alignment is what Arrow's writers pad buffers to.
+const alignment = 8
+
+// aligned returns the data at an address that Arrow's numbers may have; large values have one.
+func aligned(data []byte) []byte {
+	if len(data) == 0 || uintptr(unsafe.Pointer(unsafe.SliceData(data)))%alignment == 0 {
+		return data
+	}
+	words := make([]uint64, (len(data)+alignment-1)/alignment)
+	own := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), len(data))
+	copy(own, data)
+	return own
+}
+
+// messages reads the messages of a stream that is in memory, without copying: the ipc package has no such reader.
+type messages struct {
+	root   *memory.Buffer
+	at     int
+	one    bool   // ends behind the first message
+	want   *wants // of messages behind the first; nil = they are not read
+	bodyAt int    // where the body of the last message begins
+	now    *ipc.Message
+}
+
+// Retain and Release are not needed: the garbage collector frees the buffer.
+func (m *messages) Retain() {}
+
+// Release does nothing.
+func (m *messages) Release() {}
+
+const continuation = 0xffffffff
+
+// Message makes it an ipc.MessageReader.
+func (m *messages) Message() (*ipc.Message, error) {
+	rest := m.root.Bytes()[m.at:]
+	if len(rest) < 8 || m.one && m.at > 0 {
+		return nil, io.EOF
+	}
+	if binary.LittleEndian.Uint32(rest) != continuation {
+		return nil, errors.New("arrowipc: no message begins here")
+	}
+	size := int(int32(binary.LittleEndian.Uint32(rest[4:])))
+	if size == 0 {
+		return nil, io.EOF
+	}
+	if size < 8 || size > len(rest)-8 {
+		return nil, fmt.Errorf("arrowipc: metadata of %d bytes, and %d are left", size, len(rest)-8)
+	}
+	body, err := bodyLength(rest[8 : 8+size])
+	if err == nil && (body < 0 || body > int64(len(rest)-8-size)) {
+		err = fmt.Errorf("arrowipc: a body of %d bytes, and %d are left", body, len(rest)-8-size)
+	}
+	if err == nil {
+		err = verify(rest[8:8+size], body)
+	}
+	if err == nil && m.at > 0 {
+		err = m.want.fits(rest[8 : 8+size])
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.bodyAt = m.at + 8 + size
+	m.now = ipc.NewMessage(memory.SliceBuffer(m.root, m.at+8, size), memory.SliceBuffer(m.root, m.at+8+size, int(body)))
+	m.at += 8 + size + int(body)
+	return m.now, nil
+}
+
+// bodyLength reads how long a message's body is, once its metadata is known to be whole.
+func bodyLength(metadata []byte) (int64, error) {
+	v := &verifier{data: metadata, left: len(metadata)/4 + 1}
+	root, err := v.follow(0)
+	if err == nil {
+		err = v.table(root, message, maxNesting)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("arrowipc: metadata of %d bytes: %w", len(metadata), err)
+	}
+	if at := v.at(root, 3); at != 0 {
+		return v.long(at), nil
+	}
+	return 0, nil
+}
+
+// Table returns the records as a table.
+func Table(schema *arrow.Schema, records []arrow.RecordBatch) arrow.Table {
+	return array.NewTableFromRecords(schema, records)
+}
+
+// RecordsOf returns the records of a table, in pieces as they are chunked.
+func RecordsOf(t arrow.Table) (records []arrow.RecordBatch) {
+	reader := array.NewTableReader(t, 0)
+	defer reader.Release()
+	for reader.Next() {
+		r := reader.RecordBatch()
+		r.Retain()
+		records = append(records, r)
+	}
+	return records
+}
