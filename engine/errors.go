@@ -15,7 +15,7 @@ var (
 	ErrUnknownFunc = task.ErrUnknownFunc
 	// ErrInfeasible: no node has the resources that the function needs.
 	ErrInfeasible = task.ErrInfeasible
-	// ErrTooLarge: an input or a result is larger than a message may be.
+	// ErrTooLarge: a value is larger than its store may be, or values together larger than a budget.
 	ErrTooLarge = task.ErrTooLarge
 	// ErrCancelled: the task was cancelled.
 	ErrCancelled = task.ErrCancelled
@@ -37,6 +37,10 @@ var (
 	ErrClosed = session.ErrClosed
 	// ErrReleased: the value was given up by Release.
 	ErrReleased = session.ErrReleased
+	// ErrNoExport: nothing is exported under this token, or its time is over.
+	ErrNoExport = session.ErrNoExport
+	// ErrObjectLost: bytes of a value are kept nowhere any more.
+	ErrObjectLost = task.ErrObjectLost
 	// ErrOutOfBand: a Ref was to be encoded by something else than the engine.
 	ErrOutOfBand = errors.New("a Ref is good in its own program alone: it cannot be encoded")
 )

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
@@ -119,4 +120,35 @@ func Put[T any](ctx context.Context, v T) Ref[T] {
 		encoded.Data = append([]byte(nil), encoded.Data...)
 	}
 	return Ref[T]{h: s.Put(ctx, encoded, refs)}
+}
+
+// Export makes a copy of the value that other programs and later runs can have by the token, until ttl is over: the
+// deliberate way out for a value. It waits for the value. What is exported by a cluster in memory is gone with it.
+func (r Ref[T]) Export(ctx context.Context, ttl time.Duration) (token string, err error) {
+	s, err := session.From(ctx)
+	switch {
+	case err != nil:
+	case r.h == nil:
+		err = errZeroRef
+	default:
+		token, err = s.Export(ctx, r.h, ttl)
+	}
+	if err != nil {
+		return "", wrap("export", err)
+	}
+	return token, nil
+}
+
+// Import makes a Ref to a value that was exported, and is of type T: Get says if it is not. The error is ErrNoExport
+// when its time is over, or nothing was exported under this token.
+func Import[T any](ctx context.Context, token string) (Ref[T], error) {
+	s, err := session.From(ctx)
+	var h *session.Handle
+	if err == nil {
+		h, err = s.Import(ctx, token)
+	}
+	if err != nil {
+		return Ref[T]{}, wrap("import", err)
+	}
+	return Ref[T]{h: h}, nil
 }

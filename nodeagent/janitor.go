@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/directory"
 	"github.com/tidemill/tidemill/engine/session"
+	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -27,7 +28,7 @@ type janitor struct {
 	tried  time.Time // only work; when the lease was asked for
 	swept  time.Time // only work
 
-	sessions, nodes, leases, jobs *queues.Table
+	sessions, nodes, leases, jobs, exports *queues.Table
 
 	mu    sync.Mutex
 	seen  map[string]*seen // guarded by mu; sessions by owner
@@ -60,7 +61,7 @@ func (j *janitor) open(ctx context.Context) (err error) {
 	for _, t := range []struct {
 		table **queues.Table
 		name  queues.TableName
-	}{{&j.sessions, j.broker.Sessions()}, {&j.nodes, j.broker.Nodes()}, {&j.leases, j.broker.Leases()}, {&j.jobs, j.broker.Jobs()}} {
+	}{{&j.sessions, j.broker.Sessions()}, {&j.nodes, j.broker.Nodes()}, {&j.leases, j.broker.Leases()}, {&j.jobs, j.broker.Jobs()}, {&j.exports, j.broker.Exports()}} {
 		if *t.table, err = j.broker.OpenTable(ctx, t.name); err != nil {
 			return err
 		}
@@ -111,6 +112,9 @@ func (j *janitor) work(ctx context.Context) {
 		return
 	}
 	j.swept = time.Now()
+	if err := j.expire(ctx); err != nil && ctx.Err() == nil {
+		j.log.Warn("nodeagent: remove exports whose time is over", "err", err)
+	}
 	for node, s := range j.rows(j.peers) {
 		if node == j.cfg.NodeID || time.Since(s.since) < 2*directory.LifeTime && !j.otherBoot(s.row) {
 			continue
@@ -119,6 +123,30 @@ func (j *janitor) work(ctx context.Context) {
 			j.log.Warn("nodeagent: remove the row of a node that is gone", "node", node, "err", err)
 		}
 	}
+}
+
+// expire removes exported values whose time is over.
+func (j *janitor) expire(ctx context.Context) error {
+	rows, err := j.exports.All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		var e session.Exported
+		if task.CheckOwner(row.Key) != nil || json.Unmarshal(row.Value, &e) != nil || !e.Over(row.Written) {
+			continue
+		}
+		if j.cfg.Objects != nil {
+			err = j.cfg.Objects.RemoveScope(ctx, row.Key)
+		}
+		if err == nil {
+			err = j.exports.Delete(ctx, row.Key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (j *janitor) otherBoot(row queues.Row) bool {
