@@ -235,10 +235,9 @@ const restartAfter = time.Second
 
 func (c *cluster) kill(name string) {
 	c.mu.Lock()
-	n := c.nodes[name]
-	delete(c.nodes, name)
-	closed := c.closed
-	if n != nil && !closed {
+	n, closed := c.nodes[name], c.closed
+	if n != nil && !closed { // else close ends it
+		delete(c.nodes, name)
 		c.again.Add(1)
 	}
 	c.mu.Unlock()
