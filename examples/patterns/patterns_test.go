@@ -1,0 +1,38 @@
+package patterns_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// flags are what some programs are run with.
+var flags = map[string][]string{"resources": {"-resources", "cpu=4,memory=4Gi,db=1"}}
+
+// Each program prints what stands beside it in want.txt.
+func TestPatterns(t *testing.T) {
+	bin := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", bin, "./...").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	wants, err := filepath.Glob("*/want.txt")
+	if err != nil || len(wants) < 9 {
+		t.Fatalf("%d programs, %v", len(wants), err)
+	}
+	for _, path := range wants {
+		name := filepath.Dir(path)
+		t.Run(name, func(t *testing.T) {
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(filepath.Join(bin, name), flags[name]...)
+			cmd.Stderr = os.Stderr
+			got, err := cmd.Output()
+			if err != nil || string(got) != string(want) {
+				t.Errorf("%v\ngot:\n%s\nwant:\n%s", err, got, want)
+			}
+		})
+	}
+}
