@@ -20,6 +20,7 @@ type row struct {
 func rows() []row {
 	return []row{
 		roundTripRow(), submitRow(), filesRow(), mapRow(), grainRow(), slotsRow(), startRow(), bubbleRow(), resumeRow(), idleRow(), demoRow(),
+		smallRow(), manyRow(), largeRow(), shelfRow(),
 	}
 }
 
@@ -52,6 +53,8 @@ const (
 	rate    quantity = "rate"   // tasks a second
 	p50     quantity = "p50"    // seconds
 	p99     quantity = "p99"    // seconds
+	in      quantity = "in"     // seconds
+	out     quantity = "out"    // seconds
 	cpu     quantity = "cpu"    // seconds of CPU a task, of the whole process
 	allocs  quantity = "allocs" // a task, of the whole process
 	size    quantity = "bytes"  // allocated a task, by the whole process

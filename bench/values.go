@@ -1,0 +1,281 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tidemill/tidemill"
+	"github.com/tidemill/tidemill/engine"
+	"github.com/tidemill/tidemill/objstore"
+	shelf "github.com/tidemill/tidemill/objstore/jetstream"
+	"github.com/tidemill/tidemill/queues"
+	"github.com/tidemill/tidemill/queues/embedded"
+)
+
+// Functions of the rows about values.
+var (
+	SumRefs = engine.NewFunc("sum-refs", func(ctx context.Context, refs []engine.Ref[int]) (int, error) {
+		total := 0
+		for _, r := range refs {
+			n, err := r.Get(ctx)
+			if err != nil {
+				return 0, err
+			}
+			total += n
+		}
+		return total, nil
+	})
+	Bytes = engine.NewFunc("bytes", func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil })
+)
+
+const (
+	smallPuts = 100_000
+	wideRefs  = 10_000
+	outputs   = 3_000
+	waited    = 1_000
+	largePut  = 100 << 20
+)
+
+// only is a trial of ours alone.
+func only(rounds ...side) func(ctx context.Context, sc scale) (*trial, error) {
+	return func(ctx context.Context, _ scale) (*trial, error) {
+		c, err := tidemill.Open(ctx, tidemill.Config{})
+		if err != nil {
+			return nil, err
+		}
+		t := &trial{close: func() error { return closeCluster(c) }}
+		for _, r := range rounds {
+			t.sides = append(t.sides, side{r.name, func(ctx context.Context) (sample, error) { return r.round(c.Context(ctx)) }})
+		}
+		return t, nil
+	}
+}
+
+// smallRow is how fast one goroutine puts and gets small values.
+func smallRow() row {
+	put := func(ctx context.Context) (sample, error) {
+		m := startMeter()
+		var last engine.Ref[int]
+		for i := range smallPuts {
+			last = engine.Put(ctx, i)
+		}
+		s := m.stop(smallPuts)
+		_, err := last.Get(ctx)
+		return s, err
+	}
+	get := func(ctx context.Context) (sample, error) {
+		ref := engine.Put(ctx, 7)
+		m := startMeter()
+		for range smallPuts {
+			if _, err := ref.Get(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return m.stop(smallPuts), nil
+	}
+	return row{
+		name: "small values", about: "put, and get, of a number from one goroutine", open: only(side{"put", put}, side{"get", get}),
+		figures: []figure{
+			{"put", perSecond, reading{0, rate}, reading{}, "", aimed(atLeast(200_000))},
+			{"get", perSecond, reading{1, rate}, reading{}, "", aimed(atLeast(500_000))},
+			{"allocations of a put", count, reading{0, allocs}, reading{}, "", goal{}},
+			{"allocations of a get", count, reading{1, allocs}, reading{}, "", goal{}},
+		},
+	}
+}
+
+// manyRow is what many references at once take.
+func manyRow() row {
+	timed := func(do func(ctx context.Context) error) func(ctx context.Context) (sample, error) {
+		return func(ctx context.Context) (sample, error) {
+			begun := time.Now()
+			err := do(ctx)
+			return sample{elapsed: time.Since(begun).Seconds()}, err
+		}
+	}
+	puts := func(ctx context.Context) (refs []engine.Ref[int]) {
+		for i := range wideRefs {
+			refs = append(refs, engine.Put(ctx, i))
+		}
+		return refs
+	}
+	return row{
+		name: "many refs", about: "10,000 arguments to a task, 10,000 refs in a value, 3,000 outputs, 1,000 waits",
+		open: only(
+			side{"arguments", timed(func(ctx context.Context) error {
+				n, err := SumRefs.Submit(ctx, puts(ctx)).Get(ctx)
+				return expect(n, wideRefs*(wideRefs-1)/2, err)
+			})},
+			side{"in a value", timed(func(ctx context.Context) error {
+				refs, err := engine.Put(ctx, puts(ctx)).Get(ctx)
+				if err != nil {
+					return err
+				}
+				last, err := refs[wideRefs-1].Get(ctx)
+				return expect(last, wideRefs-1, err)
+			})},
+			side{"outputs", timed(func(ctx context.Context) error {
+				var refs []engine.Ref[[]byte]
+				for range outputs {
+					refs = append(refs, Bytes.Submit(ctx, 1000))
+				}
+				all, err := engine.GetAll(ctx, refs)
+				return expect(len(all), outputs, err)
+			})},
+			side{"waits", waits},
+		),
+		figures: []figure{
+			{"10,000 arguments to a task", seconds, reading{0, elapsed}, reading{}, "", aimed(atMost(1))},
+			{"10,000 refs in a value", seconds, reading{1, elapsed}, reading{}, "", aimed(atMost(1))},
+			{"3,000 outputs fetched", seconds, reading{2, elapsed}, reading{}, "", aimed(atMost(1))},
+			{"Wait for 1,000, one by one", seconds, reading{3, elapsed}, reading{}, "", aimed(atMost(0.002))},
+		},
+	}
+}
+
+func expect(got, want int, err error) error {
+	if err == nil && got != want {
+		err = fmt.Errorf("got %d, want %d", got, want)
+	}
+	return err
+}
+
+// waits waits for one of the refs that are there, again and again until none is left.
+func waits(ctx context.Context) (sample, error) {
+	var pending []engine.Ref[int]
+	for i := range waited {
+		pending = append(pending, Noop.Submit(ctx, i))
+	}
+	if _, err := engine.GetAll(ctx, pending); err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	for len(pending) > 0 {
+		var err error
+		if _, pending, err = engine.Wait(ctx, pending, 1); err != nil {
+			return nil, err
+		}
+	}
+	return sample{elapsed: time.Since(begun).Seconds()}, nil
+}
+
+// largeRow is how fast a large value is put in this process, beside the machine's own copy.
+func largeRow() row {
+	data, touched := make([]byte, largePut), make([]byte, largePut)
+	put := func(ctx context.Context) (sample, error) {
+		data[0]++ // another value each time
+		begun := time.Now()
+		ref := engine.Put(ctx, data)
+		took := time.Since(begun).Seconds()
+		n, err := ref.Get(ctx)
+		ref.Release()
+		return sample{rate: largePut / took}, expect(len(n), largePut, err)
+	}
+	machine := func(context.Context) (sample, error) {
+		begun := time.Now()
+		copy(touched, data)
+		return sample{rate: largePut / time.Since(begun).Seconds()}, nil
+	}
+	return row{
+		name: "large put", about: "100 MiB put in this process", open: only(side{"put", put}, side{"copy", machine}),
+		figures: []figure{
+			{"bytes a second", perSecond, reading{0, rate}, reading{1, rate}, "copy into touched memory", goal{}},
+		},
+	}
+}
+
+// shelfRow is how fast a large value goes into JetStream and comes out, ours and by the stock client.
+func shelfRow() row {
+	return row{
+		name: "shelf", about: "100 MiB into JetStream and out again", open: openShelves,
+		figures: []figure{
+			{"in and out", seconds, reading{0, elapsed}, reading{1, elapsed}, "the stock object store", ratioAtMost(1.0 / 3)},
+			{"in", seconds, reading{0, in}, reading{1, in}, "the stock object store", goal{}},
+			{"out", seconds, reading{0, out}, reading{1, out}, "the stock object store", goal{}},
+		},
+	}
+}
+
+func openShelves(ctx context.Context, _ scale) (*trial, error) {
+	home, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return nil, err
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	server, err := embedded.Start(embedded.Config{Dir: home + "/dir", Sync: embedded.NoSyncForTwoMinutes, Logger: quiet})
+	if err != nil {
+		return nil, err
+	}
+	ours, err1 := shelf.Open(ctx, queues.Config{Namespace: "tm", Dialer: server, Storage: queues.Memory, Logger: quiet}, shelf.Config{})
+	conn, err2 := nats.Connect("", nats.InProcessServer(server))
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, err
+	}
+	stock, err := js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: "stock", Storage: jetstream.MemoryStorage})
+	if err != nil {
+		return nil, err
+	}
+	data := bytes.Repeat([]byte("tidemill"), largePut/8)
+	return &trial{
+		sides: []side{
+			{"tidemill", func(ctx context.Context) (sample, error) {
+				key := objstore.Key{Scope: "bench", ID: objstore.Fresh()}
+				s, err := inAndOut(
+					func() error { return ours.Put(ctx, key, objstore.NewContent(data)) },
+					func() ([]byte, error) {
+						pin, err := ours.Get(ctx, key)
+						if err != nil {
+							return nil, err
+						}
+						return pin.Bytes(), nil
+					},
+				)
+				return s, errors.Join(err, ours.RemoveScope(ctx, "bench"))
+			}},
+			{"stock", func(ctx context.Context) (sample, error) {
+				s, err := inAndOut(
+					func() error { _, err := stock.PutBytes(ctx, "x", data); return err },
+					func() ([]byte, error) {
+						r, err := stock.Get(ctx, "x")
+						if err != nil {
+							return nil, err
+						}
+						return io.ReadAll(r)
+					},
+				)
+				return s, errors.Join(err, stock.Delete(ctx, "x"))
+			}},
+		},
+		close: func() error {
+			ours.Close()
+			conn.Close()
+			server.Close()
+			return os.RemoveAll(home)
+		},
+	}, nil
+}
+
+// inAndOut times both ways.
+func inAndOut(put func() error, get func() ([]byte, error)) (sample, error) {
+	begun := time.Now()
+	if err := put(); err != nil {
+		return nil, err
+	}
+	there := time.Since(begun).Seconds()
+	data, err := get()
+	took := time.Since(begun).Seconds()
+	return sample{elapsed: took, in: there, out: took - there}, expect(len(data), largePut, err)
+}
