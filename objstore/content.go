@@ -6,11 +6,29 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/zeebo/xxh3"
 )
 
-// Leaf is how many bytes of a value have a digest of their own: a part of a value can be checked by itself, and
-// a large value by several cores.
+// Leaf is how many bytes of a value have a digest and a sum of their own: a part of a value can be checked by
+// itself, and a large value by several cores.
 const Leaf = 512 << 10
+
+// Sum tells whether bytes are what was put: XXH3 of 128 bits, which costs a twentieth of a cryptographic digest. It
+// finds damage, and not malice: who may write values may write sums.
+type Sum [16]byte
+
+// SumOf returns the sum of some bytes.
+func SumOf(data []byte) Sum { return Sum(xxh3.Hash128(data).Bytes()) }
+
+// Sums returns the sum of each leaf.
+func (c *Content) Sums() []Sum {
+	sums := make([]Sum, Count(int64(len(c.data))))
+	for i := range sums {
+		sums[i] = SumOf(LeafOf(c.data, i))
+	}
+	return sums
+}
 
 // Content is what is put: bytes, and their digests once somebody has asked for them.
 type Content struct {

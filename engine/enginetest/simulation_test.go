@@ -50,18 +50,36 @@ func isSet(name string) (set bool) {
 type simulation struct {
 	seed uint64
 	rng  *rand.Rand
-	step *engine.Func[order, int]
+	step *engine.Func[order, result]
 
 	results atomic.Int64 // so that no two executions have the same result
 }
 
 // order says what a task is to do.
 type order struct {
-	ID     int
-	Errors int           // attempts that fail
-	Takes  time.Duration // of virtual time
-	Never  bool          // ends only when its context does
+	ID      int
+	Errors  int           // attempts that fail
+	Takes   time.Duration // of virtual time
+	Never   bool          // ends only when its context does
+	Needs   []need        // results of others that come with the input
+	Large   bool          // the result is too large for a message, and so is the input
+	Ballast []byte
 }
+
+// need is a result of another task.
+type need struct {
+	ID  int
+	Ref engine.Ref[result]
+}
+
+// result is what a task returns.
+type result struct {
+	Value   int // its number, and that of the execution
+	Ballast []byte
+}
+
+// ballast makes a value too large for messages.
+const ballast = 70_000
 
 var errPlanned = errors.New("planned")
 
@@ -103,15 +121,20 @@ func (s *simulation) run(t *testing.T) {
 		}
 		synctest.Wait()
 		for i, ref := range refs {
-			v, err := ref.Get(limited)
-			if bad := witness.Agrees(v, err); bad != nil {
+			r, err := ref.Get(limited)
+			if bad := witness.Agrees(r.Value, r.Ballast != nil, err); bad != nil {
 				t.Errorf("task %d: %v", i, bad)
 			}
 		}
 	})
 }
 
-func (s *simulation) do(ctx context.Context, o order) (int, error) {
+func (s *simulation) do(ctx context.Context, o order) (result, error) {
+	for _, n := range o.Needs {
+		if r, err := n.Ref.Get(ctx); err != nil || r.Value>>idShift != n.ID {
+			return result{}, engine.NonRetryable(fmt.Errorf("task %d came as %d, %w", n.ID, r.Value>>idShift, err))
+		}
+	}
 	if o.Takes > 0 || o.Never {
 		takes := o.Takes
 		if o.Never {
@@ -122,13 +145,17 @@ func (s *simulation) do(ctx context.Context, o order) (int, error) {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+			return result{}, context.Cause(ctx)
 		}
 	}
 	if engine.Attempt(ctx) <= o.Errors {
-		return 0, errPlanned
+		return result{}, errPlanned
 	}
-	return o.ID<<idShift | int(s.results.Add(1)), nil
+	r := result{Value: o.ID<<idShift | int(s.results.Add(1))}
+	if o.Large {
+		r.Ballast = make([]byte, ballast)
+	}
+	return r, nil
 }
 
 // idShift leaves room for the number of the execution in a result.
@@ -139,6 +166,7 @@ type plan struct {
 	order  order
 	opts   []engine.Option
 	cancel bool
+	needs  []int                        // the plans whose results it needs
 	check  func(v int, err error) error // of its outcome
 	seen   int                          // the result that a former run has seen, 0 = none
 }
@@ -146,7 +174,17 @@ type plan struct {
 // plan makes 100 to 300 tasks of all kinds.
 func (s *simulation) plan() (plans []*plan) {
 	for id := range 100 + s.rng.IntN(200) {
-		plans = append(plans, s.planOne(id))
+		p := s.planOne(id)
+		if id > 0 && s.rng.IntN(5) == 0 {
+			for range 1 + s.rng.IntN(3) {
+				p.needs = append(p.needs, s.rng.IntN(id))
+			}
+			p.check = either(p.check, fails(task.KindDependency))
+		}
+		if p.order.Large = s.rng.IntN(10) == 0; p.order.Large {
+			p.order.Ballast = make([]byte, ballast+id)
+		}
+		plans = append(plans, p)
 	}
 	return plans
 }
@@ -186,9 +224,13 @@ func (s *simulation) planOne(id int) *plan {
 }
 
 // submit submits all, as each run of the program does.
-func (s *simulation) submit(t *testing.T, ctx context.Context, plans []*plan) (refs []engine.Ref[int]) {
+func (s *simulation) submit(t *testing.T, ctx context.Context, plans []*plan) (refs []engine.Ref[result]) {
 	for _, p := range plans {
-		ref := s.step.Submit(ctx, p.order, p.opts...)
+		o := p.order
+		for _, i := range p.needs {
+			o.Needs = append(o.Needs, need{i, refs[i]})
+		}
+		ref := s.step.Submit(ctx, o, p.opts...)
 		if p.cancel {
 			go func() { _ = ref.Cancel(ctx) }()
 		}
@@ -214,10 +256,10 @@ func (s *simulation) begin(t *testing.T, ctx context.Context, plans []*plan) {
 		default:
 			continue
 		}
-		v, err := ref.Get(ctx)
-		s.look(t, i, plans[i], v, err)
+		r, err := ref.Get(ctx)
+		s.look(t, i, plans[i], r.Value, err)
 		if err == nil {
-			plans[i].seen = v
+			plans[i].seen = r.Value
 		}
 	}
 }
@@ -233,7 +275,7 @@ func (s *simulation) look(t *testing.T, i int, p *plan, v int, err error) {
 }
 
 // program is a run to the end: it looks at every outcome twice.
-func (s *simulation) program(t *testing.T, ctx context.Context, plans []*plan) []engine.Ref[int] {
+func (s *simulation) program(t *testing.T, ctx context.Context, plans []*plan) []engine.Ref[result] {
 	refs := s.submit(t, ctx, plans)
 	if _, _, err := engine.Wait(ctx, refs, len(refs)/2); err != nil {
 		t.Errorf("wait: %v", err)
@@ -241,9 +283,11 @@ func (s *simulation) program(t *testing.T, ctx context.Context, plans []*plan) [
 	mapped := make(chan error, 1)
 	go func() { mapped <- s.mapSome(ctx, 1000, 50) }()
 	for i, ref := range refs {
-		v, err := ref.Get(ctx)
+		r, err := ref.Get(ctx)
+		v := r.Value
 		s.look(t, i, plans[i], v, err)
-		again, errAgain := ref.Get(ctx)
+		same, errAgain := ref.Get(ctx)
+		again := same.Value
 		if again != v || (err == nil) != (errAgain == nil) || err != nil && err.Error() != errAgain.Error() {
 			t.Errorf("task %d: its outcome changed from %d, %v to %d, %v", i, v, err, again, errAgain)
 		}
@@ -268,7 +312,8 @@ func (s *simulation) mapSome(ctx context.Context, from, n int) error {
 			}
 		}
 	}
-	for v, err := range engine.Map(ctx, s.step, inputs) {
+	for r, err := range engine.Map(ctx, s.step, inputs) {
+		v := r.Value
 		switch {
 		case err != nil && isLost(err):
 		case err != nil:

@@ -23,14 +23,14 @@ import (
 // A job goes through incarnations. The runs of one share an owner's name, and so a log, until the job
 // ends; what then still comes to that log nobody reads.
 type job struct {
-	past     graph.Past                 // guarded by Session.mu; what former runs have left and this one has not asked for
-	open     map[task.Digest]uint64     // guarded by Session.mu; numbers of open tasks
-	equal    map[task.Digest]uint32     // guarded by Session.mu; how many equal calls there were
-	share    int                        // guarded by Session.mu; of a batch of tasks that were lost with a former run
-	recalled bool                       // guarded by Session.mu; what former runs have left is known
-	stop     revocation                 // guarded by Session.mu; tasks that former runs have ended by themselves
-	decided  []decision                 // guarded by Session.mu; what this run knows the outcomes of
-	letters  map[string]map[string]bool // guarded by Session.keeping; tasks whose dead letters former runs have kept
+	past     graph.Past              // guarded by Session.mu; what former runs have left and this one has not asked for
+	open     map[task.Digest]uint64  // guarded by Session.mu; numbers of open tasks
+	equal    map[task.Digest]uint32  // guarded by Session.mu; how many equal calls there were
+	share    int                     // guarded by Session.mu; of a batch of tasks that were lost with a former run
+	recalled bool                    // guarded by Session.mu; what former runs have left is known
+	stop     revocation              // guarded by Session.mu; tasks that former runs have ended by themselves
+	decided  []decision              // guarded by Session.mu; what this run knows the outcomes of
+	letters  map[string]*lettersKept // guarded by Session.keeping; by class and function
 	values   valueCache
 }
 

@@ -34,17 +34,15 @@ func (s *Session) keep() {
 func (s *Session) keepOnce() time.Duration {
 	s.keeping <- struct{}{}
 	defer func() { <-s.keeping }()
-	ctx, cancel := context.WithTimeout(s.base, LeaseTime/2)
-	defer cancel()
-	err := errors.Join(s.checkLog(ctx), s.revoke(ctx), s.post(ctx), s.clean(ctx))
-	if err != nil && s.base.Err() == nil {
-		s.cfg.Logger.Warn("session: a row, a dead letter or an object is not seen to; trying again", "err", err)
-	}
 	trimmed, trimAt := s.trimMark(time.Now())
 	renewAt := s.lease.until.Add(renewEvery - LeaseTime)
 	if now := time.Now(); trimmed > 0 || !now.Before(renewAt) {
-		s.renew(ctx, trimmed)
+		s.renew(trimmed)
 		renewAt = s.lease.until.Add(renewEvery - LeaseTime)
+	}
+	err := s.chores()
+	if err != nil && s.base.Err() == nil {
+		s.cfg.Logger.Warn("session: a row, a dead letter or an object is not seen to; trying again", "err", err)
 	}
 	next := time.Until(renewAt)
 	if !trimAt.IsZero() {
@@ -56,11 +54,28 @@ func (s *Session) keepOnce() time.Duration {
 	return max(next, minKeep)
 }
 
+// chores does what else is to be done, in time for the next renewal: however slow it is, the lease comes first.
+// keeping is held.
+func (s *Session) chores() error {
+	var errs []error
+	for _, chore := range []func(ctx context.Context) error{s.checkLog, s.revoke, s.clean, s.post} {
+		ctx, cancel := context.WithTimeout(s.base, choreTime)
+		errs = append(errs, chore(ctx))
+		cancel()
+	}
+	return errors.Join(errs...)
+}
+
+// choreTime bounds one chore: all of them together leave time for two renewals that fail.
+const choreTime = LeaseTime / 8
+
 // minKeep bounds how often rows are written.
 const minKeep = 50 * time.Millisecond
 
 // renew writes the session's row. keeping is held.
-func (s *Session) renew(ctx context.Context, trimmed uint64) {
+func (s *Session) renew(trimmed uint64) {
+	ctx, cancel := context.WithTimeout(s.base, LeaseTime/2)
+	defer cancel()
 	me := s.self()
 	err := s.lease.Renew(ctx, func(r *Row) {
 		if trimmed > 0 {

@@ -175,16 +175,28 @@ func (s *Session) makeLetter(ctx context.Context, dead *queues.Log, l deadLetter
 // lettersKept returns of which tasks of a class and function former runs have kept letters. keeping is held.
 func (s *Session) lettersKept(ctx context.Context, dead *queues.Log, l deadLetter) (map[string]bool, error) {
 	key := string(l.class) + "." + l.fn
-	if kept := s.job.letters[key]; kept != nil {
-		return kept, nil
+	kept := s.job.letters[key]
+	if kept == nil {
+		kept = &lettersKept{tasks: map[string]bool{}}
+		s.job.letters[key] = kept
 	}
-	kept := map[string]bool{}
-	for there, err := range dead.Read(ctx, 0) {
+	if kept.all {
+		return kept.tasks, nil
+	}
+	for there, err := range dead.Read(ctx, kept.upTo) { // it may take more than one go
 		if err != nil {
 			return nil, err
 		}
-		kept[there.Header.Get(letterTask)] = true
+		kept.tasks[there.Header.Get(letterTask)] = true
+		kept.upTo = there.Sequence
 	}
-	s.job.letters[key] = kept
-	return kept, nil
+	kept.all = true
+	return kept.tasks, nil
+}
+
+// lettersKept are the dead letters of one class and function that former runs have kept.
+type lettersKept struct {
+	tasks map[string]bool
+	upTo  uint64 // read so far
+	all   bool
 }

@@ -159,7 +159,7 @@ func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 	}
 	s.values = Values{cfg.Objects, s.maxValue}
 	if cfg.Job != "" {
-		s.job = &job{open: map[task.Digest]uint64{}, equal: map[task.Digest]uint32{}, letters: map[string]map[string]bool{}}
+		s.job = &job{open: map[task.Digest]uint64{}, equal: map[task.Digest]uint32{}, letters: map[string]*lettersKept{}}
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	if err := s.connect(ctx); err != nil {

@@ -76,6 +76,11 @@ func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
 	if err == nil {
 		err = usable(o.Deps)
 	}
+	if f, ok := errors.AsType[*task.Failure](err); ok && f.Func == "" {
+		named := *f
+		named.Func = o.Template.Func
+		err = &named
+	}
 	if err != nil {
 		h.end(task.Value{}, err)
 		return h
@@ -138,7 +143,7 @@ func (s *Session) begin(h *Handle, o Order) {
 	s.bytes += len(h.input.Data) + task.SpecBytes
 	s.holdInput(h)
 	s.depend(h, o, &event)
-	if h.stored = event.Queued || event.Delay > 0; !h.stored {
+	if h.stored = event.Queued || event.Delay > 0 || len(event.Deps) > 0; !h.stored { // others are not runnable yet
 		s.unstored++
 	}
 	s.open.Put(h.number, h)

@@ -2,7 +2,6 @@ package jetstream
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strconv"
@@ -84,7 +83,7 @@ func (s *Shelf) Put(ctx context.Context, key objstore.Key, content *objstore.Con
 
 // maxSize is where a manifest becomes too large for a message.
 func (s *Shelf) maxSize() int64 {
-	return int64((s.blocks.MaxBlock()-manifestHead)/sha256.Size) * objstore.Leaf
+	return int64((s.blocks.MaxBlock()-manifestHead)/sumBytes) * objstore.Leaf
 }
 
 // sendLeaves stores the content, a window of bytes at a time.
@@ -177,7 +176,7 @@ func (s *Shelf) Get(ctx context.Context, key objstore.Key) (*objstore.Pin, error
 	var data []byte
 	if err == nil {
 		data = make([]byte, m.size)
-		err = (&reading{s, key, m, 0, len(m.leaves), data}).all(ctx)
+		err = (&reading{s, key, m, 0, len(m.sums), data}).all(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: get %s: %w", key, err)

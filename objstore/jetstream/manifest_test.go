@@ -21,8 +21,8 @@ func FuzzManifest(f *testing.F) {
 			}
 			return
 		}
-		if !bytes.Equal(m.encode(), data) || objstore.Count(m.size) != len(m.leaves) {
-			t.Errorf("%x is %d bytes in %d leaves", data, m.size, len(m.leaves))
+		if !bytes.Equal(m.encode(), data) || objstore.Count(m.size) != len(m.sums) {
+			t.Errorf("%x is %d bytes in %d leaves", data, m.size, len(m.sums))
 		}
 	})
 }
