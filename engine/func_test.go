@@ -396,21 +396,22 @@ func TestNewFuncPanicsOnWhatIsWrong(t *testing.T) {
 	ok := func(context.Context, int) (int, error) { return 0, nil }
 	engine.NewFunc("taken", ok, engine.In(r))
 	for want, define := range map[string]func(){
-		`"taken" is registered twice`:        func() { engine.NewFunc("taken", ok, engine.In(r)) },
-		`function name "no dots."`:           func() { engine.NewFunc("no dots.", ok, engine.In(r)) },
-		"nil function":                       func() { engine.NewFunc[int, int]("a", nil, engine.In(r)) },
-		"InOrder has no meaning for NewFunc": func() { engine.NewFunc("b", ok, engine.In(r), engine.InOrder()) },
-		"Retries: -1, want 0 to 1000":        func() { engine.NewFunc("c", ok, engine.In(r), engine.Retries(-1)) },
-		"zero Option":                        func() { engine.NewFunc("d", ok, engine.Option{}) },
-		"Inner.hidden: an unexported field":  func() { lossy[struct{ Inner struct{ hidden int } }](r) },
-		"A[].B[key]: an interface":           func() { lossy[struct{ A []struct{ B map[any]int } }](r) },
-		"C: a chan cannot travel":            func() { lossy[struct{ C chan int }](r) },
-		"F: a func cannot travel":            func() { lossy[struct{ F func() }](r) },
-		"E: an interface":                    func() { lossy[struct{ E error }](r) },
-		"a complex128 cannot travel":         func() { lossy[complex128](r) },
-		"P: a pointer to a pointer":          func() { lossy[struct{ P **int }](r) },
-		`Y: is encoded as "x", and so is X`:  func() { lossy[clash](r) },
-		"an embedded Ref takes the place":    func() { lossy[struct{ engine.Ref[int] }](r) },
+		`"taken" is registered twice`:         func() { engine.NewFunc("taken", ok, engine.In(r)) },
+		`function name "no dots."`:            func() { engine.NewFunc("no dots.", ok, engine.In(r)) },
+		"nil function":                        func() { engine.NewFunc[int, int]("a", nil, engine.In(r)) },
+		"InOrder has no meaning for NewFunc":  func() { engine.NewFunc("b", ok, engine.In(r), engine.InOrder()) },
+		"Retries: -1, want 0 to 1000":         func() { engine.NewFunc("c", ok, engine.In(r), engine.Retries(-1)) },
+		"zero Option":                         func() { engine.NewFunc("d", ok, engine.Option{}) },
+		"Inner.hidden: an unexported field":   func() { lossy[struct{ Inner struct{ hidden int } }](r) },
+		"A[].B[key]: an interface":            func() { lossy[struct{ A []struct{ B map[any]int } }](r) },
+		"C: a chan cannot travel":             func() { lossy[struct{ C chan int }](r) },
+		"F: a func cannot travel":             func() { lossy[struct{ F func() }](r) },
+		"E: an interface":                     func() { lossy[struct{ E error }](r) },
+		"a complex128 cannot travel":          func() { lossy[complex128](r) },
+		"P: a pointer to a pointer":           func() { lossy[struct{ P **int }](r) },
+		`Y: is encoded as "x", and so is X`:   func() { lossy[clash](r) },
+		"[key]: a Ref or Arrow data as a key": func() { lossy[map[engine.Ref[int]]int](r) },
+		"an embedded Ref takes the place":     func() { lossy[struct{ engine.Ref[int] }](r) },
 	} {
 		func() {
 			defer func() { contains(t, fmt.Sprint(recover()), "engine: NewFunc", want) }()

@@ -125,6 +125,9 @@ func (c *checker) checkKind(t reflect.Type, path string) error {
 	case reflect.Slice, reflect.Array:
 		return c.check(t.Elem(), path+"[]")
 	case reflect.Map:
+		if refers(t.Key(), map[reflect.Type]bool{}) {
+			return lost(path+"[key]", "a Ref or Arrow data as a key is nothing to look up by")
+		}
 		if t.Key().Kind() == reflect.Pointer {
 			return lost(path, "a pointer as a key loses which one it is")
 		}
