@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -378,7 +379,7 @@ func (r *remains) readLog(t *testing.T, b *queues.Broker, owner string) {
 
 // outcome returns an entry as the killed program writes down what it has seen, if it is one of its.
 func (r *remains) outcome(t *testing.T, e *task.Entry) string {
-	v, _, err := r.values.Fetch(t.Context(), e.Value)
+	v, _, err := r.values.Fetch(t.Context(), e.Value, math.MaxInt64)
 	if err != nil {
 		return fmt.Sprintf("%v, and %v", e.State, err)
 	}

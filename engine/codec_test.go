@@ -103,9 +103,11 @@ func (m maker) fill(v reflect.Value) {
 			v.SetMapIndex(reflect.ValueOf(strings.Repeat("k", i)), e)
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			m.fill(v.Field(i))
+		for _, f := range v.Fields() {
+			m.fill(f)
 		}
+	default:
+		panic(v.Kind()) // the generator makes no others
 	}
 }
 

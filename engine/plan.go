@@ -197,7 +197,11 @@ func (p *plan) liftMap(place reflect.Value, to *parts) error {
 	}
 	own := reflect.MakeMapWithSize(place.Type(), place.Len())
 	for _, k := range keys {
-		e := copyOf(place.MapIndex(k))
+		there := place.MapIndex(k)
+		if !there.IsValid() { // a NaN, or something with one in it
+			return fmt.Errorf("a key of a %s is not equal to itself", place.Type())
+		}
+		e := copyOf(there)
 		if err := p.elem.lift(e, to); err != nil {
 			return err
 		}
@@ -227,18 +231,29 @@ func (p *plan) fill(place reflect.Value, from *filler) error {
 			}
 		}
 	case planMap:
-		for k, e := range place.Seq2() {
-			filled := copyOf(e)
-			if err := p.elem.fill(filled, from); err != nil {
-				return err
-			}
-			place.SetMapIndex(k, filled)
-		}
+		return p.fillMap(place, from)
 	case planPointer:
 		if !place.IsNil() {
 			return p.elem.fill(place.Elem(), from)
 		}
 	}
+	return nil
+}
+
+// fillMap fills the values of a map.
+func (p *plan) fillMap(place reflect.Value, from *filler) error {
+	if place.IsNil() {
+		return nil
+	}
+	own := reflect.MakeMapWithSize(place.Type(), place.Len())
+	for k, e := range place.Seq2() {
+		filled := copyOf(e)
+		if err := p.elem.fill(filled, from); err != nil {
+			return err
+		}
+		own.SetMapIndex(k, filled)
+	}
+	place.Set(own)
 	return nil
 }
 

@@ -60,12 +60,19 @@ func isRef(t reflect.Type) bool {
 }
 
 // embedsRef reports whether the type is a struct with the methods of a Ref that is embedded in it.
-func embedsRef(t reflect.Type) bool {
-	if t.Kind() != reflect.Struct {
+func embedsRef(t reflect.Type) bool { return embeds(t, map[reflect.Type]bool{}) }
+
+func embeds(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if t.Kind() != reflect.Struct || seen[t] {
 		return false
 	}
+	seen[t] = true
 	for f := range t.Fields() {
-		if f.Anonymous && (isRef(f.Type) || embedsRef(f.Type)) {
+		in := f.Type
+		if in.Kind() == reflect.Pointer {
+			in = in.Elem()
+		}
+		if f.Anonymous && (isRef(in) || embeds(in, seen)) {
 			return true
 		}
 	}

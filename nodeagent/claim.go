@@ -13,7 +13,6 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/internal/broken"
 	"github.com/tidemill/tidemill/internal/failpoint"
-	"github.com/tidemill/tidemill/objstore"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -73,7 +72,7 @@ type batch struct {
 	came     time.Duration         // since the agent began
 	noted    bool                  // a start is recorded of each of its tasks; set before it is accepted
 	brought  map[uint64]task.Value // inputs whose bytes are at hand now, by task; set before it is accepted
-	pins     []*objstore.Pin       // of them
+	pins     session.Pins          // of them
 	foreign  atomic.Bool           // the stream has another message under its sequence: it is not to be acked
 	next     atomic.Int64          // index of the next spec to start
 	left     atomic.Int64          // specs that are not recorded
@@ -305,6 +304,7 @@ func (a *Agent) noteLost(b *batch) {
 
 // recorded acks a batch of which everything is recorded.
 func (a *Agent) recorded(b *batch) {
+	b.pins.Release()
 	a.mu.Lock()
 	if b.foreign.Load() {
 		a.mu.Unlock()
@@ -314,7 +314,6 @@ func (a *Agent) recorded(b *batch) {
 	b.class.acked.add(b.delivery)
 	b.level.last = b.delivery
 	a.mu.Unlock()
-	session.Unpin(b.pins)
 	failpoint.Hit("ack.before")
 	if broken.AckFirst {
 		return

@@ -116,7 +116,7 @@ func (a *Agent) handBackAll() {
 // what a start was noted, it is noted before that it is returned. When all is stored, the batch is done with
 // here. mu is held.
 func (a *Agent) handBack(b *batch) {
-	rest := task.Batch{Owner: b.Owner, Class: b.Class, Level: b.Level, Calls: b.Calls}
+	rest := task.Batch{Owner: b.Owner, Scope: b.Scope, Class: b.Class, Level: b.Level, Calls: b.Calls}
 	for spec := b.start(); spec != nil; spec = b.start() {
 		rest.Specs = append(rest.Specs, *spec)
 	}

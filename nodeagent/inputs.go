@@ -3,12 +3,12 @@ package nodeagent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
-	"github.com/tidemill/tidemill/objstore"
 )
 
 // inputs returns what the task needs: its input and its function, nil if this agent does not have it.
@@ -29,9 +29,9 @@ func (b *batch) isFar() bool {
 // fetchAgain is how long an agent waits before it asks again for an input that the store did not bring.
 const fetchAgain = time.Second
 
-// bring brings the inputs of a batch, and pins them until all of it is recorded. One batch's are brought at a time:
-// so two never wait for each other's room. What is lost fails its task; what may come later is waited for, under
-// the lease. It reports false if the agent ends first.
+// bring brings the inputs of a batch, and pins them until all of it is recorded. One batch's are brought at a time,
+// and none waits for room that only its own pins could give: so nobody waits for ever. What is lost fails its task;
+// what may come later is waited for, under the lease. It reports false if the agent ends first.
 func (a *Agent) bring(b *batch) bool {
 	select {
 	case a.fetching <- struct{}{}:
@@ -43,33 +43,41 @@ func (a *Agent) bring(b *batch) bool {
 	kept := b.Specs[:0]
 	for i := range b.Specs {
 		spec := b.Specs[i]
-		v, pins, failure := a.bringOne(&spec)
+		v, why := a.bringOne(b, &spec)
 		if a.base.Err() != nil {
-			session.Unpin(pins)
+			b.pins.Release()
 			return false
 		}
-		if failure != nil {
-			e := finish(b, &spec, &fault{failure: failure})
+		if why != nil {
+			e := finish(b, &spec, why)
 			a.recorder.add(b, &e)
 			continue
 		}
-		b.brought[spec.Number], b.pins = v, append(b.pins, pins...)
+		b.brought[spec.Number] = v
 		kept = append(kept, spec)
 	}
 	b.Specs = kept
 	return true
 }
 
-func (a *Agent) bringOne(spec *task.Spec) (v task.Value, pins []*objstore.Pin, failure *task.Failure) {
+// bringOne brings the input of one task of a batch.
+func (a *Agent) bringOne(b *batch, spec *task.Spec) (task.Value, *fault) {
 	for {
-		v, pins, err := a.values.Fetch(a.base, spec.Input)
+		v, pins, err := a.values.Fetch(a.base, spec.Input, a.values.Room()-b.pins.Bytes)
+		var failure *task.Failure
 		switch {
 		case err == nil:
-			return v, pins, nil
+			b.pins.Add(pins)
+			return v, nil
 		case errors.As(err, &failure):
-			return v, nil, failure
+			return v, &fault{failure: failure}
 		case a.base.Err() != nil:
-			return v, nil, nil
+			return v, nil
+		case errors.Is(err, session.ErrNoRoom) && b.pins.Bytes > 0: // it comes again, with others or alone
+			return v, &fault{refused: true}
+		case errors.Is(err, session.ErrNoRoom):
+			return v, &fault{failure: &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
+				"an input of %d bytes in objects, and this node has memory for %d of them", spec.Input.Size(), a.values.Room())}}
 		}
 		a.cfg.Logger.Warn("nodeagent: bring an input; trying again", "task", spec.Number, "err", err)
 		again, cancel := context.WithTimeout(a.base, fetchAgain)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/tidemill/tidemill/engine/directory"
 	"github.com/tidemill/tidemill/engine/session"
-	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -133,7 +132,7 @@ func (j *janitor) expire(ctx context.Context) error {
 	}
 	for _, row := range rows {
 		var e session.Exported
-		if task.CheckOwner(row.Key) != nil || json.Unmarshal(row.Value, &e) != nil || !e.Over(row.Written) {
+		if !session.IsToken(row.Key) || json.Unmarshal(row.Value, &e) != nil || !e.Over(row.Written) {
 			continue
 		}
 		if j.cfg.Objects != nil {

@@ -24,7 +24,7 @@ func (s *slot) outputs(value task.Value, why *fault) task.Entry {
 
 // store puts what is too large of a result for a record into the store, under its owner's scope.
 func (s *slot) store(value task.Value) (task.Value, *fault) {
-	fit, err := s.agent.values.Fit(s.agent.base, s.batch.Owner, value, false)
+	fit, err := s.agent.values.Fit(s.agent.base, s.batch.ObjectScope(), value, false)
 	var f *task.Failure
 	switch {
 	case err == nil:

@@ -137,21 +137,46 @@ func (s *Store) PutAs(ctx context.Context, key Key, content *Content) error {
 	return nil
 }
 
+// Room returns how many bytes may be pinned at once; 0 = as many as there are.
+func (s *Store) Room() int64 { return s.cfg.Cache }
+
 // Stat returns how many bytes the value has, or ErrNotFound.
 func (s *Store) Stat(ctx context.Context, key Key) (int64, error) { return s.cfg.Tier.Stat(ctx, key) }
 
-// Get returns the value. It waits for room in the cache; a value that is larger than the cache is ErrTooLarge.
+// Get returns the value, pinned. It waits for room in the cache; a value that is larger than the cache is ErrTooLarge.
 func (s *Store) Get(ctx context.Context, key Key) (*Pin, error) {
+	return s.GetSized(ctx, key, anySize)
+}
+
+const anySize = -1
+
+// GetSized is as Get, of a value that has so many bytes, or is ErrDamaged.
+func (s *Store) GetSized(ctx context.Context, key Key, size int64) (pin *Pin, err error) {
 	s.stats.gets.Add(1)
 	if s.cache == nil {
-		return s.cfg.Tier.Get(ctx, key)
+		pin, err = s.cfg.Tier.Get(ctx, key)
+	} else {
+		pin, err = s.cache.get(ctx, key, func(ctx context.Context, key Key, reserve func(size int64) error) ([]byte, error) {
+			return s.fetch(ctx, key, size, reserve)
+		})
 	}
-	return s.cache.get(ctx, key, s.fetch)
+	if err == nil && size != anySize && int64(len(pin.Bytes())) != size {
+		err = missized(key, int64(len(pin.Bytes())), size)
+		pin.Release()
+	}
+	return pin, err
+}
+
+func missized(key Key, have, want int64) error {
+	return fmt.Errorf("objstore: get %s: %w: it has %d bytes, not %d", key, ErrDamaged, have, want)
 }
 
 // fetch brings a value from the tier, once reserve has found room for it.
-func (s *Store) fetch(ctx context.Context, key Key, reserve func(size int64) error) ([]byte, error) {
+func (s *Store) fetch(ctx context.Context, key Key, want int64, reserve func(size int64) error) ([]byte, error) {
 	size, err := s.cfg.Tier.Stat(ctx, key)
+	if err == nil && want != anySize && size != want {
+		err = missized(key, size, want)
+	}
 	if err != nil {
 		return nil, err
 	}

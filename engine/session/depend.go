@@ -50,8 +50,7 @@ func (s *Session) letDeps(h *Handle) {
 // ready has a task sent, whose dispatch was commanded. mu is held.
 func (s *Session) ready(h *Handle) {
 	if h.rare != nil && h.rare.settled == nil && s.takesMore(h) {
-		s.settling = append(s.settling, h.number)
-		s.rouse()
+		s.unsettle(h.number)
 		return
 	}
 	s.enqueue(h)
@@ -67,7 +66,7 @@ func (s *Session) takesMore(h *Handle) bool {
 		}
 		bytes += d.value.Inline()
 	}
-	return bytes > bundleBytes
+	return bytes > s.values.bundled()
 }
 
 // inputOf returns the task's input as it is sent. mu is held.
@@ -101,28 +100,43 @@ func (h *Handle) far() int64 {
 	return v.Size() - int64(v.Inline())
 }
 
-// settle puts inputs together that take more than that. It talks to the log and to the store.
+// settle puts inputs together that take more than that. It talks to the log and to the store, and waits for room
+// there, so it has a goroutine of its own.
 func (s *Session) settle() {
-	for s.base.Err() == nil {
-		s.mu.Lock()
-		var h *Handle
-		if len(s.settling) > 0 {
-			if place := s.open.Get(s.settling[0]); place != nil {
-				h = *place
-			}
-			s.settling = s.settling[1:]
-		} else {
-			s.settling = nil
-		}
-		more := s.settling != nil
-		s.mu.Unlock()
-		if !more {
+	for {
+		select {
+		case <-s.unsettled:
+		case <-s.base.Done():
 			return
 		}
-		if h != nil {
+		for h := s.nextUnsettled(); h != nil && s.base.Err() == nil; h = s.nextUnsettled() {
 			s.settled(h, s.settleOne(h))
 		}
 	}
+}
+
+// unsettle has the task's input put together. mu is held.
+func (s *Session) unsettle(number uint64) {
+	s.settling = append(s.settling, number)
+	select {
+	case s.unsettled <- struct{}{}:
+	default:
+	}
+}
+
+// nextUnsettled returns the next open task whose input is to be put together, nil if there is none.
+func (s *Session) nextUnsettled() *Handle {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.settling) > 0 {
+		number := s.settling[0]
+		s.settling = s.settling[1:]
+		if place := s.open.Get(number); place != nil {
+			return *place
+		}
+	}
+	s.settling = nil
+	return nil
 }
 
 // settleWithin bounds one try to put an input together.
@@ -140,19 +154,18 @@ func (s *Session) settleOne(h *Handle) error {
 		}
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	v := h.inputOf()
-	s.mu.Unlock()
-	if v.Inline() <= bundleBytes {
+	if v.Inline() <= s.values.bundled() {
 		return nil
 	}
-	v, err := s.fit(ctx, v)
-	defer s.mu.Unlock()
-	if err != nil {
-		return err
+	v, claimed, err := s.fit(ctx, v)
+	defer func() { s.drop(claimed) }()
+	if err == nil && !h.ended.Load() {
+		h.rare.settled = &v
+		s.holdInput(h)
 	}
-	h.rare.settled = &v
-	s.holdInput(h)
-	return nil
+	return err
 }
 
 // settled goes on with a task whose input was put together, or could not be: what cannot be at all is its failure,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/objstore"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -43,13 +44,14 @@ func (s *Session) Export(ctx context.Context, h *Handle, ttl time.Duration) (tok
 	if err != nil {
 		return "", err
 	}
-	token = "x-" + strings.ToLower(rand.Text())
+	token = newToken()
 	row := Exported{TTL: ttl, Value: task.AppendValue(nil, whole(v))}
-	if len(row.Value) > InlineBytes {
-		if row.Object, err = s.values.put(ctx, token, row.Value, false); err != nil {
-			return "", err
+	data := row.Value
+	if len(data) > InlineBytes {
+		if s.values.Store == nil {
+			return "", tooLarge(len(data), InlineBytes)
 		}
-		row.Value = nil
+		row.Value, row.Object = nil, &task.Object{Scope: token, ID: objstore.Fresh(), Size: int64(len(data))}
 	}
 	value, err := json.Marshal(row)
 	if err != nil {
@@ -57,9 +59,22 @@ func (s *Session) Export(ctx context.Context, h *Handle, ttl time.Duration) (tok
 	}
 	table, err := s.broker.OpenTable(ctx, s.broker.Exports())
 	if err == nil {
-		_, err = table.Create(ctx, token, value)
+		_, err = table.Create(ctx, token, value) // first, so that the object goes with it whatever becomes of us
+	}
+	if err == nil && row.Object != nil {
+		err = s.values.Store.PutAs(ctx, KeyOf(row.Object), objstore.NewContent(data))
 	}
 	return token, err
+}
+
+const tokenPrefix = "x-"
+
+func newToken() string { return tokenPrefix + strings.ToLower(rand.Text()) }
+
+// IsToken reports whether this may be the token of an export: sessions are not called like that.
+func IsToken(token string) bool {
+	return len(token) == len(newToken()) && strings.HasPrefix(token, tokenPrefix) && task.CheckOwner(token) == nil &&
+		!strings.Contains(token[len(tokenPrefix):], "-")
 }
 
 // whole returns the value with all its bytes in it, and no objects.
@@ -74,9 +89,10 @@ func whole(v task.Value) *task.Value {
 	return &out
 }
 
-// Import returns a handle of an exported value, or ErrNoExport.
+// Import returns a handle of an exported value, or ErrNoExport. It makes a copy, which stays when the export's time
+// is over.
 func (s *Session) Import(ctx context.Context, token string) (*Handle, error) {
-	if task.CheckOwner(token) != nil {
+	if !IsToken(token) {
 		return nil, fmt.Errorf("%w: %q is no token", ErrNoExport, task.Clip(token, 80))
 	}
 	table, err := s.broker.OpenTable(ctx, s.broker.Exports())
@@ -97,11 +113,26 @@ func (s *Session) Import(ctx context.Context, token string) (*Handle, error) {
 	if e.Over(row.Written) {
 		return nil, ErrNoExport
 	}
-	h := &Handle{s: s, value: task.Value{Type: task.Bundle, Data: e.Value}}
-	if e.Object != nil {
-		h.value.Far = &task.Far{Object: e.Object}
+	v, err := s.imported(ctx, e)
+	if err != nil {
+		return nil, err
 	}
-	h.digest = valueDigest(&h.value)
-	h.ended.Store(true)
-	return h, nil
+	return s.put(ctx, v, nil)
+}
+
+// imported returns an exported value with all its bytes.
+func (s *Session) imported(ctx context.Context, e Exported) (task.Value, error) {
+	data := e.Value
+	if e.Object != nil {
+		read, err := s.values.Read(ctx, task.Value{Far: &task.Far{Object: e.Object}})
+		if err != nil {
+			return read, err
+		}
+		data = read.Data
+	}
+	v, err := task.DecodeValue(data)
+	if err != nil || v.Type == task.Bundle || v.HasObjects() {
+		return v, failureOf(objstore.ErrDamaged, "what is exported is no value with all its bytes: %v", err)
+	}
+	return v, nil
 }

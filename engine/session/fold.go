@@ -78,6 +78,10 @@ func (s *Session) handleOf(e *task.Entry, sequence uint64, index int) *Handle {
 			if e.State.Final() && s.me.record.Writer == s.me.owner && !s.job.recalled && s.job.past.Queued(e.Digest) {
 				s.job.ended(e)
 			}
+			if e.State == task.OK && e.Value.Far != nil { // this run may ask for it later, and the next one, too
+				v := e.Value.Clone()
+				s.recorded(&v)
+			}
 			s.job.past.Recorded(e, s.me.record.Writer, sequence, index)
 			return nil
 		}

@@ -147,8 +147,8 @@ func (h *Handle) Outcome(ctx context.Context) (task.Value, error) {
 	if err != nil || h.s == nil || v.Far == nil && v.Type != task.Bundle {
 		return v, err
 	}
-	v, pins, err := h.s.values.Fetch(ctx, v)
-	Unpin(pins) // what is read of them stays as it is
+	v, err = h.s.values.Read(ctx, v)
+	runtime.KeepAlive(h) // it holds the objects
 	return v, err
 }
 
@@ -173,15 +173,30 @@ func (h *Handle) Inner(v *task.Value, index int) *Handle {
 		r.inner = make([]*Handle, len(v.Refs()))
 	}
 	if r.inner[index] == nil {
-		if ref.Object() != nil {
-			ref.Data = nil // it is in the store
+		inner := &Handle{s: s, value: withoutFar(ref)}
+		if s.job != nil {
+			inner.digest = innerDigest(h.digest, index)
 		}
-		inner := &Handle{s: s, value: ref}
 		inner.ended.Store(true)
 		s.hold(inner)
 		r.inner[index] = inner
 	}
 	return r.inner[index]
+}
+
+// withoutFar returns the value without the bytes that are in the store.
+func withoutFar(v task.Value) task.Value {
+	if v.Far == nil {
+		return v
+	}
+	if v.Object() != nil {
+		v.Data = nil
+	}
+	v.Far = v.Far.Copy()
+	for i, ref := range v.Far.Refs {
+		v.Far.Refs[i] = withoutFar(ref)
+	}
+	return v
 }
 
 // known returns value or failure, once Ended, without bytes that are in the store.

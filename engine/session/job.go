@@ -181,6 +181,12 @@ func valueDigest(v *task.Value) task.Digest {
 	return task.Digest(sum[:len(task.Digest{})])
 }
 
+// innerDigest names a reference in a value by the value's name.
+func innerDigest(outer task.Digest, index int) task.Digest {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(append([]byte("ref"), outer[:]...), uint64(index)))
+	return task.Digest(sum[:len(outer)])
+}
+
 // callDigest is of what equal calls have in common: what their inputs refer to by the names that it has in all
 // runs.
 func callDigest(t *Template, in task.Value, deps []*Handle) task.Digest {

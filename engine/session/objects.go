@@ -19,13 +19,20 @@ import (
 // objects is what a session knows of the objects that it uses.
 type objects struct {
 	holds   graph.Holds[objstore.Key] // guarded by Session.mu
-	handles map[objstore.Key]int      // guarded by Session.mu; how many handles have the object
+	handles map[objstore.Key]int      // guarded by Session.mu; how many claims of the session's there are
 	free    []objstore.Key            // guarded by Session.mu; to be removed
 	dropped *dropped
 
 	putting  int                     // guarded by Session.mu; values that are being put
-	removals uint64                  // guarded by Session.mu
-	removed  map[objstore.Key]uint64 // guarded by Session.mu; by removals, while something is being put
+	removals uint64                  // guarded by Session.mu; that are over
+	removed  map[objstore.Key]uint64 // guarded by Session.mu; by which of them, while something is being put
+	removing removing                // guarded by Session.mu
+}
+
+// removing is a removal that has begun.
+type removing struct {
+	keys map[objstore.Key]bool
+	over chan struct{} // closed when it is
 }
 
 // Who holds objects for a session.
@@ -54,25 +61,30 @@ func (d *dropped) take() (keys []objstore.Key) {
 	return keys
 }
 
-// hold has the handle hold the objects of its value. mu is held.
-func (s *Session) hold(h *Handle) {
-	var keys []objstore.Key
-	h.value.Objects(func(o *task.Object) bool {
+// claim holds the objects of a value for somebody in this session who will drop them. mu is held.
+func (s *Session) claim(v *task.Value) (keys []objstore.Key) {
+	v.Objects(func(o *task.Object) bool {
 		if key := KeyOf(o); key.Scope == s.scope { // others' objects are theirs to remove
 			keys = append(keys, key)
 		}
 		return true
 	})
-	if len(keys) == 0 {
-		return
-	}
-	if s.objects.handles == nil {
+	if len(keys) > 0 && s.objects.handles == nil {
 		s.objects.handles = map[objstore.Key]int{}
 	}
 	for _, key := range keys {
 		if s.objects.handles[key]++; s.objects.handles[key] == 1 {
 			s.objects.holds.Hold(bySession, key)
 		}
+	}
+	return keys
+}
+
+// hold has the handle hold the objects of its value. mu is held.
+func (s *Session) hold(h *Handle) {
+	keys := s.claim(&h.value)
+	if len(keys) == 0 {
+		return
 	}
 	r := h.rarely()
 	r.keys = keys
@@ -89,7 +101,7 @@ func (s *Session) let(h *Handle) {
 	h.rare.keys = nil
 }
 
-// drop notes that a handle less has each of these objects. mu is held.
+// drop ends a claim. mu is held.
 func (s *Session) drop(keys []objstore.Key) {
 	for _, key := range keys {
 		if s.objects.handles[key]--; s.objects.handles[key] > 0 {
@@ -168,26 +180,44 @@ func (s *Session) clean(ctx context.Context) error {
 			kept = append(kept, key)
 		}
 	}
-	if s.objects.putting > 0 {
-		s.objects.removals++
-		if s.objects.removed == nil {
-			s.objects.removed = map[objstore.Key]uint64{}
-		}
-		for _, key := range kept {
-			s.objects.removed[key] = s.objects.removals
-		}
-	}
-	s.mu.Unlock()
 	if len(kept) == 0 || s.values.Store == nil {
+		s.mu.Unlock()
 		return nil
 	}
-	if err := s.values.Store.Remove(ctx, kept...); err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+	s.objects.remove(kept)
+	s.mu.Unlock()
+	err := s.values.Store.Remove(ctx, kept...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.objects.removedNow()
+	if err != nil {
 		s.objects.free = append(s.objects.free, kept...)
-		return err
 	}
-	return nil
+	return err
+}
+
+// remove notes that the objects are about to be removed: who puts one of them now waits until they are. Session.mu
+// is held.
+func (o *objects) remove(keys []objstore.Key) {
+	o.removing = removing{make(map[objstore.Key]bool, len(keys)), make(chan struct{})}
+	for _, key := range keys {
+		o.removing.keys[key] = true
+	}
+}
+
+// removedNow notes that they are. Session.mu is held.
+func (o *objects) removedNow() {
+	o.removals++
+	if o.putting > 0 && o.removed == nil {
+		o.removed = map[objstore.Key]uint64{}
+	}
+	for key := range o.removing.keys {
+		if o.putting > 0 {
+			o.removed[key] = o.removals
+		}
+	}
+	close(o.removing.over)
+	o.removing = removing{}
 }
 
 // Put returns a handle of a value that is there already. What is too large of it for messages is put into the
@@ -216,8 +246,13 @@ func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handl
 			return nil, becauseOf(err, i)
 		}
 	}
-	v, err := s.fit(ctx, withRefs(v, refs))
+	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := usable(refs); err != nil {
+		return nil, err
+	}
+	v, claimed, err := s.fit(ctx, withRefs(v, refs))
+	defer func() { s.drop(claimed) }()
 	if err == nil {
 		err = s.broken
 	}
@@ -233,37 +268,46 @@ func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handl
 	return h, nil
 }
 
-// fit makes the value such that it fits into messages. mu is not held before, and is afterwards, so that the caller
-// can hold the value's objects before one of them is removed.
-func (s *Session) fit(ctx context.Context, v task.Value) (task.Value, error) {
-	s.mu.Lock()
+// fit makes the value such that it fits into messages. Its objects are claimed while it does, and afterwards, with an
+// error too: what was put is removed when the claim is dropped and nobody else holds it. mu is held, and given up
+// while it puts.
+func (s *Session) fit(ctx context.Context, v task.Value) (fit task.Value, claimed []objstore.Key, err error) {
 	if len(v.Data) <= InlineBytes && v.Far == nil {
-		return v, nil
+		return v, nil, nil
 	}
-	for {
+	given := s.claim(&v)
+	s.objects.putting++
+	for again := true; again && err == nil; {
 		begun := s.objects.removals
-		s.objects.putting++
 		s.mu.Unlock()
-		fit, err := s.values.Fit(ctx, s.scope, v, true)
+		fit, err = s.values.Fit(ctx, s.scope, v, true)
 		s.mu.Lock()
-		s.objects.putting--
-		again := err == nil && s.removedSince(begun, &fit)
-		if s.objects.putting == 0 {
-			clear(s.objects.removed)
-		}
-		if !again {
-			return fit, err
-		}
+		again = s.removedSince(begun, &fit)
 	}
+	if s.objects.putting--; s.objects.putting == 0 {
+		clear(s.objects.removed)
+	}
+	claimed = s.claim(&fit)
+	s.drop(given)
+	return fit, claimed, err
 }
 
 // removedSince reports whether an object of the value was removed while it was put: the store may have had it when
-// it was looked for. mu is held.
+// it was looked for. It waits for a removal that has begun. mu is held, and given up while waiting.
 func (s *Session) removedSince(begun uint64, v *task.Value) (removed bool) {
+	var wait <-chan struct{}
 	v.Objects(func(o *task.Object) bool {
-		removed = s.objects.removed[KeyOf(o)] > begun
+		if s.objects.removing.keys[KeyOf(o)] {
+			wait = s.objects.removing.over
+		}
+		removed = s.objects.removed[KeyOf(o)] > begun || wait != nil
 		return !removed
 	})
+	if wait != nil {
+		s.mu.Unlock()
+		<-wait
+		s.mu.Lock()
+	}
 	return removed
 }
 

@@ -232,7 +232,10 @@ func (l *lane) take(n int) {
 // encode writes the batch. mu is held.
 func (s *Session) encode(l *lane, tasks []*Handle) []byte {
 	b := task.Batch{Owner: s.me.owner, Class: l.class, Level: l.level, Specs: s.specs[:0], Calls: s.calls[:0]}
-	size := 64
+	if s.scope != s.me.owner {
+		b.Scope = s.scope
+	}
+	size := 64 + len(b.Scope)
 	for _, h := range tasks {
 		call := len(b.Calls) - 1
 		for call >= 0 && b.Calls[call] != h.route.call {
@@ -265,6 +268,12 @@ func (s *Session) stored(l *lane, numbers []uint64, sent time.Time, err error) {
 			if place := s.open.Get(number); place != nil {
 				s.markStored(*place)
 			}
+		}
+	case errors.Is(err, queues.ErrTooLarge) && len(numbers) == 1: // it will never be taken
+		if place := s.open.Get(numbers[0]); place != nil {
+			h := *place
+			h.rarely().doom = &task.Failure{Kind: task.KindTooLarge, Message: err.Error()}
+			s.step(graph.Event{What: graph.Doomed, Task: h.number}, h, nil)
 		}
 	case s.broken == nil:
 		l.waiting = append(numbers, l.waiting...)

@@ -70,7 +70,7 @@ func (s *Session) wakeDue(now time.Time) {
 		switch place := s.open.Get(d.number); {
 		case place == nil:
 		case d.what == settleAgain:
-			s.settling = append(s.settling, d.number)
+			s.unsettle(d.number)
 		default:
 			s.step(graph.Event{What: d.what, Task: d.number}, *place, nil)
 		}

@@ -69,8 +69,8 @@ func (c Config) withDefaults() Config {
 }
 
 // Session submits tasks for one owner and learns what became of them. It is safe for concurrent use. It
-// has two goroutines of its own: one publishes, the other keeps its rows in tables. A third one, of the
-// connection, folds the log.
+// has three goroutines of its own: one publishes, one keeps its rows in tables, and one puts inputs together that take
+// more than that. A fourth one, of the connection, folds the log.
 type Session struct {
 	cfg      Config
 	broker   *queues.Broker
@@ -87,8 +87,10 @@ type Session struct {
 	cancel context.CancelFunc
 	wake   chan struct{} // the run loop has something to do
 	tell   chan struct{} // the keeper has something to do
-	ended  sync.WaitGroup
-	done   chan struct{} // closed when the session is broken
+
+	unsettled chan struct{} // there are inputs to be put together
+	ended     sync.WaitGroup
+	done      chan struct{} // closed when the session is broken
 
 	mu       sync.Mutex
 	me       *self                   // guarded by mu; replaced when an unnamed session takes a new name
@@ -152,9 +154,9 @@ func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 	s := &Session{
 		cfg: cfg, broker: b, maxValue: MaxValue(b.MaxPayload()), me: &self{owner: cfg.Owner},
 		wake: make(chan struct{}, 1), tell: make(chan struct{}, 1), done: make(chan struct{}),
-		keeping: make(chan struct{}, 1),
-		graph:   graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)),
-		lanes:   map[laneKey]*lane{}, costs: map[string]*cost{}, notes: map[uint64][]graph.Note{},
+		keeping: make(chan struct{}, 1), unsettled: make(chan struct{}, 1),
+		graph: graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)),
+		lanes: map[laneKey]*lane{}, costs: map[string]*cost{}, notes: map[uint64][]graph.Note{},
 		heard: time.Now(), storing: firstStoring, objects: objects{dropped: &dropped{}},
 	}
 	s.values = Values{cfg.Objects, s.maxValue}
@@ -168,6 +170,7 @@ func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 	}
 	s.ended.Go(s.run)
 	s.ended.Go(s.keep)
+	s.ended.Go(s.settle)
 	return s, nil
 }
 
@@ -305,7 +308,6 @@ func (s *Session) run() {
 	defer timer.Stop()
 	for {
 		s.wakeDue(time.Now())
-		s.settle()
 		s.appendEnds()
 		s.publish()
 		s.listen()
@@ -327,7 +329,7 @@ func (s *Session) sleep(now time.Time) time.Duration {
 	if s.broken == nil && !now.Before(s.until) {
 		return LeaseTime // without the lease nothing is sent; the keeper rouses
 	}
-	if s.sendable(now) || len(s.ends)+len(s.settling) > 0 {
+	if s.sendable(now) || len(s.ends) > 0 {
 		return 0
 	}
 	until := now.Add(time.Hour)

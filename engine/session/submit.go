@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/objstore"
 )
 
 // Template is what submits of one function with the same options have in common. It must not be copied
@@ -59,12 +60,12 @@ func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
 	if err == nil {
 		err = s.adopt(ctx, o.Deps)
 	}
-	if err == nil {
-		o.Input, err = s.fit(ctx, o.Input)
-	} else {
-		s.mu.Lock()
-	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
+	var claimed []objstore.Key
+	if err == nil {
+		o.Input, claimed, err = s.fit(ctx, o.Input)
+	}
 	if h == nil {
 		h = new(Handle)
 	}
@@ -81,11 +82,12 @@ func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
 		named.Func = o.Template.Func
 		err = &named
 	}
-	if err != nil {
+	if err == nil {
+		s.begin(h, o)
+	} else {
 		h.end(task.Value{}, err)
-		return h
 	}
-	s.begin(h, o)
+	s.drop(claimed)
 	return h
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/internal/failpoint"
@@ -27,7 +28,8 @@ type Values struct {
 
 // Fit returns the value so that it fits into messages: what is too large of it is put into the store under the
 // scope. Shared bytes are known by their content and kept once; v.Data may be changed afterwards. Others become
-// the store's, and must not be changed.
+// the store's, and must not be changed. With an error comes the value as far as that has gone, for who removes what
+// was put. v itself stays as it is.
 func (x Values) Fit(ctx context.Context, scope string, v task.Value, shared bool) (task.Value, error) {
 	if x.Store == nil {
 		if n := v.Inline(); n > x.Most {
@@ -35,16 +37,23 @@ func (x Values) Fit(ctx context.Context, scope string, v task.Value, shared bool
 		}
 		return v, nil
 	}
-	if len(v.Data) <= InlineBytes && v.Far == nil {
+	v, err := x.fit(ctx, scope, v, shared)
+	if n := v.Inline(); err == nil && n > x.Most {
+		err = &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("a value that refers to so many objects that their names take %d bytes, and %d is the most", n, x.Most)}
+	}
+	return v, err
+}
+
+func (x Values) fit(ctx context.Context, scope string, v task.Value, shared bool) (task.Value, error) {
+	if len(v.Data) <= InlineBytes && v.Far == nil || v.Type == task.Bundle {
 		return v, nil
 	}
-	refs := v.Refs()
-	for i := range refs {
-		fit, err := x.Fit(ctx, scope, refs[i], shared)
-		if err != nil {
+	v.Far = v.Far.Copy() // others may have it, too
+	for i, ref := range v.Far.Refs {
+		var err error
+		if v.Far.Refs[i], err = x.fit(ctx, scope, ref, shared); err != nil {
 			return v, err
 		}
-		refs[i] = fit
 	}
 	if v.Object() != nil { // it is there already
 		v.Data = nil
@@ -54,13 +63,16 @@ func (x Values) Fit(ctx context.Context, scope string, v task.Value, shared bool
 		if err != nil {
 			return v, err
 		}
-		v.Data, v.Far = nil, &task.Far{Object: o, Refs: refs}
+		v.Data, v.Far.Object = nil, o
 	}
-	if v.Inline() <= bundleBytes {
+	if v.Inline() <= x.bundled() {
 		return v, nil
 	}
-	return x.bundle(ctx, scope, v)
+	return x.bundle(ctx, scope, v, shared)
 }
+
+// bundled is the most that a value has in a message with all it refers to.
+func (x Values) bundled() int { return min(bundleBytes, x.Most) }
 
 func (x Values) put(ctx context.Context, scope string, data []byte, shared bool) (*task.Object, error) {
 	var key objstore.Key
@@ -79,74 +91,145 @@ func (x Values) put(ctx context.Context, scope string, data []byte, shared bool)
 }
 
 // bundle puts a value with all it refers to. The objects in it are named beside, for who holds them.
-func (x Values) bundle(ctx context.Context, scope string, v task.Value) (task.Value, error) {
+func (x Values) bundle(ctx context.Context, scope string, v task.Value, shared bool) (task.Value, error) {
 	var inside []task.Value
+	named := map[task.Object]bool{}
 	v.Objects(func(o *task.Object) bool {
-		inside = append(inside, task.Value{Far: &task.Far{Object: o}})
+		if !named[*o] {
+			named[*o] = true
+			inside = append(inside, task.Value{Far: &task.Far{Object: o}})
+		}
 		return true
 	})
-	o, err := x.put(ctx, scope, task.AppendValue(nil, &v), false)
-	return task.Value{Type: task.Bundle, Far: &task.Far{Object: o, Refs: inside}}, err
-}
-
-// Fetch returns the value with all its bytes at hand, and those of what it refers to. Objects stay named, so that
-// it can be passed on without being put again. The pins are to be released when the value was used; its bytes
-// stay as they are all the same.
-func (x Values) Fetch(ctx context.Context, v task.Value) (task.Value, []*objstore.Pin, error) {
-	if v.Far == nil && v.Type != task.Bundle {
-		return v, nil, nil
-	}
-	var pins []*objstore.Pin
-	v, err := x.fetch(ctx, v, &pins)
+	o, err := x.put(ctx, scope, task.AppendValue(nil, &v), shared)
 	if err != nil {
-		Unpin(pins)
-		return v, nil, err
+		return v, err
 	}
-	return v, pins, nil
+	return task.Value{Type: task.Bundle, Far: &task.Far{Object: o, Refs: inside}}, nil
 }
 
-// Unpin releases pins.
-func Unpin(pins []*objstore.Pin) {
-	for _, p := range pins {
-		p.Release()
+// Room returns how many bytes of pinned inputs there may be at once; what is in this process already takes none.
+func (x Values) Room() int64 {
+	if x.Store == nil || x.Store.Room() == 0 {
+		return math.MaxInt64
 	}
+	return x.Store.Room()
 }
 
-func (x Values) fetch(ctx context.Context, v task.Value, pins *[]*objstore.Pin) (task.Value, error) {
+// Read returns the value with all its bytes at hand, and those of what it refers to. Objects stay named, so that it
+// can be passed on without being put again.
+func (x Values) Read(ctx context.Context, v task.Value) (task.Value, error) {
+	f := fetch{values: x}
+	return f.value(ctx, v, task.MaxRefDepth)
+}
+
+// ErrNoRoom says that the objects of a value have more bytes together than there is room for.
+var ErrNoRoom = errors.New("more bytes than there is room for")
+
+// Fetch is as Read, and pins the objects, which may have so many bytes together: beyond that, it is ErrNoRoom. The
+// pins are to be released when the value was used.
+func (x Values) Fetch(ctx context.Context, v task.Value, room int64) (task.Value, Pins, error) {
+	f := fetch{values: x, pinning: true, room: room}
+	v, err := f.value(ctx, v, task.MaxRefDepth)
+	if err != nil {
+		f.pins.Release()
+		return v, Pins{}, err
+	}
+	return v, f.pins, nil
+}
+
+// Pins keep objects where they are.
+type Pins struct {
+	Bytes int64
+	all   []*objstore.Pin
+}
+
+// Release ends that.
+func (p *Pins) Release() {
+	for _, pin := range p.all {
+		pin.Release()
+	}
+	*p = Pins{}
+}
+
+// Add takes over others.
+func (p *Pins) Add(other Pins) {
+	p.Bytes += other.Bytes
+	p.all = append(p.all, other.all...)
+}
+
+// fetch brings the bytes of one value. Each object is brought once.
+type fetch struct {
+	values  Values
+	pinning bool
+	room    int64
+	pins    Pins
+	have    map[objstore.Key][]byte
+	parts   int
+}
+
+// mostParts bounds the references of a value, through all its bundles.
+const mostParts = 4 * task.MaxRefs
+
+func (f *fetch) value(ctx context.Context, v task.Value, depth int) (task.Value, error) {
+	if f.parts++; f.parts > mostParts || depth < 0 {
+		return v, failureOf(objstore.ErrDamaged, "a value of more than %d parts, or nested more than %d deep", mostParts, task.MaxRefDepth)
+	}
 	if o := v.Object(); o != nil {
-		if x.Store == nil {
-			return v, failureOf(objstore.ErrNotFound, "get %s", o)
-		}
-		pin, err := x.Store.Get(ctx, KeyOf(o))
+		data, err := f.object(ctx, o)
 		if err != nil {
-			return v, failureOf(err, "get %s", o)
+			return v, err
 		}
-		*pins = append(*pins, pin)
-		v.Data = pin.Bytes()
-		if int64(len(v.Data)) != o.Size {
-			return v, failureOf(objstore.ErrDamaged, "get %s: it has %d bytes", o, len(v.Data))
-		}
+		v.Data = data
 	}
 	if v.Type == task.Bundle {
 		inner, err := task.DecodeValue(v.Data)
+		if err == nil && inner.Type == task.Bundle {
+			err = errors.New("a bundle in a bundle")
+		}
 		if err != nil {
 			return v, failureOf(objstore.ErrDamaged, "%v", err)
 		}
-		return x.fetch(ctx, inner, pins)
+		return f.value(ctx, inner, depth-1)
 	}
 	if len(v.Refs()) == 0 {
 		return v, nil
 	}
-	far := &task.Far{Object: v.Far.Object, Refs: make([]task.Value, len(v.Far.Refs))}
+	v.Far = v.Far.Copy()
 	for i, ref := range v.Far.Refs {
-		filled, err := x.fetch(ctx, ref, pins)
-		if err != nil {
+		var err error
+		if v.Far.Refs[i], err = f.value(ctx, ref, depth-1); err != nil {
 			return v, err
 		}
-		far.Refs[i] = filled
 	}
-	v.Far = far
 	return v, nil
+}
+
+func (f *fetch) object(ctx context.Context, o *task.Object) ([]byte, error) {
+	if data, ok := f.have[KeyOf(o)]; ok {
+		return data, nil
+	}
+	if f.values.Store == nil {
+		return nil, failureOf(objstore.ErrNotFound, "get %s", o)
+	}
+	if f.pinning && f.pins.Bytes+o.Size > f.room { // waiting for it would be waiting for oneself
+		return nil, fmt.Errorf("get %s: %w", o, ErrNoRoom)
+	}
+	pin, err := f.values.Store.GetSized(ctx, KeyOf(o), o.Size)
+	if err != nil {
+		return nil, failureOf(err, "get %s", o)
+	}
+	data := pin.Bytes()
+	if f.pinning {
+		f.pins.Add(Pins{o.Size, []*objstore.Pin{pin}})
+	} else {
+		pin.Release() // what is read of it stays as it is
+	}
+	if f.have == nil {
+		f.have = map[objstore.Key][]byte{}
+	}
+	f.have[KeyOf(o)] = data
+	return data, nil
 }
 
 // KeyOf returns the object's key.

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -14,11 +15,15 @@ const Version = 1
 // not of execution, failure or outcome. Written by session (outbox), read by nodeagent (claim).
 type Batch struct {
 	Owner string
+	Scope string // of the objects that its tasks leave; "" = the owner's
 	Class Class
 	Level Level
 	Calls []Call // the shared parts of Specs
 	Specs []Spec
 }
+
+// ObjectScope returns under which scope the tasks of the batch put objects.
+func (b *Batch) ObjectScope() string { return cmp.Or(b.Scope, b.Owner) }
 
 // Call is what many tasks of a batch have in common.
 type Call struct {
@@ -51,6 +56,7 @@ const (
 	batchLevel   = 3
 	batchCalls   = 4
 	batchSpecs   = 5
+	batchScope   = 6
 
 	callFunc    = 1
 	callRetries = 2
@@ -73,7 +79,11 @@ const SpecBytes = 64
 // AppendBatch writes the batch behind dst and returns the longer slice. It allocates only if dst is too
 // short.
 func AppendBatch(dst []byte, b *Batch) []byte {
-	dst = appendHead(dst, majorMap, 6)
+	n := uint64(6)
+	if b.Scope != "" {
+		n++
+	}
+	dst = appendHead(dst, majorMap, n)
 	dst = appendUint(appendUint(dst, batchVersion), Version)
 	dst = appendText(appendUint(dst, batchOwner), b.Owner)
 	dst = appendText(appendUint(dst, batchClass), string(b.Class))
@@ -85,6 +95,9 @@ func AppendBatch(dst []byte, b *Batch) []byte {
 	dst = appendHead(appendUint(dst, batchSpecs), majorArray, uint64(len(b.Specs)))
 	for i := range b.Specs {
 		dst = appendSpec(dst, &b.Specs[i])
+	}
+	if b.Scope != "" {
+		dst = appendText(appendUint(dst, batchScope), b.Scope)
 	}
 	return dst
 }
@@ -129,6 +142,8 @@ func DecodeBatch(data []byte, b *Batch) error {
 			version = r.uint()
 		case batchOwner:
 			b.Owner = r.text()
+		case batchScope:
+			b.Scope = r.text()
 		case batchClass:
 			b.Class = Class(r.text())
 		case batchLevel:
@@ -233,6 +248,9 @@ func readSpec(r *reader) Spec {
 func (b *Batch) check() error {
 	if len(b.Specs) == 0 {
 		return fmt.Errorf("task: decode batch: no specs")
+	}
+	if b.Scope != "" && CheckOwner(b.Scope) != nil {
+		return fmt.Errorf("task: decode batch: scope %q", Clip(b.Scope, 120))
 	}
 	for i := range b.Specs {
 		s := &b.Specs[i]

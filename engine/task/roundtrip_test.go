@@ -219,6 +219,9 @@ func encodeRecord(w *task.RecordWriter, dst []byte, rec *task.Record) []byte {
 
 func randomBatch(r *rand.Rand) *task.Batch {
 	b := &task.Batch{Owner: randomText(r), Class: task.Class(randomText(r)), Level: task.Level(randomText(r))}
+	if r.IntN(2) == 0 {
+		b.Scope = fmt.Sprint("s-", r.IntN(100))
+	}
 	for range 1 + r.IntN(5) {
 		b.Calls = append(b.Calls, task.Call{Func: randomText(r), Retries: randomBelow(r, task.MaxAttempts), Timeout: time.Duration(randomNumber(r) >> 1)})
 	}

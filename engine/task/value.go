@@ -34,6 +34,14 @@ type Far struct {
 	Refs   []Value // what references in the bytes stand for, by their index
 }
 
+// Copy returns a copy whose fields can be set, of nil, too. What its references have is shared.
+func (f *Far) Copy() *Far {
+	if f == nil {
+		return &Far{}
+	}
+	return &Far{f.Object, slices.Clone(f.Refs)}
+}
+
 // Object returns where the bytes are, nil if they are in Data.
 func (v *Value) Object() *Object {
 	if v.Far == nil {
