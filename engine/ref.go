@@ -140,7 +140,8 @@ func (r Ref[T]) Export(ctx context.Context, ttl time.Duration) (token string, er
 }
 
 // Import makes a Ref to a value that was exported, and is of type T: Get says if it is not. The error is ErrNoExport
-// when its time is over, or nothing was exported under this token.
+// when its time is over, or nothing was exported under this token. The Ref is of a copy, which stays when the
+// export's time is over; so importing moves the bytes once.
 func Import[T any](ctx context.Context, token string) (Ref[T], error) {
 	s, err := session.From(ctx)
 	var h *session.Handle
