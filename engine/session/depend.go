@@ -109,8 +109,8 @@ func (s *Session) settle() {
 		case <-s.base.Done():
 			return
 		}
-		for h := s.nextUnsettled(); h != nil && s.base.Err() == nil; h = s.nextUnsettled() {
-			s.settled(h, s.settleOne(h))
+		for number := s.nextUnsettled(); number > 0 && s.base.Err() == nil; number = s.nextUnsettled() {
+			s.settled(number, s.settleOne(number))
 		}
 	}
 }
@@ -124,56 +124,77 @@ func (s *Session) unsettle(number uint64) {
 	}
 }
 
-// nextUnsettled returns the next open task whose input is to be put together, nil if there is none.
-func (s *Session) nextUnsettled() *Handle {
+// nextUnsettled returns the next task whose input is to be put together, 0 if there is none.
+func (s *Session) nextUnsettled() (number uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.settling) > 0 {
-		number := s.settling[0]
-		s.settling = s.settling[1:]
-		if place := s.open.Get(number); place != nil {
-			return *place
-		}
+	if len(s.settling) == 0 {
+		s.settling = nil
+		return 0
 	}
-	s.settling = nil
+	number, s.settling = s.settling[0], s.settling[1:]
+	return number
+}
+
+// openTask returns the task if it has no outcome yet, else nil. mu is held; once it was given up, the handle may be
+// another task's.
+func (s *Session) openTask(number uint64) *Handle {
+	if place := s.open.Get(number); place != nil {
+		return *place
+	}
 	return nil
 }
 
 // settleWithin bounds one try to put an input together.
 const settleWithin = 30 * time.Second
 
-func (s *Session) settleOne(h *Handle) error {
+func (s *Session) settleOne(number uint64) error {
 	ctx, cancel := context.WithTimeout(s.base, settleWithin)
 	defer cancel()
 	s.mu.Lock()
-	deps := h.rare.deps
-	s.mu.Unlock()
-	for i, d := range deps {
-		if _, err := d.known(ctx); err != nil {
-			return becauseOf(err, i)
-		}
-	}
-	s.mu.Lock()
 	defer s.mu.Unlock()
+	h := s.openTask(number)
+	if h == nil {
+		return nil
+	}
+	if err := s.knowAll(ctx, h.rare.deps); err != nil {
+		return err
+	}
+	if h = s.openTask(number); h == nil {
+		return nil
+	}
 	v := h.inputOf()
 	if v.Inline() <= s.values.bundled() {
 		return nil
 	}
 	v, claimed, err := s.fit(ctx, v)
 	defer func() { s.drop(claimed) }()
-	if err == nil && !h.ended.Load() {
+	if h = s.openTask(number); h != nil && err == nil {
 		h.rare.settled = &v
 		s.holdInput(h)
 	}
 	return err
 }
 
+// knowAll reads what former runs have left of values. mu is held, and given up meanwhile.
+func (s *Session) knowAll(ctx context.Context, all []*Handle) error {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	for i, h := range all {
+		if _, err := h.known(ctx); err != nil {
+			return becauseOf(err, i)
+		}
+	}
+	return nil
+}
+
 // settled goes on with a task whose input was put together, or could not be: what cannot be at all is its failure,
 // anything else is tried again.
-func (s *Session) settled(h *Handle, err error) {
+func (s *Session) settled(number uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open.Get(h.number) == nil {
+	h := s.openTask(number)
+	if h == nil {
 		return
 	}
 	var f *task.Failure

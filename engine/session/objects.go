@@ -282,7 +282,9 @@ func (s *Session) fit(ctx context.Context, v task.Value) (fit task.Value, claime
 		s.mu.Unlock()
 		fit, err = s.values.Fit(ctx, s.scope, v, true)
 		s.mu.Lock()
-		again = s.removedSince(begun, &fit)
+		if err == nil {
+			again, err = s.removedSince(ctx, begun, &fit)
+		}
 	}
 	if s.objects.putting--; s.objects.putting == 0 {
 		clear(s.objects.removed)
@@ -294,7 +296,7 @@ func (s *Session) fit(ctx context.Context, v task.Value) (fit task.Value, claime
 
 // removedSince reports whether an object of the value was removed while it was put: the store may have had it when
 // it was looked for. It waits for a removal that has begun. mu is held, and given up while waiting.
-func (s *Session) removedSince(begun uint64, v *task.Value) (removed bool) {
+func (s *Session) removedSince(ctx context.Context, begun uint64, v *task.Value) (removed bool, err error) {
 	var wait <-chan struct{}
 	v.Objects(func(o *task.Object) bool {
 		if s.objects.removing.keys[KeyOf(o)] {
@@ -305,10 +307,14 @@ func (s *Session) removedSince(begun uint64, v *task.Value) (removed bool) {
 	})
 	if wait != nil {
 		s.mu.Unlock()
-		<-wait
-		s.mu.Lock()
+		defer s.mu.Lock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 	}
-	return removed
+	return removed, err
 }
 
 // withRefs returns the value with those of the handles, which have ended well. mu is held if they are a session's.
