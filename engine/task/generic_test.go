@@ -93,10 +93,14 @@ func genericBatch(b *task.Batch) any {
 		putFar(m, 8, &s.Input)
 		specs = append(specs, m)
 	}
-	return fields{
+	m := fields{
 		uint64(0): uint64(1), uint64(1): b.Owner, uint64(2): string(b.Class), uint64(3): string(b.Level),
 		uint64(4): calls, uint64(5): specs,
 	}
+	if b.Scope != "" {
+		m[uint64(6)] = b.Scope
+	}
+	return m
 }
 
 // putFar sets the fields of a value that is not whole in its data: the object has this key, the references
