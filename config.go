@@ -93,7 +93,8 @@ type Config struct {
 	Resources map[string]float64
 
 	// ObjectMemory bounds the bytes of large values (over 64 KiB) that are kept in this process: all of them, or in a
-	// named job, which keeps them in Dir, those in use. A put waits for room, and fails when none comes.
+	// named job, which keeps them in Dir, those in use. A put waits for room, and fails when none comes; a task of a named
+	// job fails whose inputs have more of them together.
 	// 0 = a quarter of the machine's memory.
 	ObjectMemory int64
 
