@@ -317,11 +317,15 @@ func TestDrainsChargeNothing(t *testing.T) {
 		n := newNightly(t)
 		slow := engine.NewFunc("slow", func(_ context.Context, in int) (int, error) { passes(time.Second); return in, nil }, engine.In(n.registry))
 		cfg := tidemill.Config{Dir: n.dir, Job: "nightly", Registry: n.registry, Resources: map[string]float64{"cpu": 1}}
+		opened := 0
 		open := func(mode tidemill.AgentMode) (*tidemill.Cluster, context.Context, []engine.Ref[int]) {
 			cfg.Agent = mode
 			c, err := tidemill.Open(t.Context(), cfg)
 			check(t, err)
 			ctx := c.Context(t.Context())
+			if opened++; opened%4 < 2 {
+				passes(10 * time.Millisecond) // the agent has begun by then
+			}
 			var refs []engine.Ref[int]
 			for i := range 30 {
 				refs = append(refs, slow.Submit(ctx, i))

@@ -78,6 +78,10 @@ func (s *Session) handleOf(e *task.Entry, sequence uint64, index int) *Handle {
 			if e.State.Final() && s.me.record.Writer == s.me.owner && !s.job.recalled && s.job.past.Queued(e.Digest) {
 				s.job.ended(e)
 			}
+			if e.State == task.Started && s.job.recalled { // an agent of now has it: it waits in its queue until that ends
+				s.job.past.Listed(e.Digest, e.Number, e.Attempt, e.Losses)
+				return nil
+			}
 			if e.State == task.OK && e.Value.Far != nil { // this run may ask for it later, and the next one, too
 				v := e.Value.Clone()
 				s.recorded(&v)
