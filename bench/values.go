@@ -170,7 +170,8 @@ func waits(ctx context.Context) (sample, error) {
 
 // largeRow is how fast a large value is put in this process, beside the machine's own copy.
 func largeRow() row {
-	data, touched := make([]byte, largePut), make([]byte, largePut)
+	data := bytes.Repeat([]byte("tidemill"), largePut/8) // memory that nobody wrote to is one page of zeroes, in the cache
+	touched := bytes.Clone(data)
 	put := func(ctx context.Context) (sample, error) {
 		data[0]++ // another value each time
 		begun := time.Now()
@@ -188,7 +189,7 @@ func largeRow() row {
 	return row{
 		name: "large put", about: "100 MiB put in this process", open: only(side{"put", put}, side{"copy", machine}),
 		figures: []figure{
-			{"bytes a second", perSecond, reading{0, rate}, reading{1, rate}, "copy into touched memory", goal{}},
+			{"bytes a second", perSecond, reading{0, rate}, reading{1, rate}, "copy into touched memory", aimed(ratioAtLeast(0.8))},
 		},
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/zeebo/xxh3"
 )
@@ -24,9 +26,7 @@ func SumOf(data []byte) Sum { return Sum(xxh3.Hash128(data).Bytes()) }
 // Sums returns the sum of each leaf.
 func (c *Content) Sums() []Sum {
 	sums := make([]Sum, Count(int64(len(c.data))))
-	for i := range sums {
-		sums[i] = SumOf(LeafOf(c.data, i))
-	}
+	each(len(sums), func(i int) { sums[i] = SumOf(LeafOf(c.data, i)) })
 	return sums
 }
 
@@ -67,20 +67,45 @@ func Count(size int64) int { return int((size + Leaf - 1) / Leaf) }
 // LeafOf returns the bytes of one leaf.
 func LeafOf(data []byte, i int) []byte { return data[i*Leaf : min((i+1)*Leaf, len(data))] }
 
-// leaves computes the digests, on all cores if it is worth it.
+// leaves computes the digests.
 func leaves(data []byte) [][sha256.Size]byte {
 	out := make([][sha256.Size]byte, Count(int64(len(data))))
+	each(len(out), func(i int) { out[i] = sha256.Sum256(LeafOf(data, i)) })
+	return out
+}
+
+// each does the work of each leaf, on all cores if it is worth it.
+func each(leaves int, work func(i int)) {
 	var next atomic.Int64
-	work := func() {
-		for i := int(next.Add(1)) - 1; i < len(out); i = int(next.Add(1)) - 1 {
-			out[i] = sha256.Sum256(LeafOf(data, i))
+	some := func() {
+		for i := int(next.Add(1)) - 1; i < leaves; i = int(next.Add(1)) - 1 {
+			work(i)
 		}
 	}
 	var others sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(out)/2) - 1 {
-		others.Go(work)
+	for range min(runtime.GOMAXPROCS(0), leaves/2) - 1 {
+		others.Go(some)
 	}
-	work()
+	some()
 	others.Wait()
+}
+
+// clone copies bytes, large ones on all cores: it is the pages of fresh memory that take the time.
+func clone(data []byte) []byte {
+	if len(data) <= 2*Leaf {
+		return append([]byte(nil), data...)
+	}
+	out := unset(len(data))
+	each(Count(int64(len(data))), func(i int) { copy(LeafOf(out, i), LeafOf(data, i)) })
 	return out
+}
+
+// unset returns bytes that nobody has zeroed, for a caller who writes all of them: a third of a large copy's time
+// goes into zeroes otherwise. A strings.Builder is what the standard library has for it. [unsafe.StringData] tells
+// nothing of an empty string, and so the string has a byte; nobody else knows the string, which may be changed thus.
+func unset(size int) []byte {
+	var b strings.Builder
+	b.Grow(size)
+	b.WriteByte(0)
+	return unsafe.Slice(unsafe.StringData(b.String()), size)
 }

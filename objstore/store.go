@@ -2,7 +2,9 @@ package objstore
 
 import (
 	"bytes"
+
 	"context"
+	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"sync/atomic"
@@ -15,7 +17,7 @@ type Config struct {
 	// Tier is where values are kept.
 	Tier Tier
 	// Digests has shared values known by the digest of their content, which other processes find too. Without it
-	// they are known in this process alone, by a fingerprint that costs a tenth of a copy.
+	// they are known in this process alone, by a glance at some of their bytes, and are compared.
 	Digests bool
 	// Cache bounds the bytes that are kept in this process of values from a tier elsewhere. 0 = none: the tier is
 	// in this process itself.
@@ -71,32 +73,68 @@ func (s *Store) Put(ctx context.Context, scope string, data []byte) (Key, error)
 func (s *Store) PutShared(ctx context.Context, scope string, data []byte) (Key, error) {
 	content := NewContent(data) // the digest is that of the copy, too
 	key := Key{Scope: scope}
-	if s.cfg.Digests {
-		key.ID = content.Digest()
-	} else {
-		key.ID = s.fingerprint(data)
+	for _, name := range s.names() {
+		key.ID = name(content)
+		there, same, err := s.there(ctx, key, data)
+		switch {
+		case err != nil:
+			return key, err
+		case same:
+			s.stats.puts.Add(1)
+			s.stats.putBytes.Add(int64(len(data)))
+			s.stats.shared.Add(1)
+			s.stats.sharedBytes.Add(int64(len(data)))
+			return key, nil
+		}
+		if !there {
+			break
+		}
 	}
-	there, same, err := s.there(ctx, key, data)
-	switch {
-	case err != nil:
-		return key, err
-	case same:
-		s.stats.puts.Add(1)
-		s.stats.putBytes.Add(int64(len(data)))
-		s.stats.shared.Add(1)
-		s.stats.sharedBytes.Add(int64(len(data)))
-		return key, nil
-	case there: // two contents with one fingerprint
-		key.ID = Fresh()
-	}
-	content.data = append([]byte(nil), data...)
+	content.data = clone(data)
 	return key, s.PutAs(ctx, key, content)
 }
 
-// fingerprint names a content within this process: a keyed hash of 128 bits. Since it is no digest, contents are
-// compared before they are taken for the same.
-func (s *Store) fingerprint(data []byte) (id ID) {
-	sum := xxh3.Hash128Seed(data, s.seed).Bytes()
+// names are the ways to name a content, to be tried in turn until one names this content or nothing. A digest names
+// nothing else. The others do, so that contents are compared before they are taken for the same; the cheap one comes
+// first, since reading a large value takes as long as copying it.
+func (s *Store) names() []func(c *Content) ID {
+	if s.cfg.Digests {
+		return []func(c *Content) ID{(*Content).Digest}
+	}
+	return []func(c *Content) ID{s.glance, s.fingerprint, func(*Content) ID { return Fresh() }}
+}
+
+// glance names a content within this process by its length and some of its bytes.
+func (s *Store) glance(c *Content) ID {
+	h := xxh3.NewSeed(s.seed)
+	size := len(c.data)
+	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(size))) // it never fails
+	for i := range glances {
+		at := max(0, (size-glanced)*i/(glances-1))
+		_, _ = h.Write(c.data[at:min(size, at+glanced)])
+	}
+	return nameOf(h)
+}
+
+// A glance reads so many places, so many bytes each.
+const (
+	glances = 64
+	glanced = 64
+)
+
+// fingerprint names a content within this process by all of its bytes.
+func (s *Store) fingerprint(c *Content) ID {
+	sums := make([]Sum, Count(int64(len(c.data))))
+	each(len(sums), func(i int) { sums[i] = Sum(xxh3.Hash128Seed(LeafOf(c.data, i), s.seed).Bytes()) })
+	h := xxh3.NewSeed(s.seed)
+	for _, sum := range sums {
+		_, _ = h.Write(sum[:])
+	}
+	return nameOf(h)
+}
+
+func nameOf(h *xxh3.Hasher) (id ID) {
+	sum := h.Sum128().Bytes()
 	copy(id[:], sum[:])
 	return id
 }

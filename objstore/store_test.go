@@ -56,6 +56,36 @@ func TestSharedOnce(t *testing.T) {
 	}
 }
 
+// Contents that look alike at a glance are not taken for the same, and each of them is kept once.
+func TestAlikeAtAGlance(t *testing.T) {
+	for name, s := range stores() {
+		t.Run(name, func(t *testing.T) {
+			data := [3][]byte{}
+			var keys [3]objstore.Key
+			for round := range 2 {
+				for i := range data {
+					data[i] = random(1, 3*objstore.Leaf+1)
+					data[i][len(data[i])-100+i]++ // between two places that a glance looks at
+					key, err := s.PutShared(t.Context(), "a", data[i])
+					check(t, err)
+					if round == 0 {
+						keys[i] = key
+					}
+					pin, err := s.Get(t.Context(), key)
+					check(t, err)
+					if key != keys[i] || !bytes.Equal(pin.Bytes(), data[i]) {
+						t.Errorf("round %d: content %d is %s, and was %s", round, i, key, keys[i])
+					}
+					pin.Release()
+				}
+			}
+			if got := s.Stats(); got.Puts != 6 || got.Shared != 3 {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
 // A digest does not depend on anything but the content.
 func TestDigest(t *testing.T) {
 	for _, size := range []int{0, 1, objstore.Leaf + 1} {
