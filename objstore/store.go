@@ -2,7 +2,6 @@ package objstore
 
 import (
 	"bytes"
-
 	"context"
 	"encoding/binary"
 	"fmt"
