@@ -291,15 +291,21 @@ func TestLettersOfAShortRun(t *testing.T) {
 	}
 }
 
-// lettersIn counts the dead letters of a function in a directory that nobody uses.
-func lettersIn(t *testing.T, dir, fn string) int {
+// brokerIn opens a directory that nobody uses.
+func brokerIn(t *testing.T, dir string) (b *queues.Broker, closeAll func()) {
 	t.Helper()
 	server, err := embedded.Start(embedded.Config{Dir: dir})
 	check(t, err)
-	defer server.Close()
-	b, err := queues.Connect(queues.Config{Namespace: "tm", Dialer: server, Storage: queues.Files})
+	b, err = queues.Connect(queues.Config{Namespace: "tm", Dialer: server, Storage: queues.Files})
 	check(t, err)
-	defer b.Close()
+	return b, func() { b.Close(); server.Close() }
+}
+
+// lettersIn counts the dead letters of a function in a directory that nobody uses.
+func lettersIn(t *testing.T, dir, fn string) int {
+	t.Helper()
+	b, closeAll := brokerIn(t, dir)
+	defer closeAll()
 	dead, err := b.OpenDead(t.Context(), "cpu", fn)
 	check(t, err)
 	seen := map[string]bool{} // one whose answer was cut off may be there twice
@@ -354,12 +360,8 @@ func TestDrainsChargeNothing(t *testing.T) {
 // lossesIn counts the losses in an owner's log in a directory that nobody uses.
 func lossesIn(t *testing.T, dir, owner string) (losses int) {
 	t.Helper()
-	server, err := embedded.Start(embedded.Config{Dir: dir})
-	check(t, err)
-	defer server.Close()
-	b, err := queues.Connect(queues.Config{Namespace: "tm", Dialer: server, Storage: queues.Files})
-	check(t, err)
-	defer b.Close()
+	b, closeAll := brokerIn(t, dir)
+	defer closeAll()
 	log, err := b.OpenLog(t.Context(), b.Log(owner))
 	check(t, err)
 	var rec task.Record

@@ -136,15 +136,6 @@ func (s *Session) nextUnsettled() (number uint64) {
 	return number
 }
 
-// openTask returns the task if it has no outcome yet, else nil. mu is held; once it was given up, the handle may be
-// another task's.
-func (s *Session) openTask(number uint64) *Handle {
-	if place := s.open.Get(number); place != nil {
-		return *place
-	}
-	return nil
-}
-
 // settleWithin bounds one try to put an input together.
 const settleWithin = 30 * time.Second
 
@@ -202,8 +193,7 @@ func (s *Session) settled(number uint64, err error) {
 	case err == nil:
 		s.enqueue(h)
 	case errors.As(err, &f):
-		h.rare.doom = f
-		s.step(graph.Event{What: graph.Doomed, Task: h.number}, h, nil)
+		s.condemn(h, f)
 	default:
 		s.cfg.Logger.Warn("session: put an input together; trying again", "task", h.number, "err", err)
 		s.wait(h.number, refusedAgain, settleAgain)
@@ -212,6 +202,12 @@ func (s *Session) settled(number uint64, err error) {
 
 // settleAgain is due when an input is to be put together again.
 const settleAgain = graph.What(255)
+
+// condemn has a task fail whose input can never be sent. mu is held.
+func (s *Session) condemn(h *Handle, f *task.Failure) {
+	h.rarely().doom = f
+	s.step(graph.Event{What: graph.Doomed, Task: h.number}, h, nil)
+}
 
 // doom notes why a task is to fail whose input refers to one that has failed, or is about to. mu is held.
 func (s *Session) doom(h *Handle, cause *Handle) {

@@ -55,11 +55,10 @@ func (s *Session) appendEnds() {
 			ends = ends[:n]
 			break
 		}
-		place := s.open.Get(c.Task)
-		if place == nil {
+		h := s.openTask(c.Task)
+		if h == nil {
 			continue
 		}
-		h := *place
 		e := task.Entry{Number: c.Task, Digest: h.digest, State: task.Failed, Attempt: c.Attempt, Losses: c.Losses, Failure: endFailure(h, c)}
 		switch c.Why {
 		case graph.Asked:

@@ -90,6 +90,12 @@ func (s *Session) handleOf(e *task.Entry, sequence uint64, index int) *Handle {
 			return nil
 		}
 	}
+	return s.openTask(number)
+}
+
+// openTask returns the task if it has no outcome yet, else nil. mu is held; once it was given up, the handle may be
+// another task's.
+func (s *Session) openTask(number uint64) *Handle {
 	if place := s.open.Get(number); place != nil {
 		return *place
 	}
@@ -135,7 +141,7 @@ func (s *Session) step(event graph.Event, h *Handle, e *task.Entry) {
 	for _, c := range s.commands {
 		of := h
 		if c.Task != event.Task { // one that waited for this one
-			of = *s.open.Get(c.Task)
+			of = s.openTask(c.Task)
 		}
 		switch c.Do {
 		case graph.Dispatch:
@@ -161,7 +167,7 @@ func (s *Session) blame(of, h *Handle, c graph.Command) {
 	}
 	cause := h
 	if c.Cause != h.number {
-		cause = *s.open.Get(c.Cause)
+		cause = s.openTask(c.Cause)
 	}
 	s.doom(of, cause)
 }

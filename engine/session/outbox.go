@@ -160,11 +160,10 @@ func (s *Session) form(l *lane) []*Handle {
 	tasks, bytes, far, work := s.forming[:0], 0, int64(0), time.Duration(0)
 	n := 0
 	for ; n < len(l.waiting) && len(tasks) < limit; n++ {
-		place := s.open.Get(l.waiting[n])
-		if place == nil {
+		h := s.openTask(l.waiting[n])
+		if h == nil {
 			continue
 		}
-		h := *place
 		c := h.route.cost
 		if !c.known() {
 			limit = min(limit, c.unknownLimit(l.slots))
@@ -265,15 +264,13 @@ func (s *Session) stored(l *lane, numbers []uint64, sent time.Time, err error) {
 	case err == nil:
 		s.storing += (time.Since(sent) - s.storing) / 16
 		for _, number := range numbers {
-			if place := s.open.Get(number); place != nil {
-				s.markStored(*place)
+			if h := s.openTask(number); h != nil {
+				s.markStored(h)
 			}
 		}
 	case errors.Is(err, queues.ErrTooLarge) && len(numbers) == 1: // it will never be taken
-		if place := s.open.Get(numbers[0]); place != nil {
-			h := *place
-			h.rarely().doom = &task.Failure{Kind: task.KindTooLarge, Message: err.Error()}
-			s.step(graph.Event{What: graph.Doomed, Task: h.number}, h, nil)
+		if h := s.openTask(numbers[0]); h != nil {
+			s.condemn(h, &task.Failure{Kind: task.KindTooLarge, Message: err.Error()})
 		}
 	case s.broken == nil:
 		l.waiting = append(numbers, l.waiting...)

@@ -67,12 +67,12 @@ func (s *Session) wakeDue(now time.Time) {
 	defer s.mu.Unlock()
 	for s.due.Len() > 0 && !s.due[0].at.After(now) {
 		d := heap.Pop(&s.due).(dueTime)
-		switch place := s.open.Get(d.number); {
-		case place == nil:
+		switch h := s.openTask(d.number); {
+		case h == nil:
 		case d.what == settleAgain:
 			s.unsettle(d.number)
 		default:
-			s.step(graph.Event{What: d.what, Task: d.number}, *place, nil)
+			s.step(graph.Event{What: d.what, Task: d.number}, h, nil)
 		}
 	}
 }
