@@ -199,7 +199,7 @@ func (b *Broker) retry(ctx context.Context, request func(ctx context.Context) er
 		try, end := context.WithTimeout(ctx, tryTimeout)
 		err := request(try)
 		end()
-		if err == nil || !unanswered(err) || b.conn.IsClosed() {
+		if err == nil || !Unanswered(err) || b.conn.IsClosed() {
 			return err
 		}
 		timer := time.NewTimer(tryAgain)
@@ -212,8 +212,8 @@ func (b *Broker) retry(ctx context.Context, request func(ctx context.Context) er
 	}
 }
 
-// unanswered reports whether an error says only that no answer came.
-func unanswered(err error) bool {
+// Unanswered reports whether an error says only that no answer came: another try may get one.
+func Unanswered(err error) bool {
 	for _, e := range []error{
 		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
 		jetstream.ErrNoStreamResponse, jetstream.ErrJetStreamNotEnabled,

@@ -128,7 +128,7 @@ func (b *Broker) read(ctx context.Context, stream, subject string, after uint64)
 		for {
 			n, more, err := r.some(ctx, yield)
 			switch {
-			case err != nil && (!unanswered(err) || ctx.Err() != nil || n == 0 && r.failures >= mostFailures):
+			case err != nil && (!Unanswered(err) || ctx.Err() != nil || n == 0 && r.failures >= mostFailures):
 				yield(LogEntry{}, fmt.Errorf("queues: read %s: %w", subject, err))
 				return
 			case !more:

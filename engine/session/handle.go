@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/objstore"
+	"github.com/tidemill/tidemill/queues"
 )
 
 // ErrClosed is the outcome, for those who wait, of what had none when its session was closed.
@@ -147,9 +148,12 @@ func (h *Handle) Outcome(ctx context.Context) (task.Value, error) {
 	if err != nil || h.s == nil || v.Far == nil && v.Type != task.Bundle {
 		return v, err
 	}
-	v, err = h.s.values.Read(ctx, v)
+	read, err := h.s.values.Read(ctx, v)
+	for err != nil && queues.Unanswered(err) && ctx.Err() == nil { // it is there, however long its server is away
+		read, err = h.s.values.Read(ctx, v)
+	}
 	runtime.KeepAlive(h) // it holds the objects
-	return v, err
+	return read, err
 }
 
 // Size returns how many bytes the value has, once Ended, with all it refers to, without moving them.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
@@ -269,9 +268,10 @@ func (c *valueCache) record(ctx context.Context, log *queues.Log, sequence uint6
 		}
 	}
 	c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
 	e, err := log.Get(ctx, sequence)
+	for err != nil && queues.Unanswered(err) && ctx.Err() == nil { // the result is there, however long its server is away
+		e, err = log.Get(ctx, sequence)
+	}
 	if err != nil {
 		return nil, err
 	}

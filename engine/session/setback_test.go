@@ -285,3 +285,32 @@ func TestASequenceOfAnotherMessage(t *testing.T) {
 		}
 	})
 }
+
+// A result that a former run has recorded is there, however long its server is away when somebody asks for it.
+func TestARecordedResultIsWaitedFor(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "dir")
+		first := serverOn(t, dir)
+		j := &jobRig{T: t, on: &stage{server: first}}
+		s := j.open("j")
+		j.record(s, brokerOn(t, j.on), j.submit(s, 2), 2, "two")
+		s.Close()
+		s = j.open("j")
+		defer s.Close()
+		recorded := j.submit(s, 2)
+		if !recorded.Resumed() {
+			t.Fatal("it runs again")
+		}
+		first.Close()
+		back := make(chan struct{})
+		go func() {
+			defer close(back)
+			passes(time.Minute)
+			j.on.put(serverOn(t, dir))
+		}()
+		if v, err := recorded.Outcome(t.Context()); err != nil || string(v.Data) != "two" {
+			t.Errorf("%q, %v", v.Data, err)
+		}
+		<-back
+	})
+}
