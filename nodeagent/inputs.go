@@ -64,12 +64,12 @@ func (a *Agent) bring(b *batch) bool {
 func (a *Agent) bringOne(b *batch, spec *task.Spec) (task.Value, *fault) {
 	for {
 		v, pins, err := a.values.Fetch(a.base, spec.Input, a.values.Room()-b.pins.Bytes)
-		var failure *task.Failure
+		failure, failed := errors.AsType[*task.Failure](err)
 		switch {
 		case err == nil:
 			b.pins.Add(pins)
 			return v, nil
-		case errors.As(err, &failure):
+		case failed:
 			return v, &fault{failure: failure}
 		case a.base.Err() != nil:
 			return v, nil

@@ -25,11 +25,10 @@ func (s *slot) outputs(value task.Value, why *fault) task.Entry {
 // store puts what is too large of a result for a record into the store, under its owner's scope.
 func (s *slot) store(value task.Value) (task.Value, *fault) {
 	fit, err := s.agent.values.Fit(s.agent.base, s.batch.ObjectScope(), value, false)
-	var f *task.Failure
-	switch {
-	case err == nil:
+	if err == nil {
 		return fit, nil
-	case errors.As(err, &f):
+	}
+	if f, ok := errors.AsType[*task.Failure](err); ok {
 		return fit, &fault{failure: f}
 	}
 	return fit, &fault{retry: true, failure: &task.Failure{Kind: task.KindOutput, Message: "keep the result: " + err.Error()}}

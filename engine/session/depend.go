@@ -188,11 +188,11 @@ func (s *Session) settled(number uint64, err error) {
 	if h == nil {
 		return
 	}
-	var f *task.Failure
+	f, failed := errors.AsType[*task.Failure](err)
 	switch {
 	case err == nil:
 		s.enqueue(h)
-	case errors.As(err, &f):
+	case failed:
 		s.condemn(h, f)
 	default:
 		s.cfg.Logger.Warn("session: put an input together; trying again", "task", h.number, "err", err)
@@ -216,7 +216,8 @@ func (s *Session) doom(h *Handle, cause *Handle) {
 		f = cause.rare.doom
 	}
 	if cause.failure != nil {
-		if !errors.As(cause.failure, &f) {
+		its, failed := errors.AsType[*task.Failure](cause.failure)
+		if f = its; !failed {
 			f = &task.Failure{Kind: task.KindError, Message: cause.failure.Error()}
 		}
 	}

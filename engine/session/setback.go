@@ -159,8 +159,8 @@ func (h *Handle) entry() (e task.Entry, ok bool) {
 	if h.failure == nil {
 		return e, h.ended.Load() && !h.released && !h.unread
 	}
-	var f *task.Failure
-	if !errors.As(h.failure, &f) {
+	f, ok := errors.AsType[*task.Failure](h.failure)
+	if !ok {
 		return e, false
 	}
 	e.State, e.Value, e.Failure = task.Failed, task.Value{}, f
