@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/queues"
@@ -21,7 +20,6 @@ type recorder struct {
 	broker    *queues.Broker
 	node      string
 	log       *slog.Logger
-	maxValue  int          // bytes
 	maxRecord int          // bytes
 	recorded  func(*batch) // called, without mu, when all of a batch is recorded
 	resume    func()       // called, without mu, when a stall is over
@@ -73,7 +71,7 @@ const (
 func newRecorder(b *queues.Broker, cfg Config, recorded func(*batch), resume func()) *recorder {
 	return &recorder{
 		broker: b, node: cfg.NodeID, log: cfg.Logger, recorded: recorded, resume: resume, owners: map[string]*pending{},
-		maxValue: session.MaxValue(b.MaxPayload()), maxRecord: b.MaxPayload() / 2,
+		maxRecord: b.MaxPayload() / 2,
 	}
 }
 
