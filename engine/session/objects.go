@@ -272,7 +272,7 @@ func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handl
 // error too: what was put is removed when the claim is dropped and nobody else holds it. mu is held, and given up
 // while it puts.
 func (s *Session) fit(ctx context.Context, v task.Value) (fit task.Value, claimed []objstore.Key, err error) {
-	if len(v.Data) <= InlineBytes && v.Far == nil {
+	if isSmall(&v) {
 		return v, nil, nil
 	}
 	given := s.claim(&v)

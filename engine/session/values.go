@@ -31,6 +31,9 @@ type Values struct {
 // the store's, and must not be changed. With an error comes the value as far as that has gone, for who removes what
 // was put. v itself stays as it is.
 func (x Values) Fit(ctx context.Context, scope string, v task.Value, shared bool) (task.Value, error) {
+	if isSmall(&v) && len(v.Data) <= x.Most {
+		return v, nil
+	}
 	if x.Store == nil {
 		if n := v.Inline(); n > x.Most {
 			return v, tooLarge(n, x.Most)
@@ -44,8 +47,11 @@ func (x Values) Fit(ctx context.Context, scope string, v task.Value, shared bool
 	return v, err
 }
 
+// isSmall reports whether the value travels in messages as it is, as most do.
+func isSmall(v *task.Value) bool { return len(v.Data) <= InlineBytes && v.Far == nil }
+
 func (x Values) fit(ctx context.Context, scope string, v task.Value, shared bool) (task.Value, error) {
-	if len(v.Data) <= InlineBytes && v.Far == nil || v.Type == task.Bundle {
+	if isSmall(&v) || v.Type == task.Bundle {
 		return v, nil
 	}
 	v.Far = v.Far.Copy() // others may have it, too
