@@ -26,7 +26,8 @@ type codec[T any] struct {
 }
 
 func codecFor[T any]() codec[T] {
-	return codec[T]{deep: shapeOf[T]().recursive, plan: planOf(reflect.TypeFor[T]())}
+	s := shapeOf[T]()
+	return codec[T]{deep: s.recursive, plan: s.plan}
 }
 
 // encoder and decoder of everything that has no form of its own here.

@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"reflect"
-	"sync"
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
@@ -40,17 +39,8 @@ type reference interface {
 	setHandle(h *session.Handle)
 }
 
-var plans sync.Map // of *plan by reflect.Type
-
-// planOf returns the plan of a type, nil if its values have no Refs.
-func planOf(t reflect.Type) *plan {
-	if p, ok := plans.Load(t); ok {
-		return p.(*plan)
-	}
-	p := (&planner{made: map[reflect.Type]*plan{}}).plan(t)
-	plans.Store(t, p)
-	return p
-}
+// planOf makes the plan of a type, nil if its values have no Refs.
+func planOf(t reflect.Type) *plan { return (&planner{made: map[reflect.Type]*plan{}}).plan(t) }
 
 // planner makes plans, of types that hold themselves too.
 type planner struct{ made map[reflect.Type]*plan }

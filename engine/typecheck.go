@@ -15,6 +15,7 @@ import (
 type shape struct {
 	err       error // why values would lose data
 	recursive bool  // the type holds itself
+	plan      *plan // where in its values Refs are; nil if there are none
 }
 
 var shapes sync.Map // of *shape by reflect.Type
@@ -25,7 +26,7 @@ func shapeOf[T any]() *shape {
 		return s.(*shape)
 	}
 	c := checker{on: map[reflect.Type]bool{}, done: map[reflect.Type]bool{}}
-	s := &shape{err: c.check(t, "")}
+	s := &shape{err: c.check(t, ""), plan: planOf(t)}
 	s.recursive = c.recursive
 	shapes.Store(t, s)
 	return s
