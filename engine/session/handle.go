@@ -148,12 +148,19 @@ func (h *Handle) Outcome(ctx context.Context) (task.Value, error) {
 	if err != nil || h.s == nil || v.Far == nil && v.Type != task.Bundle {
 		return v, err
 	}
-	read, err := h.s.values.Read(ctx, v)
-	for err != nil && queues.Unanswered(err) && ctx.Err() == nil { // it is there, however long its server is away
-		read, err = h.s.values.Read(ctx, v)
-	}
+	v, err = insist(ctx, func() (task.Value, error) { return h.s.values.Read(ctx, v) })
 	runtime.KeepAlive(h) // it holds the objects
-	return read, err
+	return v, err
+}
+
+// insist reads what is kept for sure: until there is an answer, however long its server is away, or ctx ends.
+func insist[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	for {
+		v, err := read()
+		if err == nil || !queues.Unanswered(err) || ctx.Err() != nil {
+			return v, err
+		}
+	}
 }
 
 // Size returns how many bytes the value has, once Ended, with all it refers to, without moving them.

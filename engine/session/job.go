@@ -268,10 +268,7 @@ func (c *valueCache) record(ctx context.Context, log *queues.Log, sequence uint6
 		}
 	}
 	c.mu.Unlock()
-	e, err := log.Get(ctx, sequence)
-	for err != nil && queues.Unanswered(err) && ctx.Err() == nil { // the result is there, however long its server is away
-		e, err = log.Get(ctx, sequence)
-	}
+	e, err := insist(ctx, func() (queues.LogEntry, error) { return log.Get(ctx, sequence) })
 	if err != nil {
 		return nil, err
 	}
