@@ -33,8 +33,6 @@ type entry struct {
 
 func newCache(limit int64) *cache { return &cache{limit: limit, entries: map[Key]*entry{}} }
 
-func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
-
 // fetcher brings a value that is not in the cache. It calls reserve once, when it knows the size.
 type fetcher func(ctx context.Context, key Key, reserve func(size int64) error) ([]byte, error)
 

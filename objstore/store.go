@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync/atomic"
@@ -140,25 +141,20 @@ func nameOf(h *xxh3.Hasher) (id ID) {
 
 // there reports whether the tier has the key, and whether it has this content.
 func (s *Store) there(ctx context.Context, key Key, data []byte) (there, same bool, err error) {
-	size, err := s.cfg.Tier.Stat(ctx, key)
-	if isNotFound(err) {
+	if s.cfg.Digests {
+		_, err = s.cfg.Tier.Stat(ctx, key)
+		same = err == nil
+	} else {
+		var pin *Pin
+		if pin, err = s.cfg.Tier.Get(ctx, key); err == nil {
+			defer pin.Release()
+			same = bytes.Equal(pin.Bytes(), data)
+		}
+	}
+	if errors.Is(err, ErrNotFound) {
 		return false, false, nil
 	}
-	if err != nil || s.cfg.Digests {
-		return err == nil, err == nil, err
-	}
-	if size != int64(len(data)) {
-		return true, false, nil
-	}
-	pin, err := s.cfg.Tier.Get(ctx, key)
-	if isNotFound(err) {
-		return false, false, nil
-	}
-	if err != nil {
-		return false, false, err
-	}
-	defer pin.Release()
-	return true, bytes.Equal(pin.Bytes(), data), nil
+	return err == nil, same, err
 }
 
 // PutAs keeps the content under a key that the caller chose; one that is there already is left as it is.
