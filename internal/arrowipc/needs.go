@@ -24,23 +24,18 @@ type wants struct {
 
 // wantsOf walks a schema and its metadata, which is known to be whole, side by side: the one knows types, the other
 // the IDs of dictionaries.
-func wantsOf(s *arrow.Schema, metadata []byte) (w wants, err error) {
+func wantsOf(s *arrow.Schema, metadata []byte) (w *wants, err error) {
 	defer recovered(&err)
 	v := &verifier{data: metadata}
-	root, err := v.follow(0)
-	if err != nil {
-		return w, err
-	}
-	w.dictionaries = map[int64]needs{}
-	header := v.at(root, 2)
-	fields := v.listIn(header+v.offset(header), 1)
+	w = &wants{dictionaries: map[int64]needs{}}
+	fields := v.listIn(v.to(v.at(v.to(0), 2)), 1)
 	if len(fields) != s.NumFields() {
-		return w, fmt.Errorf("arrowipc: %d fields, and the schema has %d", len(fields), s.NumFields())
+		return nil, fmt.Errorf("arrowipc: %d fields, and the schema has %d", len(fields), s.NumFields())
 	}
 	for i, at := range fields {
 		n, err := w.of(v, at, s.Field(i).Type)
 		if err != nil {
-			return w, err
+			return nil, err
 		}
 		w.record.add(n)
 	}
@@ -58,7 +53,7 @@ func (w *wants) of(v *verifier, field int, t arrow.DataType) (needs, error) {
 		}
 		id := int64(0)
 		if at := v.at(field, 4); at != 0 {
-			if at = v.at(at+v.offset(at), 0); at != 0 {
+			if at = v.at(v.to(at), 0); at != 0 {
 				id = v.long(at)
 			}
 		}
@@ -101,37 +96,17 @@ func buffersOf(t arrow.DataType) int {
 	}
 }
 
-// offset returns how far the offset at a place leads.
-func (v *verifier) offset(at int) int {
-	to, err := v.follow(at)
-	if err != nil {
-		panic(err)
-	}
-	return to - at
-}
-
 // listIn returns where the tables are of the list in a slot.
 func (v *verifier) listIn(pos, slot int) (out []int) {
-	at := v.at(pos, slot)
-	if at == 0 {
-		return nil
-	}
-	first := at + v.offset(at) + 4
-	for i := range v.count(pos, slot) {
-		out = append(out, first+4*i+v.offset(first+4*i))
-	}
+	_ = v.each(pos, slot, 4, func(at int) bool { out = append(out, v.to(at)); return true })
 	return out
 }
 
 // fits checks that a record, or a dictionary, has all that Arrow will look for. Its metadata is known to be whole.
 func (w *wants) fits(metadata []byte) error {
 	v := &verifier{data: metadata}
-	root, err := v.follow(0)
-	if err != nil {
-		return err
-	}
-	header := v.at(root, 2)
-	batch, want := header+v.offset(header), w.record
+	root := v.to(0)
+	batch, want := v.to(v.at(root, 2)), w.record
 	switch v.data[v.at(root, 1)] {
 	case 2:
 		id := int64(0)
@@ -142,8 +117,7 @@ func (w *wants) fits(metadata []byte) error {
 		if want, known = w.dictionaries[id]; !known {
 			return fmt.Errorf("arrowipc: a dictionary %d that the schema does not have", id)
 		}
-		data := v.at(batch, 1)
-		batch = data + v.offset(data)
+		batch = v.to(v.at(batch, 1))
 	case 3:
 	default:
 		return fmt.Errorf("arrowipc: a second schema")

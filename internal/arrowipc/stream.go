@@ -50,19 +50,14 @@ func write(to io.Writer, schema *arrow.Schema, records []arrow.RecordBatch) erro
 // short ones; an offset that leads outside of its buffer panics when it is followed.
 func Decode(data []byte) (schema *arrow.Schema, records []arrow.RecordBatch, err error) {
 	defer recovered(&err)
-	root := memory.NewBufferBytes(aligned(data))
-	first := &messages{root: root, one: true}
-	reader, err := ipc.NewReaderFromMessageReader(first)
+	m := &messages{root: memory.NewBufferBytes(aligned(data))}
+	reader, err := ipc.NewReaderFromMessageReader(m, ipc.WithAllocator(memory.NewGoAllocator()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("arrowipc: read a schema: %w", err)
 	}
 	schema = reader.Schema()
-	want, err := wantsOf(schema, root.Bytes()[8:first.bodyAt])
-	if err != nil {
+	if m.want, err = wantsOf(schema, m.root.Bytes()[8:m.bodyAt]); err != nil {
 		return nil, nil, err
-	}
-	if reader, err = ipc.NewReaderFromMessageReader(&messages{root: root, want: &want}, ipc.WithAllocator(memory.NewGoAllocator())); err != nil {
-		return nil, nil, fmt.Errorf("arrowipc: read a schema: %w", err)
 	}
 	for reader.Next() {
 		r := reader.RecordBatch()
@@ -100,8 +95,7 @@ func aligned(data []byte) []byte {
 type messages struct {
 	root   *memory.Buffer
 	at     int
-	one    bool   // ends behind the first message
-	want   *wants // of messages behind the first; nil = they are not read
+	want   *wants // of messages behind the first, which is the schema; nil = they are not read yet
 	bodyAt int    // where the body of the last message begins
 	now    *ipc.Message
 }
@@ -117,7 +111,7 @@ const continuation = 0xffffffff
 // Message makes it an ipc.MessageReader.
 func (m *messages) Message() (*ipc.Message, error) {
 	rest := m.root.Bytes()[m.at:]
-	if len(rest) < 8 || m.one && m.at > 0 {
+	if len(rest) < 8 || m.want == nil && m.at > 0 {
 		return nil, io.EOF
 	}
 	if binary.LittleEndian.Uint32(rest) != continuation {
@@ -130,13 +124,7 @@ func (m *messages) Message() (*ipc.Message, error) {
 	if size < 8 || size > len(rest)-8 {
 		return nil, fmt.Errorf("arrowipc: metadata of %d bytes, and %d are left", size, len(rest)-8)
 	}
-	body, err := bodyLength(rest[8 : 8+size])
-	if err == nil && (body < 0 || body > int64(len(rest)-8-size)) {
-		err = fmt.Errorf("arrowipc: a body of %d bytes, and %d are left", body, len(rest)-8-size)
-	}
-	if err == nil {
-		err = verify(rest[8:8+size], body)
-	}
+	body, err := verify(rest[8:8+size], int64(len(rest)-8-size))
 	if err == nil && m.at > 0 {
 		err = m.want.fits(rest[8 : 8+size])
 	}
@@ -147,22 +135,6 @@ func (m *messages) Message() (*ipc.Message, error) {
 	m.now = ipc.NewMessage(memory.SliceBuffer(m.root, m.at+8, size), memory.SliceBuffer(m.root, m.at+8+size, int(body)))
 	m.at += 8 + size + int(body)
 	return m.now, nil
-}
-
-// bodyLength reads how long a message's body is, once its metadata is known to be whole.
-func bodyLength(metadata []byte) (int64, error) {
-	v := &verifier{data: metadata, left: len(metadata)/4 + 1}
-	root, err := v.follow(0)
-	if err == nil {
-		err = v.table(root, message, maxNesting)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("arrowipc: metadata of %d bytes: %w", len(metadata), err)
-	}
-	if at := v.at(root, 3); at != 0 {
-		return v.long(at), nil
-	}
-	return 0, nil
 }
 
 // Table returns the records as a table.

@@ -83,20 +83,28 @@ type verifier struct {
 	left int // tables that there can be
 }
 
-// verify checks the metadata of a message whose body has so many bytes.
-func verify(data []byte, body int64) error {
+// verify checks the metadata of a message, and returns how long its body is, for which so many bytes are left.
+func verify(data []byte, left int64) (body int64, err error) {
 	v := &verifier{data: data, left: len(data)/4 + 1}
 	root, err := v.follow(0)
 	if err == nil {
 		err = v.table(root, message, maxNesting)
 	}
 	if err == nil {
+		if at := v.at(root, 3); at != 0 {
+			body = v.long(at)
+		}
+		if body < 0 || body > left {
+			err = fmt.Errorf("a body of %d bytes, and %d are left", body, left)
+		}
+	}
+	if err == nil {
 		err = v.buffers(root, body)
 	}
 	if err != nil {
-		return fmt.Errorf("arrowipc: metadata of %d bytes: %w", len(data), err)
+		return 0, fmt.Errorf("arrowipc: metadata of %d bytes: %w", len(data), err)
 	}
-	return nil
+	return body, nil
 }
 
 // in reports whether n bytes at a place lie within the data.
@@ -149,11 +157,11 @@ func (v *verifier) table(pos int, t *table, depth int) error {
 		if at == 0 {
 			continue
 		}
-		s := (*t)[i]
-		if s.kind != scalar {
-			s.bytes = max(s.bytes, 4)
+		s, width := (*t)[i], 4 // of an offset
+		if s.kind == scalar {
+			width = max(s.bytes, 1)
 		}
-		if at < pos+4 || at+max(s.bytes, 1) > pos+has && s.kind == scalar || s.kind != scalar && at+4 > pos+has {
+		if at < pos+4 || at+width > pos+has {
 			return errOutside
 		}
 		if err := v.slot(pos, i, s, depth); err != nil {
@@ -234,14 +242,14 @@ func (v *verifier) buffers(root int, body int64) error {
 	if version := v.at(root, 0); version == 0 || binary.LittleEndian.Uint16(v.data[version:]) != version5 {
 		return errors.New("a message of a version before 5, or after it")
 	}
-	batch := header + int(binary.LittleEndian.Uint32(v.data[header:]))
+	batch := v.to(header)
 	switch v.data[kind] {
 	case 2:
 		data := v.at(batch, 1)
 		if data == 0 {
 			return errors.New("a dictionary without data")
 		}
-		batch = data + int(binary.LittleEndian.Uint32(v.data[data:]))
+		batch = v.to(data)
 	case 3:
 	default:
 		return nil
@@ -268,6 +276,9 @@ func (v *verifier) buffers(root int, body int64) error {
 	})
 }
 
+// to returns where the offset at a place leads, of data that is known to be whole.
+func (v *verifier) to(at int) int { return at + int(binary.LittleEndian.Uint32(v.data[at:])) }
+
 func (v *verifier) long(at int) int64 { return int64(binary.LittleEndian.Uint64(v.data[at:])) }
 
 // count returns how many items the list in a slot has.
@@ -276,7 +287,7 @@ func (v *verifier) count(pos, slot int) int {
 	if at == 0 {
 		return 0
 	}
-	return int(binary.LittleEndian.Uint32(v.data[at+int(binary.LittleEndian.Uint32(v.data[at:])):]))
+	return int(binary.LittleEndian.Uint32(v.data[v.to(at):]))
 }
 
 func (v *verifier) each(pos, slot, itemBytes int, good func(at int) bool) error {
@@ -284,7 +295,7 @@ func (v *verifier) each(pos, slot, itemBytes int, good func(at int) bool) error 
 	if at == 0 {
 		return nil
 	}
-	first := at + int(binary.LittleEndian.Uint32(v.data[at:])) + 4
+	first := v.to(at) + 4
 	for i := range v.count(pos, slot) {
 		if !good(first + i*itemBytes) {
 			return errOutside
