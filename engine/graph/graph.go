@@ -153,8 +153,7 @@ func (g *Graph) submitted(e Event, out []Command) []Command {
 		return out
 	}
 	place.missing = g.await(e.Task, e.Deps)
-	switch {
-	case e.Delay > 0:
+	if e.Delay > 0 {
 		place.state = waiting
 		return append(out, Command{Do: Wait, Task: e.Task, Delay: e.Delay})
 	}
