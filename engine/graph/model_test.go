@@ -11,7 +11,7 @@ import (
 
 const (
 	models      = 1500
-	quietModels = 500
+	quietModels = 1500
 )
 
 // TestModel plays whole systems by the rules of the hot path: drivers, named jobs among them, which crash,
