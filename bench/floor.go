@@ -15,8 +15,6 @@ import (
 // task to a work queue, consume it, publish the result to a stream, wait until that is stored, then ack
 // the task. The driver is told of a result by the stream's RePublish, so only of one that is stored. The
 // server is the same that the embedded mode starts, with two connections, and with streams in memory or in files, as on our side.
-//
-// After ../shared/spikes/resultlog, -mode repub -once=false -one.
 type floor struct {
 	dir     string // of streams in files, synced; "" = in memory
 	server  *embedded.Server
@@ -41,7 +39,7 @@ type recording struct {
 	stored jetstream.PubAckFuture
 }
 
-// The floor's measures, as in the spike.
+// The floor's measures.
 const (
 	floorTask    = 64      // bytes of a task, and of its result
 	floorPending = 1_000   // published and not stored, and delivered and not acked

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -207,12 +206,8 @@ func shelfRow() row {
 }
 
 func openShelves(ctx context.Context, _ scale) (*trial, error) {
-	home, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		return nil, err
-	}
 	quiet := slog.New(slog.DiscardHandler)
-	server, err := embedded.Start(embedded.Config{Dir: home + "/dir", Sync: embedded.NoSyncForTwoMinutes, Logger: quiet})
+	server, err := embedded.Start(embedded.Config{Logger: quiet})
 	if err != nil {
 		return nil, err
 	}
@@ -264,7 +259,7 @@ func openShelves(ctx context.Context, _ scale) (*trial, error) {
 			ours.Close()
 			conn.Close()
 			server.Close()
-			return os.RemoveAll(home)
+			return nil
 		},
 	}, nil
 }

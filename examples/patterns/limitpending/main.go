@@ -26,7 +26,7 @@ func run(ctx context.Context) error {
 	return byPending(ctx)
 }
 
-// byMap goes through a million inputs that are never all in memory: inputs are asked for as results come.
+// byMap goes through a hundred thousand inputs that are never all in memory: inputs are asked for as results come.
 func byMap(ctx context.Context) error {
 	var asked, yielded, widest atomic.Int64
 	inputs := func(yield func(int) bool) {
