@@ -30,6 +30,15 @@ type LogEntry struct {
 // OpenLog returns the log, which it makes if there is none yet. Nothing is discarded and nothing ages
 // unless opts say so: a log that is cut under a second reader can change what it decided.
 func (b *Broker) OpenLog(ctx context.Context, name LogName, opts ...LogOption) (*Log, error) {
+	l := b.LogThere(name, opts...)
+	if err := b.ensureStream(ctx, l.cfg); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// LogThere returns a log that somebody has opened before, without asking anybody: it may be called under a lock.
+func (b *Broker) LogThere(name LogName, opts ...LogOption) *Log {
 	cfg := jetstream.StreamConfig{
 		Name: name.Stream, Subjects: []string{name.Binds},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, AllowDirect: true,
@@ -40,10 +49,7 @@ func (b *Broker) OpenLog(ctx context.Context, name LogName, opts ...LogOption) (
 	for _, opt := range opts {
 		opt(&cfg)
 	}
-	if err := b.ensureStream(ctx, cfg); err != nil {
-		return nil, err
-	}
-	return &Log{b, name, cfg}, nil
+	return &Log{b, name, cfg}
 }
 
 // Restore makes the stream of the log if it is gone: a server may come back with older files, or none.
