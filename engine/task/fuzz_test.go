@@ -128,3 +128,24 @@ func FuzzClass(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecodeFailure(f *testing.F) {
+	for seed := range uint64(8) {
+		f.Add(task.AppendFailure(nil, randomFailure(rand.New(rand.NewPCG(seed, 7)))))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		failure, err := task.DecodeFailure(data)
+		if err != nil {
+			return
+		}
+		_ = failure.Error()
+		first := task.AppendFailure(nil, failure)
+		again, err := task.DecodeFailure(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if second := task.AppendFailure(nil, again); !bytes.Equal(first, second) {
+			t.Errorf("encoded as %x, then as %x", first, second)
+		}
+	})
+}

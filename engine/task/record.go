@@ -171,6 +171,33 @@ func appendFailure(dst []byte, f *Failure) []byte {
 	return dst
 }
 
+// AppendFailure writes the failure behind dst, with the names that a reader of an entry would fill in: what a Fault is.
+func AppendFailure(dst []byte, f *Failure) []byte {
+	dst = appendHead(dst, majorArray, 6)
+	dst = appendText(appendText(dst, f.Func), f.Task.Owner)
+	dst = appendUint(appendUint(dst, f.Task.Number), uint64(max(f.Attempt, 0)))
+	return appendFailure(appendText(dst, f.Node), f)
+}
+
+// DecodeFailure reads what AppendFailure writes. Nothing of data is kept.
+func DecodeFailure(data []byte) (*Failure, error) {
+	r := &reader{rest: data}
+	if n := r.count(majorArray, 1); n != 6 && r.err == nil {
+		r.fail(fmt.Errorf("%d items, want 6", n))
+	}
+	fn, id := strings.Clone(r.text()), ID{Owner: strings.Clone(r.text()), Number: r.uint()}
+	attempt, node := r.small(MaxAttempts), strings.Clone(r.text())
+	f := readFailure(r)
+	if r.err == nil && len(r.rest) > 0 {
+		r.fail(fmt.Errorf("%d bytes behind the end", len(r.rest)))
+	}
+	if r.err != nil {
+		return nil, fmt.Errorf("task: decode failure: %w", r.err)
+	}
+	f.Func, f.Task, f.Attempt, f.Node = fn, id, attempt, node
+	return f, nil
+}
+
 // DecodeRecord reads a record into rec, whose slice it uses again. Values are parts of data, which must
 // not change afterwards. The error wraps ErrVersion if the record is of another version: its reader must
 // stop, since skipping it could change an outcome. Any other error means that this is no record, and

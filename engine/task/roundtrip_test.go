@@ -294,3 +294,30 @@ func randomDigest(r *rand.Rand) (d task.Digest) {
 	}
 	return d
 }
+
+func randomFailure(r *rand.Rand) *task.Failure {
+	return &task.Failure{
+		Kind: task.Kind(randomBelow(r, 256)), Func: randomText(r), Task: task.ID{Owner: randomText(r), Number: randomNumber(r)},
+		Attempt: randomBelow(r, task.MaxAttempts), Node: randomText(r), Message: randomText(r), Stack: randomText(r), Causes: randomCauses(r),
+	}
+}
+
+// A failure that takes the place of a value has all its names with it.
+func TestFailureRoundTrip(t *testing.T) {
+	for seed := range uint64(200) {
+		want := randomFailure(rand.New(rand.NewPCG(seed, 7)))
+		data := task.AppendFailure([]byte("before"), want)
+		got, err := task.DecodeFailure(data[6:])
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if diff := difference(want, got); diff != "" {
+			t.Fatalf("seed %d: (-encoded +decoded)\n%s", seed, diff)
+		}
+		for cut := range len(data) - 6 {
+			if _, err := task.DecodeFailure(data[6 : 6+cut]); err == nil {
+				t.Fatalf("seed %d: %d of %d bytes were taken", seed, cut, len(data)-6)
+			}
+		}
+	}
+}

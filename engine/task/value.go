@@ -18,6 +18,7 @@ const (
 	JSON                    // RFC 8259, from clients in other languages
 	Arrow                   // an Arrow IPC stream of record batches
 	Bundle                  // a whole Value, with its Refs, as AppendValue writes it
+	Fault                   // of a reference alone: why there is no value, as AppendFailure writes it
 )
 
 // Value is an encoded input or result. It is immutable once it was given to a session or came from a
