@@ -23,6 +23,7 @@ type Node struct {
 	Instance  string         `json:"instance"`       // of this agent alone; set by Announce
 	Beat      uint64         `json:"beat"`           // grows while the agent lives
 	Lost      int            `json:"lost,omitempty"` // slots whose tasks ignore that they are to end
+	Idle      int            `json:"idle,omitempty"` // CPUs that are free, with nothing here to be run
 }
 
 // BeatEvery is how often an agent writes its row. One that did not for LifeTime is gone.
@@ -36,9 +37,11 @@ type Nodes struct {
 	watch   *queues.Watcher
 	log     *slog.Logger
 	changes atomic.Uint64
+	notify  atomic.Pointer[func()]
 
 	mu    sync.Mutex
 	nodes map[string]Node // guarded by mu
+	idle  map[string]int  // guarded by mu; CPUs that each node has told to be idle, and nobody here has sent work for
 }
 
 // WatchNodes returns a view that follows the table of nodes until Close. Rows that are there already are
@@ -48,22 +51,33 @@ func WatchNodes(ctx context.Context, b *queues.Broker, log *slog.Logger) (*Nodes
 	if err != nil {
 		return nil, err
 	}
-	n := &Nodes{log: log, nodes: map[string]Node{}}
+	n := &Nodes{log: log, nodes: map[string]Node{}, idle: map[string]int{}}
 	if n.watch, err = table.Watch(ctx, n.row); err != nil {
 		return nil, err
 	}
 	return n, nil
 }
 
+// Notify has f called after each change of the view, on the connection's goroutine.
+func (n *Nodes) Notify(f func()) { n.notify.Store(&f) }
+
 // Close ends the view.
 func (n *Nodes) Close() { n.watch.Stop() }
 
 func (n *Nodes) row(r queues.Row) {
+	n.take(r)
+	if f := n.notify.Load(); f != nil {
+		(*f)()
+	}
+}
+
+func (n *Nodes) take(r queues.Row) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	defer n.changes.Add(1)
 	if r.Deleted {
 		delete(n.nodes, r.Key)
+		delete(n.idle, r.Key)
+		n.changes.Add(1)
 		return
 	}
 	var node Node
@@ -78,7 +92,61 @@ func (n *Nodes) row(r queues.Row) {
 		n.log.Warn("directory: row of a node", "node", r.Key, "err", err)
 		return
 	}
-	n.nodes[r.Key] = node
+	if old := n.nodes[r.Key]; !old.same(node) {
+		n.changes.Add(1)
+	}
+	n.nodes[r.Key], n.idle[r.Key] = node, node.Idle
+}
+
+// same reports whether two rows say the same of where tasks may run.
+func (a Node) same(b Node) bool {
+	return a.Boot == b.Boot && a.Instance == b.Instance && a.Lost == b.Lost && slices.Equal(a.Resources, b.Resources) && slices.Equal(a.Funcs, b.Funcs)
+}
+
+// TakeIdle takes up to so many of the CPUs that other nodes than this one have told to be idle, and returns how many
+// that are. A CPU that is told once is taken once; others may have been told, too.
+func (n *Nodes) TakeIdle(but string, most int) (cpus int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, idle := range n.idle {
+		if id != but {
+			took := min(idle, most-cpus)
+			n.idle[id] -= took
+			cpus += took
+		}
+	}
+	return cpus
+}
+
+// Idle returns how many CPUs TakeIdle would return.
+func (n *Nodes) Idle(but string) (cpus int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, idle := range n.idle {
+		if id != but {
+			cpus += idle
+		}
+	}
+	return cpus
+}
+
+// FitBeside reports whether a node has room for the shape, where one of them is the given one and has so much taken.
+func (n *Nodes) FitBeside(shape task.Resources, id string, taken task.Resources) bool {
+	if len(taken) == 0 {
+		return true // it was looked at already
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, node := range n.nodes {
+		has := node.Resources
+		if node.ID == id {
+			has = has.Less(taken)
+		}
+		if shape.Fits(has) {
+			return true
+		}
+	}
+	return false
 }
 
 // Changes counts the changes of the view: what was decided at another count is to be decided again.

@@ -117,6 +117,37 @@ func (r Resources) Fits(have Resources) bool {
 	return true
 }
 
+// Less returns what is left of r without what is taken of it; nothing becomes less than nothing.
+func (r Resources) Less(taken Resources) Resources {
+	out := slices.Clone(r)
+	for i := range out {
+		out[i].Value = max(0, out[i].Value-taken.Of(out[i].Name))
+	}
+	return out
+}
+
+// And returns r with more, amounts of the same name added.
+func (r Resources) And(more Resources) Resources {
+	for _, a := range more {
+		a.Value = min(a.Value+r.Of(a.Name), maxAmount)
+		r = r.With(a)
+	}
+	return r
+}
+
+// Split returns the CPUs, which a task lends while it waits, and all else of r, which it keeps.
+func (r Resources) Split() (cpus, kept Resources) {
+	for _, a := range r {
+		switch {
+		case a.Name == CPU:
+			cpus = Resources{a}
+		case a.Value > 0:
+			kept = append(kept, a)
+		}
+	}
+	return cpus, kept
+}
+
 // Times returns how often r fits into what have has; a shape that needs nothing fits once for every
 // thousandth of a CPU, so that no shape is boundless.
 func (r Resources) Times(have Resources) int {
