@@ -31,8 +31,8 @@ var (
 	ErrPendingFull = session.ErrPendingFull
 	// ErrNoSession: the context carries no session.
 	ErrNoSession = session.ErrNoSession
-	// ErrInTask: a task tried to submit, or to wait for another task.
-	ErrInTask = session.ErrInTask
+	// ErrTaskOver: something submitted under the context of a task that has ended.
+	ErrTaskOver = session.ErrTaskOver
 	// ErrClosed: the cluster was closed before the task had an outcome.
 	ErrClosed = session.ErrClosed
 	// ErrReleased: the value was given up by Release.

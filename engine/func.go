@@ -65,7 +65,7 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 	return func(ctx context.Context, v task.Value, dst []byte) (task.Value, error) {
 		in, err := f.in.decode(v, inside{refs: localRefs(v)})
 		if err != nil {
-			return task.Value{}, &task.Failure{Kind: task.KindInput, Message: "decode the input: " + err.Error()}
+			return task.Value{}, &session.EncodingError{Failure: &task.Failure{Kind: task.KindInput, Message: "decode the input: " + err.Error()}}
 		}
 		out, err := fn(ctx, in)
 		if err != nil {
@@ -73,10 +73,10 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 		}
 		result, handles, err := f.out.encode(dst, out)
 		if err == nil {
-			result, err = referTo(result, handles)
+			result, err = referTo(ctx, result, handles)
 		}
 		if err != nil {
-			return task.Value{}, &task.Failure{Kind: task.KindOutput, Message: fmt.Sprintf("encode the result %T: %v", out, err)}
+			return task.Value{}, &session.EncodingError{Failure: &task.Failure{Kind: task.KindOutput, Message: fmt.Sprintf("encode the result %T: %v", out, err)}}
 		}
 		return result, nil
 	}
@@ -91,23 +91,38 @@ func localRefs(v task.Value) []*session.Handle {
 	return refs
 }
 
-// referTo adds what a result refers to: what came with the task's input, or is a part of the result.
-func referTo(v task.Value, handles []*session.Handle) (task.Value, error) {
+// referTo adds what a result refers to: what came with the task's input, is a part of the result, or is of the
+// task's own making. The last may not be over; the agent waits for it before it records the result.
+func referTo(ctx context.Context, v task.Value, handles []*session.Handle) (task.Value, error) {
 	if len(handles) == 0 {
 		return v, nil
 	}
+	running := session.RunningIn(ctx)
 	v.Far = &task.Far{Refs: make([]task.Value, len(handles))}
+	var made []*session.Handle
 	for i, h := range handles {
-		ref, local := h.Value()
-		if !local {
+		if ref, local := h.Value(); local {
+			v.Far.Refs[i] = ref
+			continue
+		}
+		if err := h.NotSubmitted(); err != nil {
+			return v, err
+		}
+		if running == nil || !running.Mine(h) {
 			return v, errForeignRef
 		}
-		v.Far.Refs[i] = ref
+		if made == nil {
+			made = make([]*session.Handle, len(handles))
+		}
+		made[i] = h
+	}
+	if made != nil {
+		running.Refer(made)
 	}
 	return v, nil
 }
 
-var errForeignRef = errors.New("it has a Ref that did not come with the task's input")
+var errForeignRef = errors.New("it has a Ref that neither came with the task's input nor is of a task or value that the task made")
 
 var errNilFunc = errors.New("nil *Func: a function that submits itself is assigned in init, not in its var declaration")
 

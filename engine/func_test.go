@@ -312,31 +312,6 @@ func TestLeftOutFieldsMayBeCycles(t *testing.T) {
 	}
 }
 
-// Inside a task there is no session yet, and that is an error that says so.
-func TestSubmitInsideATaskSaysThatItCannot(t *testing.T) {
-	in, ctx := own(t, tidemill.Config{})
-	leaf := noopIn(in)
-	done := leaf.Submit(ctx, 1)
-	parent := engine.NewFunc("parent", func(ctx context.Context, n int) (string, error) {
-		_, err1 := leaf.Submit(ctx, n).Get(ctx)
-		_, err2 := done.Get(ctx)
-		var err3 error
-		for _, err3 = range engine.Map(ctx, leaf, func(func(int) bool) {}) {
-		}
-		for _, err := range []error{err1, err2, err3, engine.Flush(ctx)} {
-			if !errors.Is(err, engine.ErrInTask) {
-				return "", fmt.Errorf("got %w", err)
-			}
-		}
-		return err1.Error(), nil
-	}, engine.Retries(0), in)
-	text, err := parent.Submit(ctx, 1).Get(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	contains(t, text, "submit noop", "inside a task", "not built yet")
-}
-
 func TestATaskKnowsItself(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{NodeID: "here"})
 	kept := make(chan context.Context, 1)

@@ -59,12 +59,12 @@ func value[T any](ctx context.Context, h *session.Handle) (T, error) {
 }
 
 // Done returns a channel that is closed when Get will not wait any more. A Ref that refers to nothing is
-// done.
-func (r Ref[T]) Done(context.Context) <-chan struct{} {
+// done. Inside a task, the slot is lent until the channel is closed.
+func (r Ref[T]) Done(ctx context.Context) <-chan struct{} {
 	if r.h == nil {
 		return failed[T](errZeroRef).h.Done()
 	}
-	return r.h.Done()
+	return r.h.DoneIn(ctx)
 }
 
 // Cancel asks for the task's cancellation, and returns when the task has an outcome: ErrCancelled, or the

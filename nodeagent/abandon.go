@@ -2,28 +2,27 @@ package nodeagent
 
 import (
 	"fmt"
-	"sync/atomic"
 	"time"
 
-	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// execution is one attempt that runs: the function's context, and what must be known to end it from
-// outside.
-type execution struct {
-	session.Running
-	slot  *slot
-	batch *batch
-	spec  *task.Spec
-	timer *time.Timer // of the timeout; nil if there is none
-
-	revoked atomic.Pointer[fault] // why it is not wanted any more; nil if it is
-}
-
 // timedOut is called at the end of the attempt's timeout: its context has ended. A function that heeds
 // that returns soon.
-func (x *execution) timedOut() { time.AfterFunc(x.slot.agent.cfg.Grace, x.abandon) }
+func (x *execution) timedOut() {
+	time.AfterFunc(x.slot.agent.cfg.Grace, x.abandon)
+	x.revokeChildren()
+}
+
+// Revoke makes the execution a session.Attempt.
+func (x *execution) Revoke(why *task.Failure) { x.revoke(&fault{cancelled: true, failure: why}) }
+
+// revokeChildren cancels what the attempt has submitted: it is to end.
+func (x *execution) revokeChildren() {
+	if s := x.slot.agent.nested.Load(); s != nil {
+		s.RevokeChildren(&x.Running)
+	}
+}
 
 // revoke ends the context of an attempt that is not wanted any more.
 func (x *execution) revoke(why *fault) {
@@ -42,11 +41,13 @@ func (x *execution) abandon() {
 		return // it has ended
 	}
 	a := s.agent
-	entry := finish(x.batch, x.spec, x.judge(&fault{failure: &task.Failure{Kind: task.KindTimeout, Message: "abandoned"}}))
+	entry := finish(x.spec, x.call.Retries, x.judge(&fault{failure: &task.Failure{Kind: task.KindTimeout, Message: "abandoned"}}))
 	if !x.Until.IsZero() {
-		entry.Ran = x.batch.Calls[x.spec.Call].Timeout + time.Since(x.Until)
+		entry.Ran = x.call.Timeout + time.Since(x.Until)
 	}
-	a.recorder.add(x.batch, &entry)
+	x.Over()
+	x.leave(nil)
+	x.deliver(&entry)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.lost++
@@ -64,7 +65,7 @@ func (x *execution) judge(why *fault) *fault {
 	case revoked != nil:
 		return revoked
 	case !x.Until.IsZero() && !time.Now().Before(x.Until):
-		timeout := x.batch.Calls[x.spec.Call].Timeout
+		timeout := x.call.Timeout
 		return &fault{retry: true, failure: &task.Failure{
 			Kind: task.KindTimeout, Message: fmt.Sprintf("the attempt took longer than %s: %s", timeout, why.failure.Message), Stack: why.failure.Stack,
 		}}

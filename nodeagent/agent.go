@@ -89,6 +89,14 @@ type Agent struct {
 	done   chan struct{} // closed by Close
 	ended  chan struct{} // closed when tend has ended
 
+	nested  atomic.Pointer[session.Session] // that owns what tasks of this agent submit; nil before the first
+	opening chan struct{}                   // has a token while that is opened, and after its end
+	waiting atomic.Int64                    // tasks that lend their slots
+	hungry  atomic.Bool                     // there is room for another task
+
+	idleTimer *time.Timer   // calls tellIdle
+	kick      chan struct{} // has a token when the row is to be written soon
+
 	blocked atomic.Int64 // when the oldest batch came that waits for what other classes hold; 0 = all slots are to end
 
 	mu       sync.Mutex
@@ -97,17 +105,20 @@ type Agent struct {
 	unserved []queues.Row          // guarded by mu; rows of classes that could not be opened yet
 	draining bool                  // guarded by mu; takes nothing more, starts nothing more
 	slotsRun map[*slot]bool        // guarded by mu; slots but for the abandoned
-	alone    []*batch              // guarded by mu; batches that wait until nothing else runs
-	solo     bool                  // guarded by mu; one of them runs
-	lost     int                   // guarded by mu; slots whose tasks ignore that they are to end
-	active   int                   // guarded by mu; what a drain waits for
-	quiet    chan struct{}         // guarded by mu; closed when active is 0; nil if nobody waits
+
+	unsettled map[*execution]bool // guarded by mu; attempts that ran, whose results refer to tasks that are not over
+	alone     []*batch            // guarded by mu; batches that wait until nothing else runs
+	solo      bool                // guarded by mu; one of them runs
+	lost      int                 // guarded by mu; slots whose tasks ignore that they are to end
+	active    int                 // guarded by mu; what a drain waits for
+	quiet     chan struct{}       // guarded by mu; closed when active is 0; nil if nobody waits
 }
 
 // told is what the node's row says.
 type told struct {
 	changes uint64 // the registry's count
 	lost    int
+	idle    int
 	at      time.Time
 }
 
@@ -122,7 +133,10 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 		classes: map[task.Class]*class{}, slotsRun: map[*slot]bool{},
 		fetching: make(chan struct{}, 1), values: session.Values{Store: cfg.Objects, Most: session.MaxValue(b.MaxPayload())},
 		former: newFormer(), begun: time.Now(), done: make(chan struct{}), ended: make(chan struct{}),
+		opening: make(chan struct{}, 1), kick: make(chan struct{}, 1), unsettled: map[*execution]bool{},
 	}
+	a.idleTimer = time.AfterFunc(time.Hour, a.tellIdle)
+	a.idleTimer.Stop()
 	a.blocked.Store(math.MaxInt64)
 	a.base, a.cancel = context.WithCancel(context.WithoutCancel(cfg.Values))
 	a.recorder = newRecorder(b, cfg, a.recorded, a.resume)
@@ -198,6 +212,9 @@ func (a *Agent) tend() {
 	for n := 1; ; n++ {
 		select {
 		case <-ticker.C:
+		case <-a.kick:
+			a.tell()
+			continue
 		case <-a.done:
 			return
 		}
@@ -281,7 +298,8 @@ func (a *Agent) node() directory.Node {
 	a.mu.Lock()
 	n.Lost = a.lost
 	a.mu.Unlock()
-	a.told.lost, a.told.at = n.Lost, time.Now()
+	n.Idle = a.idleCPUs()
+	a.told.lost, a.told.idle, a.told.at = n.Lost, n.Idle, time.Now()
 	return n
 }
 
@@ -291,7 +309,8 @@ func (a *Agent) tell() {
 	a.mu.Lock()
 	lost := a.lost
 	a.mu.Unlock()
-	if changes == a.told.changes && lost == a.told.lost && time.Since(a.told.at) < directory.BeatEvery {
+	told := changes == a.told.changes && lost == a.told.lost && (len(a.kick) == 0 || a.idleCPUs() == 0)
+	if told && time.Since(a.told.at) < directory.BeatEvery {
 		return
 	}
 	ctx, cancel := context.WithTimeout(a.base, tendEvery)
@@ -325,11 +344,16 @@ func (a *Agent) Close(ctx context.Context) error {
 
 func (a *Agent) close(ctx context.Context) error {
 	err := a.Drain(ctx)
+	a.mu.Lock()
+	a.stopDrawing(anyLevel)
+	a.mu.Unlock()
 	a.cancel()
 	close(a.done)
 	<-a.ended
+	a.idleTimer.Stop()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), tendEvery)
 	defer cancel()
+	a.closeNested(last)
 	a.leave(last)
 	a.recorder.close()
 	return err
@@ -344,17 +368,16 @@ func (a *Agent) Kill() {
 		a.mu.Lock()
 		a.draining = true
 		a.blocked.Store(0)
-		for _, c := range a.order {
-			for _, l := range c.levels {
-				if l != nil {
-					l.puller.Stop()
-				}
-			}
-		}
+		a.stopDrawing(anyLevel)
 		a.mu.Unlock()
 		a.cancel()
 		close(a.done)
 		<-a.ended
+		a.idleTimer.Stop()
+		a.opening <- struct{}{}
+		if s := a.nested.Load(); s != nil {
+			s.Abandon()
+		}
 		for _, w := range a.watching {
 			w.Stop()
 		}
@@ -366,7 +389,7 @@ func (a *Agent) Idle() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, c := range a.order {
-		if len(c.held) > 0 || c.running > 0 {
+		if len(c.held) > 0 || c.running > 0 || c.children().Len() > 0 {
 			return false
 		}
 	}

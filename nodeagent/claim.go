@@ -18,8 +18,12 @@ import (
 
 // class is the agent's end of one class: what it draws there, and what of that was not started yet.
 type class struct {
+	agent  *Agent
 	name   task.Class
 	shape  task.Resources
+	lent   task.Resources           // of the shape: what a task lends while it waits
+	kept   task.Resources           // of the shape: what it keeps
+	plain  bool                     // it keeps nothing
 	levels [len(task.Levels)]*level // guarded by Agent.mu; by rank; nil if nothing was published there yet
 
 	held      map[uint64]*batch // guarded by Agent.mu; batches not acked, by sequence
@@ -105,17 +109,6 @@ func (l *level) unstarted() int {
 	return n
 }
 
-// unstarted returns how many tasks of all levels are held and were not started. Agent.mu is held.
-func (c *class) unstarted() int {
-	n := 0
-	for _, l := range c.levels {
-		if l != nil {
-			n += l.unstarted()
-		}
-	}
-	return n
-}
-
 // apiTimeout bounds the requests that serving a class takes.
 const apiTimeout = 10 * time.Second
 
@@ -143,7 +136,9 @@ func (a *Agent) serve(row queues.Row) {
 	}
 	c := a.classes[name]
 	if c == nil {
-		c = &class{name: name, shape: shape, held: map[uint64]*batch{}}
+		c = &class{agent: a, name: name, shape: shape, held: map[uint64]*batch{}}
+		c.lent, c.kept = shape.Split()
+		c.plain = len(c.kept) == 0
 	}
 	if c.levels[rank] != nil || a.draining {
 		return
@@ -172,11 +167,12 @@ func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
 		held.foreign.Store(true)
 		delete(c.held, d.Sequence)
 	}
+	draining := a.draining && !a.takes(l.name)
 	switch {
-	case a.draining && d.Count == 1: // given back to the server, it would count as lost when it comes again
+	case draining && d.Count == 1: // given back to the server, it would count as lost when it comes again
 		a.handBack(b)
 		return
-	case a.draining:
+	case draining:
 		return
 	case c.held[d.Sequence] != nil: // its lease ended under us, and it runs: it is ours again
 		_ = d.Extend()
@@ -224,11 +220,12 @@ func (a *Agent) accept(b *batch) {
 // with tasks, the one goes next that has had least for its weight. So none is starved.
 var strides = [len(task.Levels)]uint64{1, 4, 16, 64}
 
-// pick returns the level from which the next task is to be started, nil if there is none. mu is held.
-func (c *class) pick() *level {
+// pick returns the level from which the next task is to be started, nil if there is none; only says that it is to
+// be one of children, if not all are taken. mu is held.
+func (c *class) pick(only bool) *level {
 	var next *level
 	for _, l := range c.levels {
-		if l == nil {
+		if l == nil || only && !c.agent.takes(l.name) {
 			continue
 		}
 		for len(l.todo) > 0 && l.todo[0].unstarted() == 0 {
@@ -244,7 +241,7 @@ func (c *class) pick() *level {
 
 // pass returns the least pass of the levels with tasks. mu is held.
 func (c *class) pass() uint64 {
-	if l := c.pick(); l != nil {
+	if l := c.pick(false); l != nil {
 		return l.pass
 	}
 	return 0
@@ -359,11 +356,11 @@ const (
 
 // ask gives the class's pullers the credit for as many batches as can be used. mu is held.
 func (a *Agent) ask(c *class) {
-	if a.draining || a.deaf() || a.hasAlone() || time.Now().Before(c.barred) {
+	if a.deaf() || time.Now().Before(c.barred) {
 		return
 	}
 	for _, l := range c.levels {
-		if l != nil {
+		if l != nil && a.takes(l.name) {
 			a.askLevel(c, l)
 		}
 	}

@@ -73,14 +73,8 @@ func (a *Agent) beginDrain() <-chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.draining = true
-	a.blocked.Store(0) // slots end after the task that they run
-	for _, c := range a.order {
-		for _, l := range c.levels {
-			if l != nil {
-				l.puller.Stop()
-			}
-		}
-	}
+	a.blocked.Store(0)                                                 // slots end after the task that they run
+	a.stopDrawing(func(l *level) bool { return l.name != task.Child }) // tasks that run may wait for children
 	a.handBackAll()
 	for _, b := range a.alone {
 		a.handBack(b)
@@ -97,11 +91,27 @@ func (a *Agent) beginDrain() <-chan struct{} {
 	return quiet
 }
 
+// stopDrawing ends the drawing of such levels. mu is held.
+func (a *Agent) stopDrawing(of func(*level) bool) {
+	for _, c := range a.order {
+		for _, l := range c.levels {
+			if l != nil && of(l) {
+				l.puller.Stop()
+			}
+		}
+	}
+}
+
+func anyLevel(*level) bool { return true }
+
 // handBackAll hands back what was not started, but for batches that are to run alone. mu is held.
 func (a *Agent) handBackAll() {
 	for _, c := range a.order {
 		for _, l := range c.levels {
 			if l == nil {
+				continue
+			}
+			if a.draining && a.takes(l.name) {
 				continue
 			}
 			for _, b := range l.todo {
@@ -147,17 +157,11 @@ func (a *Agent) handBack(b *batch) {
 
 // noteReturned appends a note for each task of the batch that its start is void. mu may be held.
 func (a *Agent) noteReturned(b *task.Batch, done func(error)) {
-	ctx, cancel := context.WithTimeout(a.base, apiTimeout)
-	defer cancel()
-	log, err := a.broker.OpenLog(ctx, a.broker.Log(b.Owner)) // a local matter: the stream is there
-	if err != nil {
-		go done(err)
-		return
-	}
 	var w task.RecordWriter
 	for i := range b.Specs {
 		w.Add(noteOf(&b.Specs[i], task.Returned))
 	}
+	log := a.broker.LogThere(a.broker.Log(b.Owner))
 	log.Send(queues.Message{Data: w.Append(nil, a.cfg.NodeID, b.Owner)}, func(_ uint64, err error) { done(err) })
 }
 

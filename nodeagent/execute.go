@@ -19,14 +19,16 @@ import (
 // kept for it: a younger class does not take it away, or large shapes would never run beside small ones.
 // mu is held.
 func (a *Agent) dispatch() {
-	if a.draining || a.recorder.stalled() || a.deaf() || a.dispatchAlone() {
+	defer a.lookForIdle()
+	if a.recorder.stalled() || a.deaf() {
 		return
 	}
+	only := a.dispatchAlone() || a.childrenOnly()
 	slices.SortStableFunc(a.order, func(x, y *class) int { return cmp.Compare(x.since(), y.since()) })
 	scarce := map[string]bool{}
 	blocked := time.Duration(math.MaxInt64)
 	for _, c := range a.order {
-		for n := c.unstarted(); n > 0; n-- {
+		for n := c.startable(only); n > 0; n-- {
 			if !a.slots.Take(c.shape, scarce) {
 				if c.running == 0 {
 					blocked = min(blocked, c.since())
@@ -37,7 +39,9 @@ func (a *Agent) dispatch() {
 			a.begin(s, s.run)
 		}
 	}
-	a.blocked.Store(int64(blocked))
+	if !only {
+		a.blocked.Store(int64(blocked))
+	}
 }
 
 // dispatchAlone sees to the batches that nothing may run beside: it lets all slots end, and then starts
@@ -108,9 +112,9 @@ func (c *class) since() time.Duration {
 type slot struct {
 	agent *Agent
 	class *class
-	batch *batch
+	batch *batch     // the one that tasks come from, nil before the first
 	solo  bool       // runs one batch, with nothing beside it
-	now   *task.Spec // the task that runs, nil between tasks
+	now   *execution // nil between tasks
 	begun time.Time
 	ran   time.Duration // since the class's mean was told
 	runs  int
@@ -125,42 +129,46 @@ func (s *slot) run() {
 	defer s.end()
 	s.begun = time.Now()
 	for s.claim() {
-		entry, ours := s.attempt()
-		if !ours {
+		entry, is := s.now.attempt()
+		switch is {
+		case over:
+			s.now.deliver(&entry)
+		case unsettled:
+			s.now.settleLater(entry)
+		case notOurs:
 			return // abandoned, or left for the next agent
 		}
-		s.agent.recorder.add(s.batch, &entry)
 		s.now = nil
 	}
 }
 
-// attempt runs a task and returns what is to be recorded. ours is false if the agent has given the
-// attempt up.
-func (s *slot) attempt() (entry task.Entry, ours bool) {
-	if why := s.agent.owners.revoked(s.batch.Owner, s.now.Number); why != nil {
-		return finish(s.batch, s.now, why), true
-	}
-	in, fn := s.agent.inputs(s.batch, s.now)
-	value, fault, ours := s.execute(fn, in)
-	if !ours {
-		return task.Entry{}, false
-	}
-	return s.outputs(value, fault), true
-}
-
-// claim takes the next task. It returns false when there is none, or when an older batch of another class
-// waits for what this slot holds.
+// claim takes the next task: a child of one that this agent runs before anything else. It returns false when there
+// is none, or when an older batch of another class waits for what this slot holds.
 func (s *slot) claim() bool {
 	if s.solo {
-		s.now = s.batch.start()
-		return s.now != nil
+		return s.take(s.batch.start())
+	}
+	if s.agent.slots.Over() {
+		return false // a task has taken back what it had lent
+	}
+	if s.claimChild() {
+		return true
 	}
 	if s.batch != nil && s.agent.blocked.Load() > int64(s.batch.came) && !s.agent.recorder.stalled() && !s.class.contended.Load() {
-		if s.now = s.batch.start(); s.now != nil {
+		if s.take(s.batch.start()) {
 			return true
 		}
 	}
 	return s.claimNext()
+}
+
+// take has the slot run a task of its batch, if there is one.
+func (s *slot) take(spec *task.Spec) bool {
+	if spec == nil {
+		return false
+	}
+	s.now = s.agent.attemptAt(s, work{spec: spec, call: &s.batch.Calls[spec.Call], batch: s.batch})
+	return true
 }
 
 // start takes a spec of the batch to run, nil if all were taken. Slots share a batch by this counter
@@ -178,12 +186,13 @@ func (s *slot) claimNext() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.learn()
-	if s.batch != nil && a.blocked.Load() <= int64(c.since()) || a.draining || a.recorder.stalled() || a.deaf() {
+	only := a.childrenOnly()
+	if s.batch != nil && a.blocked.Load() <= int64(c.since()) && !only || a.recorder.stalled() || a.deaf() {
 		return false
 	}
-	for l := c.pick(); l != nil; l = c.pick() {
+	for l := c.pick(only); l != nil; l = c.pick(only) {
 		s.batch = l.todo[0]
-		if s.now = s.batch.start(); s.now != nil {
+		if s.take(s.batch.start()) {
 			l.pass += strides[l.name.Rank()]
 			c.contend()
 			return true
@@ -217,35 +226,6 @@ type fault struct {
 	late      bool // its deadline has passed
 }
 
-// execute runs the function. ours is false if the agent has given the attempt up meanwhile.
-func (s *slot) execute(fn *session.Function, in task.Value) (out task.Value, why *fault, ours bool) {
-	if fn == nil {
-		return task.Value{}, &fault{refused: true}, true
-	}
-	x := &execution{slot: s, batch: s.batch, spec: s.now, Running: session.Running{
-		Parent: s.agent.base, Node: s.agent.cfg.NodeID, Func: fn.Name, Log: s.agent.cfg.Logger,
-		Task: task.ID{Owner: s.batch.Owner, Number: s.now.Number}, Attempt: s.now.Attempt,
-	}}
-	if timeout := s.batch.Calls[s.now.Call].Timeout; timeout > 0 {
-		x.Until = time.Now().Add(timeout)
-		x.timer = time.AfterFunc(timeout, x.timedOut)
-		defer x.timer.Stop()
-	}
-	defer x.End()
-	s.current.Store(x)
-	if why := s.agent.owners.revoked(s.batch.Owner, s.now.Number); why != nil { // since it was looked at before
-		x.revoke(why)
-	}
-	out, why = invoke(&x.Running, fn, in, s.out[:0])
-	why = x.judge(why)
-	ours = s.current.CompareAndSwap(x, nil)
-	if ours && why != nil && s.agent.ending.Load() && !why.cancelled && !why.late {
-		s.left = true // it may have failed because the agent has ended its context: it is the next agent's
-		return task.Value{}, nil, false
-	}
-	return out, why, ours
-}
-
 // invoke calls the function. All code of its author runs below the recover: the function, its types'
 // encodings, and the methods of the error that it returns.
 func invoke(ctx context.Context, fn *session.Function, in task.Value, dst []byte) (out task.Value, why *fault) {
@@ -272,17 +252,18 @@ func printed(p any) (text string) {
 	return fmt.Sprint(p)
 }
 
-// faultOf describes an error that the function, or its encoding, returned.
+// faultOf describes an error that the function, or its encoding, returned. If that is another task's failure, it is the
+// cause of this one.
 func faultOf(err error) *fault {
-	var f *task.Failure
-	if errors.As(err, &f) && f != nil {
-		return &fault{failure: f} // of an encoding: what cannot be decoded now cannot be later
+	if e, encoding := err.(*session.EncodingError); encoding { //nolint:errorlint // not one of another task, in the chain
+		return &fault{failure: e.Failure}
 	}
-	var never *session.NonRetryable
-	return &fault{
-		failure: &task.Failure{Kind: task.KindError, Message: err.Error()},
-		retry:   !errors.As(err, &never),
+	failure := &task.Failure{Kind: task.KindError, Message: err.Error()}
+	if f, failed := errors.AsType[*task.Failure](err); failed && f != nil {
+		failure.Causes = task.Because(f).Causes
 	}
+	_, never := errors.AsType[*session.NonRetryable](err)
+	return &fault{failure: failure, retry: !never}
 }
 
 // end gives the slot back. A task that runs still has ended its goroutine, and so this slot: that is its
@@ -295,10 +276,7 @@ func (s *slot) end() {
 		abandoned = x == nil || !s.current.CompareAndSwap(x, nil)
 	}
 	if s.now != nil && !abandoned && !s.left {
-		entry := s.outputs(task.Value{}, &fault{retry: true, failure: &task.Failure{
-			Kind: task.KindExited, Message: "the function ended its goroutine (runtime.Goexit; in a test, FailNow does)",
-		}})
-		a.recorder.add(s.batch, &entry)
+		s.now.exited()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

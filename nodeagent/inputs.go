@@ -11,14 +11,21 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// inputs returns what the task needs: its input and its function, nil if this agent does not have it.
-// Small inputs travel in the batch; the bytes of others were brought before it was accepted.
-func (a *Agent) inputs(b *batch, spec *task.Spec) (task.Value, *session.Function) {
-	in := spec.Input
-	if brought, ok := b.brought[spec.Number]; ok {
-		in = brought
+// inputs returns the task's input. Small ones travel in the batch; the bytes of others were brought before that was
+// accepted. Those of a child are on this node, or on their way to it for its parent, and are brought now.
+func (a *Agent) inputs(x *execution) (in task.Value, why *fault) {
+	in = x.spec.Input
+	if x.batch != nil {
+		if brought, ok := x.batch.brought[x.spec.Number]; ok {
+			in = brought
+		}
+		return in, nil
 	}
-	return in, a.cfg.Registry.Lookup(b.Calls[spec.Call].Func)
+	if in.Far == nil && in.Type != task.Bundle {
+		return in, nil
+	}
+	in, x.pins, why = a.bringOne(x.spec, 0)
+	return in, why
 }
 
 // isFar reports whether bytes of the batch's inputs are to be brought.
@@ -43,13 +50,14 @@ func (a *Agent) bring(b *batch) bool {
 	kept := b.Specs[:0]
 	for i := range b.Specs {
 		spec := b.Specs[i]
-		v, why := a.bringOne(b, &spec)
+		v, pins, why := a.bringOne(&spec, b.pins.Bytes)
+		b.pins.Add(pins)
 		if a.base.Err() != nil {
 			b.pins.Release()
 			return false
 		}
 		if why != nil {
-			e := finish(b, &spec, why)
+			e := finish(&spec, b.Calls[spec.Call].Retries, why)
 			a.recorder.add(b, &e)
 			continue
 		}
@@ -60,23 +68,22 @@ func (a *Agent) bring(b *batch) bool {
 	return true
 }
 
-// bringOne brings the input of one task of a batch.
-func (a *Agent) bringOne(b *batch, spec *task.Spec) (task.Value, *fault) {
+// bringOne brings the input of one task, beside so many bytes that are pinned for others.
+func (a *Agent) bringOne(spec *task.Spec, pinned int64) (task.Value, session.Pins, *fault) {
 	for {
-		v, pins, err := a.values.Fetch(a.base, spec.Input, a.values.Room()-b.pins.Bytes)
+		v, pins, err := a.values.Fetch(a.base, spec.Input, a.values.Room()-pinned)
 		failure, failed := errors.AsType[*task.Failure](err)
 		switch {
 		case err == nil:
-			b.pins.Add(pins)
-			return v, nil
+			return v, pins, nil
 		case failed:
-			return v, &fault{failure: failure}
+			return v, pins, &fault{failure: failure}
 		case a.base.Err() != nil:
-			return v, nil
-		case errors.Is(err, session.ErrNoRoom) && b.pins.Bytes > 0: // it comes again, with others or alone
-			return v, &fault{refused: true}
+			return v, pins, nil
+		case errors.Is(err, session.ErrNoRoom) && pinned > 0: // it comes again, with others or alone
+			return v, pins, &fault{refused: true}
 		case errors.Is(err, session.ErrNoRoom):
-			return v, &fault{failure: &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
+			return v, pins, &fault{failure: &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
 				"an input of %d bytes in objects, and this node has memory for %d of them", spec.Input.Size(), a.values.Room())}}
 		}
 		a.cfg.Logger.Warn("nodeagent: bring an input; trying again", "task", spec.Number, "err", err)

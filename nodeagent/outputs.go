@@ -1,42 +1,142 @@
 package nodeagent
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"time"
 
+	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// outputs makes the entry of a task that ran.
-func (s *slot) outputs(value task.Value, why *fault) task.Entry {
-	ran := s.lap()
-	if why == nil {
-		s.reuse(value.Data)
-		value, why = s.store(value)
+// outputs makes the entry of a task that ran, unless its result refers to tasks that are not over.
+func (x *execution) outputs(value task.Value, why *fault) (task.Entry, became) {
+	ran := x.lap()
+	refers := x.Refers()
+	if why != nil {
+		refers = nil
 	}
-	e := finish(s.batch, s.now, why)
+	x.leave(refers)
+	if why == nil && x.child == nil {
+		x.slot.reuse(value.Data)
+	}
+	e := task.Entry{Ran: ran, Value: value}
+	if len(refers) > 0 && !session.Settled(refers) {
+		e.Value.Data = bytes.Clone(value.Data) // the slot goes on
+		return e, unsettled
+	}
+	if why == nil && len(refers) > 0 {
+		e.Value, why = x.settled(value, refers)
+	}
+	x.complete(&e, why)
+	return e, over
+}
+
+// leave ends the attempt's submitting; its children are cancelled, but for those to which its result refers.
+func (x *execution) leave(result []*session.Handle) {
+	if s := x.slot.agent.nested.Load(); s != nil {
+		s.Leave(&x.Running, result)
+	}
+}
+
+// complete fills in what is to be recorded of an attempt: its result, which is in the entry, or why there is none.
+func (x *execution) complete(e *task.Entry, why *fault) {
+	value, ran := e.Value, e.Ran
+	if why == nil {
+		value, why = x.store(value)
+	}
+	*e = finish(x.spec, x.call.Retries, why)
 	e.Ran = ran
 	if why == nil {
 		e.Value = value
 	}
-	return e
+}
+
+// settled returns the result with those of the tasks to which it refers. If one of them has failed, so has this one.
+func (x *execution) settled(value task.Value, refers []*session.Handle) (task.Value, *fault) {
+	v, err := x.slot.agent.nested.Load().Referring(x.slot.agent.base, value, refers)
+	if err != nil {
+		return v, faultOf(err)
+	}
+	return v, nil
+}
+
+// settleLater gives the slot back, and delivers the result when all tasks to which it refers are over.
+func (x *execution) settleLater(e task.Entry) {
+	a := x.slot.agent
+	a.mu.Lock()
+	a.active++
+	a.unsettled[x] = true
+	a.mu.Unlock()
+	go x.settle(e)
+}
+
+func (x *execution) settle(e task.Entry) {
+	a := x.slot.agent
+	if x.awaitAll() {
+		var why *fault
+		e.Value, why = x.settled(e.Value, x.Refers())
+		x.complete(&e, x.judge(why))
+		x.deliver(&e)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.unsettled, x)
+	a.inactive()
+	a.dispatch()
+}
+
+// awaitAll waits for all tasks to which the result refers. It reports false if the agent ends before.
+func (x *execution) awaitAll() bool {
+	for _, h := range x.Refers() {
+		if h != nil && h.Wait(x.slot.agent.base) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // store puts what is too large of a result for a record into the store, under its owner's scope.
-func (s *slot) store(value task.Value) (task.Value, *fault) {
-	fit, err := s.agent.values.Fit(s.agent.base, s.batch.ObjectScope(), value, false)
+func (x *execution) store(value task.Value) (task.Value, *fault) {
+	a := x.slot.agent
+	var err error
+	if x.batch != nil && value.Far != nil {
+		value, err = x.moved(a.base, value)
+	}
 	if err == nil {
-		return fit, nil
+		value, err = a.values.Fit(a.base, x.scope(), value, false)
+	}
+	if err == nil {
+		return value, nil
 	}
 	if f, ok := errors.AsType[*task.Failure](err); ok {
-		return fit, &fault{failure: f}
+		return value, &fault{failure: f}
 	}
-	return fit, &fault{retry: true, failure: &task.Failure{Kind: task.KindOutput, Message: "keep the result: " + err.Error()}}
+	return value, &fault{retry: true, failure: &task.Failure{Kind: task.KindOutput, Message: "keep the result: " + err.Error()}}
+}
+
+// scope is whose objects those of the result are.
+func (x *execution) scope() string {
+	if x.batch != nil {
+		return x.batch.ObjectScope()
+	}
+	return x.slot.agent.nested.Load().Scope()
+}
+
+// moved returns a value of which no object is of this agent's session: those go when it ends, and the task's
+// owner does not.
+func (x *execution) moved(ctx context.Context, v task.Value) (task.Value, error) {
+	s := x.slot.agent.nested.Load()
+	if s == nil {
+		return v, nil
+	}
+	return x.slot.agent.values.Without(ctx, s.Scope(), v)
 }
 
 // finish makes the entry of an attempt: its result, without the value; its last failure; or a note, if it
 // has attempts left or this agent cannot run it.
-func finish(b *batch, spec *task.Spec, why *fault) task.Entry {
+func finish(spec *task.Spec, retries int, why *fault) task.Entry {
 	e := task.Entry{Number: spec.Number, Digest: spec.Digest, State: task.OK, Attempt: spec.Attempt, Losses: spec.Losses}
 	switch {
 	case why == nil:
@@ -46,7 +146,7 @@ func finish(b *batch, spec *task.Spec, why *fault) task.Entry {
 		e.State, e.Failure = task.Cancelled, why.failure
 	case why.late:
 		e.State, e.Failure = task.Failed, why.failure
-	case why.retry && spec.Attempt <= b.Calls[spec.Call].Retries:
+	case why.retry && spec.Attempt <= retries:
 		e.State, e.Failure = task.Errored, why.failure
 	default:
 		e.State, e.Failure = task.Failed, why.failure
@@ -54,13 +154,18 @@ func finish(b *batch, spec *task.Spec, why *fault) task.Entry {
 	return e
 }
 
-// lap returns how long the task ran. Its end is the begin of the next.
-func (s *slot) lap() time.Duration {
-	now := time.Now()
+// lap returns how long the task ran. In a slot, its end is the begin of the next.
+func (x *execution) lap() time.Duration {
+	s, now := x.slot, time.Now()
+	if !x.begun.IsZero() {
+		return now.Sub(x.begun)
+	}
 	ran := now.Sub(s.begun)
 	s.begun = now
-	s.ran += ran
-	s.runs++
+	if x.batch != nil {
+		s.ran += ran
+		s.runs++
+	}
 	return ran
 }
 

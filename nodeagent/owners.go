@@ -159,15 +159,27 @@ func (a *Agent) cancelled(row queues.Row) {
 
 // revoke ends the contexts of the owner's tasks that run and are not wanted any more.
 func (a *Agent) revoke(owner string) {
+	for _, x := range a.attemptsOf(owner) {
+		if why := a.owners.revoked(owner, x.Task.Number); why != nil {
+			x.revoke(why)
+			x.revokeChildren()
+		}
+	}
+}
+
+// attemptsOf returns the owner's tasks that run here, or have run and wait for others.
+func (a *Agent) attemptsOf(owner string) (all []*execution) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for s := range a.slotsRun {
-		x := s.current.Load()
-		if x == nil || x.Task.Owner != owner {
-			continue
-		}
-		if why := a.owners.revoked(owner, x.Task.Number); why != nil {
-			x.revoke(why)
+		if x := s.current.Load(); x != nil && x.Task.Owner == owner {
+			all = append(all, x)
 		}
 	}
+	for x := range a.unsettled {
+		if x.Task.Owner == owner {
+			all = append(all, x)
+		}
+	}
+	return all
 }

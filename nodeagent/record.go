@@ -1,7 +1,6 @@
 package nodeagent
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"sync"
@@ -37,7 +36,7 @@ type recorder struct {
 type pending struct {
 	r     *recorder
 	owner string
-	log   *queues.Log // nil until first used
+	log   *queues.Log
 
 	entries task.RecordWriter // guarded by recorder.mu
 	shares  []share           // guarded by recorder.mu; of entries
@@ -106,7 +105,7 @@ func (r *recorder) add(b *batch, e *task.Entry) {
 }
 
 func (r *recorder) newPending(owner string) *pending {
-	p := &pending{r: r, owner: owner}
+	p := &pending{r: r, owner: owner, log: r.broker.LogThere(r.broker.Log(owner))} // the agent has made the stream
 	p.timer = time.AfterFunc(time.Hour, p.waited)
 	p.timer.Stop()
 	r.owners[p.owner] = p
@@ -148,25 +147,10 @@ func (p *pending) send() {
 		}
 		p.seal()
 	}
-	if p.log == nil && !p.open() {
-		return
-	}
 	p.busy = true
 	rec := p.sealed[0]
 	failpoint.Hit("record.before")
 	p.log.Send(queues.Message{Data: rec.data}, func(_ uint64, err error) { p.sent(rec, err) })
-}
-
-// open opens the owner's log: a local matter, since the agent has made the stream when it started.
-func (p *pending) open() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), apiTimeout)
-	defer cancel()
-	var err error
-	if p.log, err = p.r.broker.OpenLog(ctx, p.r.broker.Log(p.owner)); err != nil {
-		p.refused(err)
-		return false
-	}
-	return true
 }
 
 // sent takes the server's answer to a record. When it is stored, batches of which nothing is left are

@@ -53,7 +53,16 @@ func (s *Session) ready(h *Handle) {
 		s.unsettle(h.number)
 		return
 	}
-	s.enqueue(h)
+	s.send(h)
+}
+
+// send puts a task where it waits to be run: on this agent, or in its lane. mu is held.
+func (s *Session) send(h *Handle) {
+	if c := h.local(); c != nil {
+		s.enlist(c)
+	} else {
+		s.enqueue(h)
+	}
 }
 
 // takesMore reports whether the task's input takes more than putting it together: a result of a former run is to
@@ -191,7 +200,7 @@ func (s *Session) settled(number uint64, err error) {
 	f, failed := errors.AsType[*task.Failure](err)
 	switch {
 	case err == nil:
-		s.enqueue(h)
+		s.send(h)
 	case failed:
 		s.condemn(h, f)
 	default:

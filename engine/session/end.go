@@ -59,10 +59,9 @@ func (s *Session) appendEnds() {
 		if h == nil {
 			continue
 		}
-		e := task.Entry{Number: c.Task, Digest: h.digest, State: task.Failed, Attempt: c.Attempt, Losses: c.Losses, Failure: endFailure(h, c)}
+		e := lastEntry(h, c)
 		switch c.Why {
 		case graph.Asked:
-			e.State = task.Cancelled
 			s.revoked.asked = append(s.revoked.asked, c.Task)
 		case graph.TooLate:
 			s.revoked.late = append(s.revoked.late, c.Task)
@@ -80,6 +79,15 @@ func (s *Session) appendEnds() {
 
 // maxEnds bounds the entries of one record.
 const maxEnds = 4096
+
+// lastEntry is what the owner says of a task that it ends itself. mu is held.
+func lastEntry(h *Handle, c graph.Command) task.Entry {
+	e := task.Entry{Number: c.Task, Digest: h.digest, State: task.Failed, Attempt: c.Attempt, Losses: c.Losses, Failure: endFailure(h, c)}
+	if c.Why == graph.Asked {
+		e.State = task.Cancelled
+	}
+	return e
+}
 
 func endFailure(h *Handle, c graph.Command) *task.Failure {
 	switch c.Why {

@@ -49,6 +49,7 @@ func (s *Session) foldSome(me *self, sequence uint64, from, to int) {
 	if me != s.me {
 		return // of a name that was given up
 	}
+	s.writer = me.record.Writer
 	for i := from; i < to; i++ {
 		e := &me.record.Entries[i]
 		h := s.handleOf(e, sequence, i)
@@ -56,15 +57,20 @@ func (s *Session) foldSome(me *self, sequence uint64, from, to int) {
 			s.disown(e)
 			continue
 		}
-		if e.State == task.OK || e.State == task.Errored || e.State == task.Failed {
-			h.route.cost.observe(min(e.Ran, time.Hour))
-		}
-		if !e.State.Final() {
-			s.noteHistory(h, e)
-		}
-		s.step(graph.Event{What: graph.Recorded, Task: h.number, State: e.State, Attempt: e.Attempt, Losses: e.Losses}, h, e)
+		s.recordedOf(h, e)
 	}
 	s.roomAgain()
+}
+
+// recordedOf learns from an entry of an open task, and goes on with it. mu is held.
+func (s *Session) recordedOf(h *Handle, e *task.Entry) {
+	if e.State == task.OK || e.State == task.Errored || e.State == task.Failed {
+		h.route.cost.observe(min(e.Ran, time.Hour))
+	}
+	if !e.State.Final() {
+		s.noteHistory(h, e)
+	}
+	s.step(graph.Event{What: graph.Recorded, Task: h.number, State: e.State, Attempt: e.Attempt, Losses: e.Losses}, h, e)
 }
 
 // handleOf returns the open task that the entry is of; nil if it has its outcome, since a later entry
@@ -107,6 +113,9 @@ func (s *Session) noteHistory(h *Handle, e *task.Entry) {
 	if e.State == task.Started || e.State == task.Returned || e.Attempt != h.attempt || e.Losses != h.losses {
 		return // of what is over
 	}
+	if h.child != nil {
+		return // no dead letter is kept of it
+	}
 	history := s.notes[h.number]
 	if last := len(history) - 1; last >= 0 && e.State == history[last].State && e.Attempt == history[last].Attempt && e.Losses == history[last].Losses {
 		return // told again; and it may be refused every second, for long
@@ -137,6 +146,12 @@ func lostIn(entries []task.Entry) (n int) {
 // step tells the graph of an event and does what it commands. e is the entry behind a Recorded. mu is
 // held.
 func (s *Session) step(event graph.Event, h *Handle, e *task.Entry) {
+	s.stepOnce(event, h, e)
+	s.followUp()
+}
+
+// stepOnce is step without what is left to be done after it. mu is held.
+func (s *Session) stepOnce(event graph.Event, h *Handle, e *task.Entry) {
 	s.commands = s.graph.Step(event, s.commands[:0])
 	for _, c := range s.commands {
 		of := h
@@ -153,6 +168,10 @@ func (s *Session) step(event graph.Event, h *Handle, e *task.Entry) {
 			s.wait(c.Task, c.Delay, graph.Due)
 		case graph.End:
 			s.blame(of, h, c)
+			if of.local() != nil {
+				s.followUps = append(s.followUps, c)
+				continue
+			}
 			s.ends = append(s.ends, c)
 			s.rouse()
 		}
@@ -175,6 +194,10 @@ func (s *Session) blame(of, h *Handle, c graph.Command) {
 // resolve gives the task its outcome. mu is held.
 func (s *Session) resolve(h *Handle, e *task.Entry) {
 	s.open.Delete(h.number)
+	if c := h.local(); c != nil {
+		s.local--
+		s.stop(c, e.Failure)
+	}
 	history := s.notes[h.number]
 	delete(s.notes, h.number)
 	if s.job != nil {
@@ -202,6 +225,7 @@ func (s *Session) resolve(h *Handle, e *task.Entry) {
 func (s *Session) succeed(h *Handle, e *task.Entry) {
 	v := e.Value
 	switch {
+	case h.local() != nil: // it is ours
 	case v.Far != nil:
 		v = v.Clone()
 	case !h.borrow:
@@ -224,10 +248,10 @@ func (s *Session) failed(h *Handle, e *task.Entry, history []graph.Note) {
 		f = &task.Failure{Kind: task.KindError, Message: "recorded without a reason"}
 	}
 	f.Func, f.Task, f.Attempt = h.route.call.Func, task.ID{Owner: s.me.owner, Number: h.number}, e.Attempt
-	if s.me.record.Writer != s.me.owner { // else it ran nowhere
-		f.Node = strings.Clone(s.me.record.Writer) // not to keep the whole record for it
+	if s.writer != s.me.owner { // else it ran nowhere
+		f.Node = strings.Clone(s.writer) // not to keep the whole record for it
 	}
-	if e.State == task.Failed && f.Kind != task.KindDependency { // the one that failed first has its letter
+	if e.State == task.Failed && f.Kind != task.KindDependency && h.child == nil { // the one that failed first has its letter
 		s.bury(h, f, history)
 	}
 	h.end(task.Value{}, f)

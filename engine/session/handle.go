@@ -45,6 +45,7 @@ type Handle struct {
 	unread   bool       // guarded by s.mu; the value stands in the log alone
 	needed   int32      // guarded by s.mu; open tasks whose inputs refer to it
 	rare     *rare      // guarded by s.mu; nil for most
+	child    *Child     // it was submitted by a task; nil if not. It is part of that
 }
 
 // rare is what few handles have.
@@ -57,6 +58,7 @@ type rare struct {
 	keys    []objstore.Key  // objects of the value that the handle holds
 	cleanup runtime.Cleanup // lets go of them
 	inner   []*Handle       // of references in the value, by index, once somebody has looked
+	lent    []*Running      // tasks that lend their slots until it has ended
 }
 
 // rarely returns rare to be filled. s.mu is held.
@@ -101,19 +103,38 @@ func (h *Handle) Hole() (index int, ok bool) {
 	return h.tag, true
 }
 
-// Local returns a handle of no session, with a value whose bytes are at hand.
+// Local returns a handle of no session, with a value whose bytes are at hand, or the failure that stands for one.
 func Local(v task.Value) *Handle {
+	if v.Type == task.Fault {
+		return Failed(failureIn(v))
+	}
 	h := &Handle{value: v}
 	h.ended.Store(true)
 	return h
 }
 
-// Value returns the value of a handle made by Local.
+// failureIn returns what a Fault says.
+func failureIn(v task.Value) error {
+	f, err := task.DecodeFailure(v.Data)
+	if err != nil {
+		return err
+	}
+	return f
+}
+
+// Value returns the value of a handle made by Local or Failed: a Fault where it has failed.
 func (h *Handle) Value() (v task.Value, local bool) {
-	if h.s != nil || h.failure != nil {
+	if h.s != nil {
 		return task.Value{}, false
 	}
-	return h.value, true
+	if h.failure == nil {
+		return h.value, true
+	}
+	f, failed := errors.AsType[*task.Failure](h.failure)
+	if !failed {
+		return task.Value{}, false
+	}
+	return task.Value{Type: task.Fault, Data: task.AppendFailure(nil, f)}, true
 }
 
 // Failed returns a handle of no session with a failure as its outcome.
@@ -173,7 +194,7 @@ func (h *Handle) Size(ctx context.Context) (int64, error) {
 // has returned.
 func (h *Handle) Inner(v *task.Value, index int) *Handle {
 	ref := v.Refs()[index]
-	if h.s == nil {
+	if h.s == nil || ref.Type == task.Fault { // a failure holds nothing
 		return Local(ref)
 	}
 	s := h.s
@@ -265,6 +286,11 @@ func (h *Handle) Done() <-chan struct{} {
 	}
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
+	return h.doneChannel()
+}
+
+// doneChannel is Done. s.mu is held.
+func (h *Handle) doneChannel() <-chan struct{} {
 	if h.ended.Load() {
 		return closedChannel
 	}
@@ -274,10 +300,22 @@ func (h *Handle) Done() <-chan struct{} {
 	return h.done
 }
 
-// Wait returns when the task has its outcome, or with the context's error.
+// DoneIn is as Done. A task under whose context it is called lends its slot until the channel is closed.
+func (h *Handle) DoneIn(ctx context.Context) <-chan struct{} {
+	if r := RunningIn(ctx); r != nil && r.Host != nil {
+		return h.lendUntilDone(r)
+	}
+	return h.Done()
+}
+
+// Wait returns when the task has its outcome, or with the context's error. Inside a task it lends the slot, or runs
+// the other task itself.
 func (h *Handle) Wait(ctx context.Context) error {
 	if h.ended.Load() {
 		return nil
+	}
+	if r := RunningIn(ctx); r != nil && r.Host != nil {
+		return r.await(ctx, h)
 	}
 	select {
 	case <-h.Done():
@@ -299,6 +337,12 @@ func (h *Handle) end(v task.Value, failure error) {
 	h.ended.Store(true)
 	if h.done != nil {
 		close(h.done)
+	}
+	if h.rare != nil {
+		for _, r := range h.rare.lent {
+			r.resume()
+		}
+		h.rare.lent = nil
 	}
 	for _, c := range watchers {
 		c.add(h)
@@ -322,6 +366,7 @@ type Completions struct {
 
 	mu    sync.Mutex // taken after a session's
 	ready []*Handle  // guarded by mu
+	lent  *Running   // guarded by mu; the task that lends its slot until there is something; nil if none does
 }
 
 // NewCompletions returns an empty collection.
@@ -351,6 +396,7 @@ func (c *Completions) add(h *Handle) {
 	}
 	c.mu.Lock()
 	c.ready = append(c.ready, h)
+	c.resume()
 	c.mu.Unlock()
 	if c.count.Add(1) == 1 {
 		select {
@@ -364,7 +410,7 @@ func (c *Completions) add(h *Handle) {
 func (c *Completions) Len() int { return int(c.count.Load()) }
 
 // Take returns what has ended since the last call, in the order of ending, and uses into for it. If
-// nothing has, it waits until something does or ctx ends.
+// nothing has, it waits until something does or ctx ends; inside a task, it lends the slot meanwhile.
 func (c *Completions) Take(ctx context.Context, into []*Handle) ([]*Handle, error) {
 	for {
 		c.mu.Lock()
@@ -377,11 +423,49 @@ func (c *Completions) Take(ctx context.Context, into []*Handle) ([]*Handle, erro
 		if len(out) > 0 {
 			return out, nil
 		}
-		select {
-		case <-c.signal:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := c.wait(ctx); err != nil {
+			return nil, err
 		}
+	}
+}
+
+// wait returns when something may have ended.
+func (c *Completions) wait(ctx context.Context) error {
+	select {
+	case <-c.signal:
+		return nil
+	default:
+	}
+	c.lend(RunningIn(ctx))
+	select {
+	case <-c.signal:
+		return nil
+	case <-ctx.Done():
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.resume()
+		return ctx.Err()
+	}
+}
+
+// lend has the task that waits lend its slot until there is something.
+func (c *Completions) lend(r *Running) {
+	if r == nil || r.Host == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.ready) == 0 {
+		c.lent = r
+		r.lend()
+	}
+}
+
+// resume takes the slot back. mu is held.
+func (c *Completions) resume() {
+	if c.lent != nil {
+		c.lent.resume()
+		c.lent = nil
 	}
 }
 

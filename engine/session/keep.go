@@ -130,7 +130,11 @@ func (s *Session) startOver() {
 	}
 	s.ends = nil
 	var handles []*Handle
-	s.open.All(func(_ uint64, h *Handle) { handles = append(handles, h) })
+	s.open.All(func(_ uint64, h *Handle) {
+		if h.local() == nil { // what runs here does not go by the log
+			handles = append(handles, h)
+		}
+	})
 	slices.SortFunc(handles, func(x, y *Handle) int { return int(int64(x.number) - int64(y.number)) })
 	for _, h := range handles {
 		s.step(graph.Event{What: graph.Void, Task: h.number}, h, nil)

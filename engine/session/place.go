@@ -16,15 +16,20 @@ type route struct {
 	call     task.Call
 	lane     *lane
 	cost     *cost
+	here     bool   // for tasks: an agent that runs one of the class may run it
 	changes  uint64 // of the directory
 }
 
 // place returns the template's route. A function that no agent has and a shape that no node has room for
 // are failures, if agents live; where none lives, tasks of this program's own functions wait. mu is
 // held.
-func (s *Session) place(t *Template) (*route, error) {
+func (s *Session) place(t *Template, child bool) (*route, error) {
+	known, level := &t.route, cmp.Or(t.Level, task.Normal)
+	if child {
+		known, level = &t.nested, task.Child
+	}
 	changes := s.nodes.Changes()
-	if r := t.route.Load(); r != nil && r.session == s && r.changes == changes {
+	if r := known.Load(); r != nil && r.session == s && r.changes == changes {
 		return r, nil
 	}
 	if err := s.known(t.Func); err != nil {
@@ -36,13 +41,14 @@ func (s *Session) place(t *Template) (*route, error) {
 	}
 	r := &route{
 		session: s, template: t, call: task.Call{Func: t.Func, Retries: t.Retries, Timeout: t.Timeout},
-		lane: s.lane(laneKey{class, cmp.Or(t.Level, task.Normal)}, shape), cost: s.costs[t.Func], changes: changes,
+		lane: s.lane(laneKey{class, level}, shape), cost: s.costs[t.Func], changes: changes,
+		here: child && t.Delay == 0 && s.cfg.Local.Lookup(t.Func) != nil,
 	}
 	if r.cost == nil {
 		r.cost = &cost{}
 		s.costs[t.Func] = r.cost
 	}
-	t.route.Store(r)
+	known.Store(r)
 	return r, nil
 }
 

@@ -14,8 +14,8 @@ import (
 var (
 	// ErrNoSession says that the context carries no session.
 	ErrNoSession = errors.New("no session in the context: use the one that Main or Cluster.Context gives")
-	// ErrInTask says that a task tried to submit or to wait for another task.
-	ErrInTask = errors.New("not inside a task: nested tasks are not built yet")
+	// ErrTaskOver says that something submitted under the context of a task that has ended.
+	ErrTaskOver = errors.New("the task has ended: nothing is submitted for it any more")
 )
 
 type (
@@ -28,10 +28,10 @@ func With(ctx context.Context, s *Session) context.Context {
 	return context.WithValue(ctx, sessionKey{}, s)
 }
 
-// From returns the session that the context carries. In a task's context there is none to use yet.
+// From returns the session that the context carries; in a task, that is the agent's own.
 func From(ctx context.Context) (*Session, error) {
-	if RunningIn(ctx) != nil {
-		return nil, ErrInTask
+	if r := RunningIn(ctx); r != nil && r.Host != nil {
+		return r.Host.Session(ctx)
 	}
 	if s, ok := ctx.Value(sessionKey{}).(*Session); ok {
 		return s, nil
@@ -51,6 +51,21 @@ type Running struct {
 	Attempt int
 	Log     *slog.Logger // of the agent; without the task's names
 	Until   time.Time    // the end of the attempt's timeout; zero = none
+
+	Host  Host           // nil = nothing can be submitted
+	Self  Attempt        // what this is of
+	Class task.Class     // of the slot
+	Plain bool           // a child of the same class needs nothing but what the slot lends
+	Held  task.Resources // what this task and those above it hold on this node while they wait
+	Depth int            // how many attempts are below this one on the goroutine's stack
+
+	lending sync.Mutex // taken before the agent's locks
+	waits   int        // guarded by lending; goroutines of the task that wait
+	here    bool       // guarded by lending; one of them runs a child meanwhile
+	over    bool       // guarded by lending; the attempt has ended
+
+	kids   []*Handle // guarded by the agent's Session.mu; submitted and perhaps open
+	refers []*Handle // of the result; by the goroutine of the attempt
 
 	mu    sync.Mutex
 	inner context.Context         // guarded by mu; made by the first Done or Cancel
@@ -151,6 +166,13 @@ func RunningIn(ctx context.Context) *Running {
 func (r *Running) Logger() *slog.Logger {
 	return r.Log.With("func", r.Func, "task", r.Task.String(), "attempt", r.Attempt, "node", r.Node)
 }
+
+// EncodingError says that an input or a result does not fit its type: what cannot be encoded now cannot be later. It is
+// no error of the function's own.
+type EncodingError struct{ Failure *task.Failure }
+
+// Error returns the failure's text.
+func (e *EncodingError) Error() string { return e.Failure.Error() }
 
 // NonRetryable marks an error that another attempt would not mend.
 type NonRetryable struct{ Err error }

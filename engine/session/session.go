@@ -9,6 +9,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/directory"
@@ -25,6 +26,8 @@ type Config struct {
 	Boot     string       // of the embedded server; "" = of a server that lives on its own
 	Holder   string       // who this is, for people who want the same job; something fresh in it
 	Local    *Registry    // of the agent in this process; nil if there is none
+	Host     Host         // the agent whose session this is; nil for a driver's
+	Node     string       // of that agent
 	Registry *Registry    // of this program: its functions wait for an agent where none lives
 	Logger   *slog.Logger // nil = slog.Default()
 
@@ -92,21 +95,28 @@ type Session struct {
 	ended     sync.WaitGroup
 	done      chan struct{} // closed when the session is broken
 
-	mu       sync.Mutex
-	me       *self                   // guarded by mu; replaced when an unnamed session takes a new name
-	lease    *Lease                  // guarded by keeping
-	graph    *graph.Graph            // guarded by mu
-	open     graph.Pages[*Handle]    // guarded by mu; tasks without an outcome
-	bytes    int                     // guarded by mu; of the inputs of open tasks
-	number   uint64                  // guarded by mu; of the newest task
-	lanes    map[laneKey]*lane       // guarded by mu
-	order    []*lane                 // guarded by mu; lanes in order of making
-	costs    map[string]*cost        // guarded by mu; by function
-	due      dueTimes                // guarded by mu; tasks in a delay, and deadlines
-	idleDue  int                     // guarded by mu; how many deadlines in due are of tasks that have ended
-	notes    map[uint64][]graph.Note // guarded by mu; of open tasks, for dead letters
-	ends     []graph.Command         // guarded by mu; entries of the owner's own to append
-	letters  []deadLetter            // guarded by mu; to be kept
+	mu      sync.Mutex
+	me      *self                   // guarded by mu; replaced when an unnamed session takes a new name
+	lease   *Lease                  // guarded by keeping
+	graph   *graph.Graph            // guarded by mu
+	open    graph.Pages[*Handle]    // guarded by mu; tasks without an outcome
+	bytes   int                     // guarded by mu; of the inputs of open tasks
+	number  uint64                  // guarded by mu; of the newest task
+	lanes   map[laneKey]*lane       // guarded by mu
+	order   []*lane                 // guarded by mu; lanes in order of making
+	costs   map[string]*cost        // guarded by mu; by function
+	due     dueTimes                // guarded by mu; tasks in a delay, and deadlines
+	idleDue int                     // guarded by mu; how many deadlines in due are of tasks that have ended
+	notes   map[uint64][]graph.Note // guarded by mu; of open tasks, for dead letters
+	ends    []graph.Command         // guarded by mu; entries of the owner's own to append
+
+	waiting   sync.Map        // of *Waiting by class: children that wait on this agent
+	local     int             // guarded by mu; open children that are not published
+	elsewhere atomic.Bool     // other agents have told of idle CPUs
+	followUps []graph.Command // guarded by mu; what the step under way leaves to be done after it
+	writer    string          // guarded by mu; who has written the entry that is folded
+
+	letters  []deadLetter // guarded by mu; to be kept
 	objects  objects
 	settling []uint64        // guarded by mu; tasks whose inputs take more than putting them together
 	awaited  []uint64        // guarded by mu; scratch
@@ -200,6 +210,10 @@ func (s *Session) connect(ctx context.Context) (err error) {
 	if s.nodes, err = directory.WatchNodes(ctx, s.broker, s.cfg.Logger); err != nil {
 		return err
 	}
+	if s.cfg.Host != nil {
+		s.nodes.Notify(s.nodesChanged)
+		s.nodesChanged()
+	}
 	as := Row{Holder: s.cfg.Holder, Boot: s.cfg.Boot, Job: s.cfg.Job}
 	if s.job == nil {
 		s.scope = s.cfg.Owner
@@ -275,6 +289,17 @@ func (s *Session) disconnect() {
 	}
 }
 
+// Abandon ends the session as the death of its process would: nobody is told.
+func (s *Session) Abandon() {
+	s.breakWith(ErrClosed)
+	s.cancel()
+	s.ended.Wait()
+	s.disconnect()
+}
+
+// Scope returns the scope of the session's objects.
+func (s *Session) Scope() string { return s.scope }
+
 // Owner returns the session's name. One that loses its lease takes another.
 func (s *Session) Owner() string { return s.self().owner }
 
@@ -309,6 +334,7 @@ func (s *Session) run() {
 	for {
 		s.wakeDue(time.Now())
 		s.appendEnds()
+		s.share()
 		s.publish()
 		s.listen()
 		timer.Reset(s.sleep(time.Now()))
@@ -346,7 +372,7 @@ func (s *Session) sleep(now time.Time) time.Duration {
 			earlier(l.retry)
 		}
 	}
-	if s.open.Len() > 0 {
+	if s.published() > 0 {
 		earlier(s.heard.Add(silence))
 	}
 	return max(0, until.Sub(now))
@@ -369,7 +395,7 @@ func (s *Session) rouse() {
 func (s *Session) listen() {
 	now := time.Now()
 	s.mu.Lock()
-	quiet := s.open.Len() > 0 && now.Sub(s.heard) >= silence
+	quiet := s.published() > 0 && now.Sub(s.heard) >= silence
 	if quiet {
 		s.heard = now
 	}
@@ -392,10 +418,7 @@ func (s *Session) listen() {
 // Close ends the session: who waits for a task gets ErrClosed. A named job is handed over to its next
 // run; an unnamed session ends with what it has submitted. Closing again does nothing.
 func (s *Session) Close() {
-	s.breakWith(ErrClosed)
-	s.cancel()
-	s.ended.Wait()
-	s.disconnect()
+	s.Abandon()
 	s.leave()
 }
 
@@ -409,7 +432,8 @@ func (s *Session) breakWith(err error) {
 	s.broken = err
 	close(s.done)
 	s.open.All(func(_ uint64, h *Handle) { h.end(task.Value{}, err) })
-	s.open = graph.Pages[*Handle]{}
+	s.open, s.local = graph.Pages[*Handle]{}, 0
+	s.waiting.Clear()
 	for _, f := range s.flushes {
 		close(f.done)
 	}

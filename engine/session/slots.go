@@ -2,6 +2,7 @@ package session
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/internal/invariant"
@@ -12,7 +13,8 @@ import (
 type Slots struct {
 	mu   sync.Mutex
 	has  task.Resources // fixed
-	free []int64        // guarded by mu; parallel to has. Invariant: from 0 to what it has
+	free []int64        // guarded by mu; parallel to has. Invariant: up to what it has; below 0 for CPUs taken back
+	over atomic.Bool    // some are below 0
 }
 
 // NewSlots returns an account of which nothing is taken.
@@ -55,10 +57,12 @@ func (s *Slots) Take(shape task.Resources, scarce map[string]bool) bool {
 }
 
 // Give gives a slot back.
-func (s *Slots) Give(shape task.Resources) {
+func (s *Slots) Give(shape task.Resources) { s.lock(shape, 1) }
+
+func (s *Slots) lock(shape task.Resources, sign int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(shape, 1)
+	s.add(shape, sign)
 }
 
 // Free returns how many slots of the shape could be taken now.
@@ -71,17 +75,28 @@ func (s *Slots) Free(shape task.Resources) int {
 			n = min(n, s.free[s.index(a.Name)]/a.Value)
 		}
 	}
-	return int(n)
+	return int(max(0, n))
 }
+
+// Force takes what was lent, whether it is free or not.
+func (s *Slots) Force(shape task.Resources) { s.lock(shape, -1) }
+
+// Over reports whether more is taken than there is: who can give something back is to do so.
+func (s *Slots) Over() bool { return s.over.Load() }
 
 func (s *Slots) add(shape task.Resources, sign int64) {
 	for _, a := range shape {
 		if i := s.index(a.Name); i >= 0 {
 			s.free[i] += sign * a.Value
-			invariant.Check(0 <= s.free[i] && s.free[i] <= s.has[i].Value,
+			invariant.Check(s.free[i] <= s.has[i].Value && (s.free[i] >= 0 || a.Name == task.CPU),
 				"slots: %d of %d %s are free", s.free[i], s.has[i].Value, a.Name)
 		}
 	}
+	over := false
+	for _, free := range s.free {
+		over = over || free < 0
+	}
+	s.over.Store(over)
 }
 
 func (s *Slots) index(name string) int {

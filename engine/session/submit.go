@@ -25,7 +25,8 @@ type Template struct {
 	Delay     time.Duration  // from submit to the first dispatch
 	Pending   int            // bound on the owner's open tasks; 0 = DefaultPending, below 0 = none
 
-	route atomic.Pointer[route]
+	route  atomic.Pointer[route] // for drivers
+	nested atomic.Pointer[route] // for tasks
 }
 
 // Bounds on the open tasks of a session: Submit waits while one of them is reached.
@@ -51,8 +52,24 @@ type Order struct {
 
 // Submit numbers a task and puts it on its way. It waits only while a bound on open tasks is reached. A
 // failure to submit is the handle's outcome. The handle is h, which nobody else may hold any more, or a
-// new one if h is nil.
+// new one if h is nil. A task that submits more than the bound runs what it submits itself, at once: so it need not
+// wait for others, which may wait for the same.
 func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
+	h = s.submit(ctx, o, h)
+	if h.child != nil && s.crowded(h, o.Template) {
+		RunningIn(ctx).runHere(ctx, h)
+	}
+	return h
+}
+
+// crowded reports whether there are too many open tasks with this one, which waits on this agent.
+func (s *Session) crowded(h *Handle, t *Template) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return h.child.list != nil && !s.room(t.Pending)
+}
+
+func (s *Session) submit(ctx context.Context, o Order, h *Handle) *Handle {
 	err := o.Failure
 	if err == nil {
 		err = ctx.Err()
@@ -66,13 +83,10 @@ func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
 	if err == nil {
 		o.Input, claimed, err = s.fit(ctx, o.Input)
 	}
-	if h == nil {
-		h = new(Handle)
-	}
-	s.let(h) // it may have been used before
-	*h = Handle{s: s, first: o.Collect, tag: o.Tag, borrow: o.Borrow}
+	parent := s.nestedIn(ctx)
+	h = s.handle(h, o, parent != nil)
 	if err == nil {
-		err = s.admit(ctx, h, o.Template)
+		err = s.admit(ctx, h, o.Template, parent)
 	}
 	if err == nil {
 		err = usable(o.Deps)
@@ -88,6 +102,23 @@ func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
 		h.end(task.Value{}, err)
 	}
 	s.drop(claimed)
+	return h
+}
+
+// handle returns the handle of a new task: h, which may have been used before, or a new one. A child has one of
+// its own. mu is held.
+func (s *Session) handle(h *Handle, o Order, child bool) *Handle {
+	var c *Child
+	switch {
+	case child:
+		c = &Child{}
+		h = &c.handle
+	case h == nil:
+		h = new(Handle)
+	default:
+		s.let(h)
+	}
+	*h = Handle{s: s, first: o.Collect, tag: o.Tag, borrow: o.Borrow && !child, child: c}
 	return h
 }
 
@@ -145,11 +176,13 @@ func (s *Session) begin(h *Handle, o Order) {
 	s.bytes += len(h.input.Data) + task.SpecBytes
 	s.holdInput(h)
 	s.depend(h, o, &event)
-	if h.stored = event.Queued || event.Delay > 0 || len(event.Deps) > 0; !h.stored { // others are not runnable yet
+	if h.stored = event.Queued || event.Delay > 0 || len(event.Deps) > 0 || h.local() != nil; !h.stored { // others are not runnable yet
 		s.unstored++
 	}
 	s.open.Put(h.number, h)
-	if s.open.Len() == 1 { // silence begins with the first open task
+	if h.local() != nil {
+		s.local++
+	} else if s.published() == 1 { // silence begins with the first open task
 		s.heard = time.Now()
 		s.rouse()
 	}
@@ -184,24 +217,28 @@ func (s *Session) recall(h *Handle, o Order, event *graph.Event) (recorded bool)
 }
 
 // admit finds the task's route, and waits for room. mu is held, and given up while waiting.
-func (s *Session) admit(ctx context.Context, h *Handle, t *Template) error {
+func (s *Session) admit(ctx context.Context, h *Handle, t *Template, parent *Running) (err error) {
+	if s.broken != nil {
+		return s.broken
+	}
+	if h.route, err = s.place(t, parent != nil); err == nil && parent != nil {
+		err = s.bear(h, parent)
+	}
+	if err != nil || h.local() != nil {
+		return err
+	}
 	if err := s.cfg.Full(); err != nil {
 		return err
 	}
-	for {
-		if s.broken != nil {
-			return s.broken
-		}
-		if s.room(t.Pending) {
-			break
-		}
+	for !s.room(t.Pending) {
 		if err := s.awaitRoom(ctx); err != nil {
 			return err
 		}
+		if s.broken != nil {
+			return s.broken
+		}
 	}
-	var err error
-	h.route, err = s.place(t)
-	return err
+	return nil
 }
 
 // room reports whether another task may be open. What waits in queues must leave room for records in the
@@ -224,6 +261,7 @@ func (s *Session) awaitRoom(ctx context.Context) error {
 	room := s.asleep
 	s.mu.Unlock()
 	defer s.mu.Lock()
+	defer waiting(ctx)()
 	select {
 	case <-room:
 		return nil
@@ -251,7 +289,7 @@ const (
 func (s *Session) InFlight(t *Template) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, err := s.place(t)
+	r, err := s.place(t, s.cfg.Host != nil)
 	if err != nil {
 		return 1
 	}
@@ -301,6 +339,7 @@ func (s *Session) Flush(ctx context.Context) error {
 	f := &flush{number: s.flushed, left: s.unstored, done: make(chan struct{})}
 	s.flushes = append(s.flushes, f)
 	s.mu.Unlock()
+	defer waiting(ctx)()
 	select {
 	case <-f.done:
 		s.mu.Lock()

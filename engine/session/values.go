@@ -258,3 +258,32 @@ func failureOf(err error, format string, args ...any) error {
 func tooLarge(have, most int) *task.Failure {
 	return &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("a value of %d bytes, and %d is the most without a store of objects", have, most)}
 }
+
+// Without returns the value with the bytes of the scope's objects at hand, and those objects not named: to be put
+// under another one.
+func (x Values) Without(ctx context.Context, scope string, v task.Value) (task.Value, error) {
+	named := false
+	v.Objects(func(o *task.Object) bool {
+		named = o.Scope == scope
+		return !named
+	})
+	if !named {
+		return v, nil
+	}
+	v, err := x.Read(ctx, v)
+	return unnamed(v, scope), err
+}
+
+func unnamed(v task.Value, scope string) task.Value {
+	if v.Far == nil {
+		return v
+	}
+	v.Far = v.Far.Copy()
+	if o := v.Far.Object; o != nil && o.Scope == scope {
+		v.Far.Object = nil
+	}
+	for i, ref := range v.Far.Refs {
+		v.Far.Refs[i] = unnamed(ref, scope)
+	}
+	return v
+}

@@ -1,0 +1,136 @@
+package nodeagent
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/session"
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// work is a task to be run, and where its outcome goes.
+type work struct {
+	spec  *task.Spec
+	call  *task.Call
+	batch *batch         // that it came in; nil for a child
+	child *session.Child // of a task of this agent; nil for what came in a batch
+}
+
+// execution is one attempt that runs: the function's context, and what must be known to end it from
+// outside.
+type execution struct {
+	session.Running
+	work
+	slot  *slot
+	own   task.Spec   // of a child
+	begun time.Time   // zero: when the slot's last task ended
+	timer *time.Timer // of the timeout; nil if there is none
+	pins  session.Pins
+
+	revoked atomic.Pointer[fault] // why it is not wanted any more; nil if it is
+}
+
+// attemptAt returns an attempt in a slot.
+func (a *Agent) attemptAt(s *slot, w work) *execution {
+	x := &execution{work: w, slot: s, Running: session.Running{
+		Parent: a.base, Node: a.cfg.NodeID, Log: a.cfg.Logger, Host: a, Class: s.class.name, Plain: s.class.plain, Held: s.class.kept,
+	}}
+	x.Self = x
+	if w.batch != nil {
+		x.Func, x.Attempt, x.Task = w.call.Func, w.spec.Attempt, task.ID{Owner: w.batch.Owner, Number: w.spec.Number}
+	}
+	return x
+}
+
+// What became of an attempt.
+type became int
+
+const (
+	over      became = iota // there is an entry
+	unsettled               // its result refers to tasks that are not over
+	notOurs                 // the agent has given it up
+)
+
+// attempt runs the task and returns what is to be recorded.
+func (x *execution) attempt() (task.Entry, became) {
+	a := x.slot.agent
+	if why := x.unwanted(); why != nil {
+		return finish(x.spec, x.call.Retries, why), over
+	}
+	in, why := a.inputs(x)
+	fn := a.cfg.Registry.Lookup(x.call.Func)
+	if fn == nil {
+		why = &fault{refused: true}
+	}
+	if why != nil {
+		return finish(x.spec, x.call.Retries, why), over
+	}
+	value, why, ours := x.execute(fn, in)
+	if !ours {
+		return task.Entry{}, notOurs
+	}
+	return x.outputs(value, why)
+}
+
+// unwanted returns why the task is not to be started, nil if it is. Of children, the session knows.
+func (x *execution) unwanted() *fault {
+	if x.batch == nil {
+		return nil
+	}
+	return x.slot.agent.owners.revoked(x.batch.Owner, x.spec.Number)
+}
+
+// execute runs the function. ours is false if the agent has given the attempt up meanwhile.
+func (x *execution) execute(fn *session.Function, in task.Value) (out task.Value, why *fault, ours bool) {
+	s := x.slot
+	if timeout := x.call.Timeout; timeout > 0 {
+		x.Until = time.Now().Add(timeout)
+		x.timer = time.AfterFunc(timeout, x.timedOut)
+		defer x.timer.Stop()
+	}
+	defer x.End()
+	outermost := x.Depth == 0
+	if outermost {
+		s.current.Store(x)
+	}
+	if why := x.unwanted(); why != nil { // since it was looked at before
+		x.revoke(why)
+	}
+	out, why = invoke(&x.Running, fn, in, x.scratch())
+	why = x.judge(why)
+	x.Over()
+	ours = !outermost || s.current.CompareAndSwap(x, nil)
+	if ours && why != nil && s.agent.ending.Load() && !why.cancelled && !why.late {
+		s.left = s.left || outermost // it may have failed because the agent has ended its context: it is the next agent's
+		return task.Value{}, nil, false
+	}
+	return out, why, ours
+}
+
+// scratch returns the memory in which the result is encoded, which is copied before the slot goes on. That of a
+// child becomes its owner's: others of its parent's goroutines may use the slot's.
+func (x *execution) scratch() []byte {
+	if x.child != nil {
+		return nil
+	}
+	return x.slot.out[:0]
+}
+
+// deliver tells the task's owner of the attempt's end.
+func (x *execution) deliver(e *task.Entry) {
+	if x.child != nil {
+		x.slot.agent.nested.Load().ChildEnded(x.child, e)
+		x.pins.Release()
+		return
+	}
+	x.slot.agent.recorder.add(x.batch, e)
+}
+
+// exited delivers the failure of a task that has ended its goroutine.
+func (x *execution) exited() {
+	x.Over()
+	e, _ := x.outputs(task.Value{}, &fault{retry: true, failure: &task.Failure{
+		Kind: task.KindExited, Message: "the function ended its goroutine (runtime.Goexit; in a test, FailNow does)",
+	}})
+	x.deliver(&e)
+}
