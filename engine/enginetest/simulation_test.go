@@ -51,6 +51,7 @@ type simulation struct {
 	seed uint64
 	rng  *rand.Rand
 	step *engine.Func[order, result]
+	grow *engine.Func[sprout, grown]
 
 	results atomic.Int64 // so that no two executions have the same result
 }
@@ -63,6 +64,7 @@ type order struct {
 	Never   bool          // ends only when its context does
 	Needs   []need        // results of others that come with the input
 	Large   bool          // the result is too large for a message, and so is the input
+	Tree    int           // how deep a tree of tasks below this one is, 0 = there is none
 	Ballast []byte
 }
 
@@ -87,6 +89,7 @@ func (s *simulation) run(t *testing.T) {
 	s.rng = rand.New(rand.NewPCG(s.seed, 1))
 	registry := engine.NewRegistry()
 	s.step = engine.NewFunc("step", s.do, engine.In(registry))
+	s.grow = engine.NewFunc("grow", s.growOne, engine.In(registry))
 	upTo := func(most float64) float64 {
 		if s.rng.IntN(3) == 0 {
 			return 0
@@ -151,6 +154,15 @@ func (s *simulation) do(ctx context.Context, o order) (result, error) {
 	if engine.Attempt(ctx) <= o.Errors {
 		return result{}, errPlanned
 	}
+	if o.Tree > 0 {
+		leaves, err := s.leavesOf(ctx, s.grow.Submit(ctx, sprout{o.ID, o.Tree, o.Takes / 64}))
+		if err != nil {
+			return result{}, fmt.Errorf("its tree: %w", err)
+		}
+		if leaves != 1<<o.Tree {
+			return result{}, engine.NonRetryable(fmt.Errorf("%w: a tree %d deep has %d leaves", errWrong, o.Tree, leaves))
+		}
+	}
 	r := result{Value: o.ID<<idShift | int(s.results.Add(1))}
 	if o.Large {
 		r.Ballast = make([]byte, ballast)
@@ -180,6 +192,9 @@ func (s *simulation) plan() (plans []*plan) {
 				p.needs = append(p.needs, s.rng.IntN(id))
 			}
 			p.check = either(p.check, fails(task.KindDependency))
+		}
+		if s.rng.IntN(12) == 0 {
+			p.order.Tree = 1 + s.rng.IntN(4)
 		}
 		if p.order.Large = s.rng.IntN(10) == 0; p.order.Large {
 			p.order.Ballast = make([]byte, ballast+id)
