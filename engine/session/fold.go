@@ -243,9 +243,9 @@ func (s *Session) succeed(h *Handle, e *task.Entry) {
 
 // failed gives the task its failure. mu is held.
 func (s *Session) failed(h *Handle, e *task.Entry, history []graph.Note) {
-	f := e.Failure
-	if f == nil {
-		f = &task.Failure{Kind: task.KindError, Message: "recorded without a reason"}
+	f := &task.Failure{Kind: task.KindError, Message: "recorded without a reason"}
+	if e.Failure != nil {
+		*f = *e.Failure // which others may have, too
 	}
 	f.Func, f.Task, f.Attempt = h.route.call.Func, task.ID{Owner: s.me.owner, Number: h.number}, e.Attempt
 	if s.writer != s.me.owner { // else it ran nowhere
