@@ -36,7 +36,7 @@ type recorder struct {
 type pending struct {
 	r     *recorder
 	owner string
-	log   *queues.Log
+	log   *queues.Log // nil until first used
 
 	entries task.RecordWriter // guarded by recorder.mu
 	shares  []share           // guarded by recorder.mu; of entries
@@ -105,7 +105,7 @@ func (r *recorder) add(b *batch, e *task.Entry) {
 }
 
 func (r *recorder) newPending(owner string) *pending {
-	p := &pending{r: r, owner: owner, log: r.broker.LogThere(r.broker.Log(owner))} // the agent has made the stream
+	p := &pending{r: r, owner: owner}
 	p.timer = time.AfterFunc(time.Hour, p.waited)
 	p.timer.Stop()
 	r.owners[p.owner] = p
@@ -146,6 +146,9 @@ func (p *pending) send() {
 			return
 		}
 		p.seal()
+	}
+	if p.log == nil {
+		p.log = p.r.broker.LogThere(p.r.broker.Log(p.owner)) // the agent has made the stream
 	}
 	p.busy = true
 	rec := p.sealed[0]
