@@ -94,8 +94,10 @@ type Agent struct {
 	waiting atomic.Int64                    // tasks that lend their slots
 	hungry  atomic.Bool                     // there is room for another task
 
+	nodes     *directory.Nodes
 	idleTimer *time.Timer   // calls tellIdle
-	kick      chan struct{} // has a token when the row is to be written soon
+	kick      chan struct{} // has a token when the row is to tell of idle CPUs
+	cutTimer  *time.Timer   // calls giveAway
 
 	blocked atomic.Int64 // when the oldest batch came that waits for what other classes hold; 0 = all slots are to end
 
@@ -103,6 +105,7 @@ type Agent struct {
 	classes  map[task.Class]*class // guarded by mu
 	order    []*class              // guarded by mu; by age of the oldest batch with unstarted tasks
 	unserved []queues.Row          // guarded by mu; rows of classes that could not be opened yet
+	idle     time.Duration         // guarded by mu; until idle CPUs are told again
 	draining bool                  // guarded by mu; takes nothing more, starts nothing more
 	slotsRun map[*slot]bool        // guarded by mu; slots but for the abandoned
 
@@ -118,7 +121,6 @@ type Agent struct {
 type told struct {
 	changes uint64 // the registry's count
 	lost    int
-	idle    int
 	at      time.Time
 }
 
@@ -135,8 +137,7 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 		former: newFormer(), begun: time.Now(), done: make(chan struct{}), ended: make(chan struct{}),
 		opening: make(chan struct{}, 1), kick: make(chan struct{}, 1), unsettled: map[*execution]bool{},
 	}
-	a.idleTimer = time.AfterFunc(time.Hour, a.tellIdle)
-	a.idleTimer.Stop()
+	a.idleTimer, a.cutTimer = stoppedTimer(a.tellIdle), stoppedTimer(a.giveAway)
 	a.blocked.Store(math.MaxInt64)
 	a.base, a.cancel = context.WithCancel(context.WithoutCancel(cfg.Values))
 	a.recorder = newRecorder(b, cfg, a.recorded, a.resume)
@@ -150,6 +151,12 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 	return a, nil
 }
 
+func stoppedTimer(f func()) *time.Timer {
+	t := time.AfterFunc(time.Hour, f)
+	t.Stop()
+	return t
+}
+
 // join makes the agent known, and begins to watch for classes and sessions.
 func (a *Agent) join(ctx context.Context) (err error) {
 	if a.row, err = directory.Announce(ctx, a.broker, a.node()); err != nil {
@@ -161,6 +168,10 @@ func (a *Agent) join(ctx context.Context) (err error) {
 	if err = a.janitor.open(ctx); err != nil {
 		return err
 	}
+	if a.nodes, err = directory.WatchNodes(ctx, a.broker, a.cfg.Logger); err != nil {
+		return err
+	}
+	a.nodes.Notify(a.giveAway)
 	for _, w := range []struct {
 		table  queues.TableName
 		handle func(queues.Row)
@@ -188,13 +199,20 @@ func (a *Agent) join(ctx context.Context) (err error) {
 }
 
 func (a *Agent) leave(ctx context.Context) {
-	for _, w := range a.watching {
-		w.Stop()
-	}
+	a.unwatch()
 	if a.row != nil {
 		if err := a.row.Withdraw(ctx); err != nil {
 			a.cfg.Logger.Warn("nodeagent: withdraw", "node", a.cfg.NodeID, "err", err)
 		}
+	}
+}
+
+func (a *Agent) unwatch() {
+	for _, w := range a.watching {
+		w.Stop()
+	}
+	if a.nodes != nil {
+		a.nodes.Close()
 	}
 }
 
@@ -213,7 +231,7 @@ func (a *Agent) tend() {
 		select {
 		case <-ticker.C:
 		case <-a.kick:
-			a.tell()
+			a.tell(a.idleCPUs() > 0)
 			continue
 		case <-a.done:
 			return
@@ -228,7 +246,7 @@ func (a *Agent) tend() {
 		a.askAgain()
 		a.serveAgain()
 		a.recorder.prune()
-		a.tell()
+		a.tell(false)
 		a.janitor.work(a.base)
 	}
 }
@@ -299,18 +317,18 @@ func (a *Agent) node() directory.Node {
 	n.Lost = a.lost
 	a.mu.Unlock()
 	n.Idle = a.idleCPUs()
-	a.told.lost, a.told.idle, a.told.at = n.Lost, n.Idle, time.Now()
+	a.told.lost, a.told.at = n.Lost, time.Now()
 	return n
 }
 
-// tell updates the agent's row: now and then, so that it is seen to live, and when something changed.
-func (a *Agent) tell() {
+// tell updates the agent's row: now and then, so that it is seen to live, and when there is something to say.
+func (a *Agent) tell(news bool) {
 	_, changes := a.cfg.Registry.Names()
 	a.mu.Lock()
 	lost := a.lost
 	a.mu.Unlock()
-	told := changes == a.told.changes && lost == a.told.lost && (len(a.kick) == 0 || a.idleCPUs() == 0)
-	if told && time.Since(a.told.at) < directory.BeatEvery {
+	news = news || changes != a.told.changes || lost != a.told.lost
+	if !news && time.Since(a.told.at) < directory.BeatEvery {
 		return
 	}
 	ctx, cancel := context.WithTimeout(a.base, tendEvery)
@@ -351,6 +369,7 @@ func (a *Agent) close(ctx context.Context) error {
 	close(a.done)
 	<-a.ended
 	a.idleTimer.Stop()
+	a.cutTimer.Stop()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), tendEvery)
 	defer cancel()
 	a.closeNested(last)
@@ -374,13 +393,12 @@ func (a *Agent) Kill() {
 		close(a.done)
 		<-a.ended
 		a.idleTimer.Stop()
+		a.cutTimer.Stop()
 		a.opening <- struct{}{}
 		if s := a.nested.Load(); s != nil {
 			s.Abandon()
 		}
-		for _, w := range a.watching {
-			w.Stop()
-		}
+		a.unwatch()
 	})
 }
 

@@ -377,7 +377,7 @@ func (a *Agent) askLevel(c *class, l *level) {
 			want = max(want, 1) // while others hold everything: what is not drawn can not wait its turn
 		}
 	}
-	if 0 < c.mean && c.mean <= bridged && time.Duration(unstarted)*c.mean < ahead*time.Duration(slots) {
+	if 0 < c.mean && c.mean <= bridged && time.Duration(unstarted)*c.mean < ahead*time.Duration(slots) && !c.stuck() {
 		want += slots
 	}
 	credit := l.puller.Credit()

@@ -3,6 +3,7 @@ package nodeagent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/task"
@@ -122,17 +123,24 @@ func (a *Agent) handBackAll() {
 	}
 }
 
-// handBack publishes again what was not started of a batch, as it was, so that draining costs no budget. Of
-// what a start was noted, it is noted before that it is returned. When all is stored, the batch is done with
-// here. mu is held.
-func (a *Agent) handBack(b *batch) {
-	rest := task.Batch{Owner: b.Owner, Scope: b.Scope, Class: b.Class, Level: b.Level, Calls: b.Calls}
+// handBack publishes again what was not started of a batch, as it was, so that draining costs no budget. mu is held.
+func (a *Agent) handBack(b *batch) { a.handBackIn(b, len(b.Specs)) }
+
+// handBackIn is handBack in batches of so many tasks at most. Of what a start was noted, it is noted before that it is
+// returned. When all is stored, the batch is done with here. mu is held.
+func (a *Agent) handBackIn(b *batch, most int) {
+	var rest []task.Spec
 	for spec := b.start(); spec != nil; spec = b.start() {
-		rest.Specs = append(rest.Specs, *spec)
+		rest = append(rest, *spec)
 	}
-	if len(rest.Specs) == 0 {
-		return
+	for part := range slices.Chunk(rest, most) {
+		a.handBackPart(b, part)
 	}
+}
+
+// handBackPart publishes some tasks of a batch. mu is held.
+func (a *Agent) handBackPart(b *batch, specs []task.Spec) {
+	rest := task.Batch{Owner: b.Owner, Scope: b.Scope, Class: b.Class, Level: b.Level, Calls: b.Calls, Specs: specs}
 	a.active++
 	m := queues.Message{Header: b.delivery.Header, Data: task.AppendBatch(nil, &rest)}
 	publish := func(err error) {

@@ -112,10 +112,10 @@ func (c *class) since() time.Duration {
 type slot struct {
 	agent *Agent
 	class *class
-	batch *batch     // the one that tasks come from, nil before the first
-	solo  bool       // runs one batch, with nothing beside it
-	now   *execution // nil between tasks
-	begun time.Time
+	batch *batch        // the one that tasks come from, nil before the first
+	solo  bool          // runs one batch, with nothing beside it
+	now   *execution    // nil between tasks
+	begun atomic.Int64  // when the task that runs did; nanoseconds since the agent has begun
 	ran   time.Duration // since the class's mean was told
 	runs  int
 	left  bool   // the task that runs is left, unrecorded, to another agent
@@ -127,7 +127,7 @@ type slot struct {
 // run is a task's way through the agent, again and again.
 func (s *slot) run() {
 	defer s.end()
-	s.begun = time.Now()
+	s.begun.Store(int64(time.Since(s.agent.begun)))
 	for s.claim() {
 		entry, is := s.now.attempt()
 		switch is {

@@ -74,13 +74,6 @@ func (j *janitor) session(row queues.Row) { j.saw(j.seen, row) }
 // node takes a row of the table of nodes.
 func (j *janitor) node(row queues.Row) { j.saw(j.peers, row) }
 
-// peerCount returns how many nodes there are, this one among them.
-func (j *janitor) peerCount() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return len(j.peers)
-}
-
 func (j *janitor) saw(rows map[string]*seen, row queues.Row) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

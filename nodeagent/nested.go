@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidemill/tidemill/engine/directory"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 )
@@ -37,7 +38,7 @@ func (a *Agent) Session(ctx context.Context) (*session.Session, error) {
 	}
 	s, err := session.Open(ctx, a.broker, session.Config{
 		Owner: a.cfg.NodeID[:min(len(a.cfg.NodeID), mostOfNode)] + "-" + strings.ToLower(rand.Text()), Boot: a.cfg.Boot, Holder: "node " + a.cfg.NodeID,
-		Local: a.cfg.Registry, Registry: a.cfg.Registry, Host: a, Node: a.cfg.NodeID, Logger: a.cfg.Logger, Objects: a.cfg.Objects,
+		Local: a.cfg.Registry, Registry: a.cfg.Registry, Host: a, Node: a.cfg.NodeID, Nodes: a.nodes, Logger: a.cfg.Logger, Objects: a.cfg.Objects,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("nodeagent: a session for the tasks of tasks: %w", err)
@@ -175,14 +176,18 @@ func (c *class) startable(only bool) int {
 	return n
 }
 
-// An agent that has CPUs for which there is nothing here to be run tells the others, if it stays so for a moment.
+// An agent that has CPUs for which there is nothing here to be run tells the others, if it stays so for a moment; and
+// again, ever more rarely, since what was given away for it may have come to somebody else.
 const idleFor = 20 * time.Millisecond
+
+var oneCPU = task.Resources{{Name: task.CPU, Value: 1000}}
 
 // lookForIdle sees whether there is room for more, and so whether a child that comes finds a slot. mu is held.
 func (a *Agent) lookForIdle() {
-	free := a.slots.Free(task.Resources{{Name: task.CPU, Value: 1000}}) > 0
-	if was := a.hungry.Swap(free); free && !was && a.janitor.peerCount() > 1 {
-		a.idleTimer.Reset(idleFor)
+	free := a.slots.Free(oneCPU) > 0
+	if was := a.hungry.Swap(free); free && !was && a.nodes.Count() > 1 {
+		a.idle = idleFor
+		a.idleTimer.Reset(a.idle)
 	}
 }
 
@@ -194,6 +199,11 @@ func (a *Agent) tellIdle() {
 	select {
 	case a.kick <- struct{}{}:
 	default:
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.idle *= 2; a.idle < directory.BeatEvery {
+		a.idleTimer.Reset(a.idle)
 	}
 }
 
@@ -209,5 +219,5 @@ func (a *Agent) idleCPUs() int {
 			return 0
 		}
 	}
-	return a.slots.Free(task.Resources{{Name: task.CPU, Value: 1000}})
+	return a.slots.Free(oneCPU)
 }

@@ -156,12 +156,12 @@ func finish(spec *task.Spec, retries int, why *fault) task.Entry {
 
 // lap returns how long the task ran. In a slot, its end is the begin of the next.
 func (x *execution) lap() time.Duration {
-	s, now := x.slot, time.Now()
+	s := x.slot
 	if !x.begun.IsZero() {
-		return now.Sub(x.begun)
+		return time.Since(x.begun)
 	}
-	ran := now.Sub(s.begun)
-	s.begun = now
+	now := int64(time.Since(s.agent.begun))
+	ran := time.Duration(now - s.begun.Swap(now))
 	if x.batch != nil {
 		s.ran += ran
 		s.runs++

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,11 +38,11 @@ type Nodes struct {
 	watch   *queues.Watcher
 	log     *slog.Logger
 	changes atomic.Uint64
-	notify  atomic.Pointer[func()]
 
 	mu    sync.Mutex
-	nodes map[string]Node // guarded by mu
-	idle  map[string]int  // guarded by mu; CPUs that each node has told to be idle, and nobody here has sent work for
+	told  map[*func()]bool // guarded by mu; who is called after changes
+	nodes map[string]Node  // guarded by mu
+	idle  map[string]int   // guarded by mu; CPUs that each node has told to be idle, and nobody here has sent work for
 }
 
 // WatchNodes returns a view that follows the table of nodes until Close. Rows that are there already are
@@ -51,22 +52,34 @@ func WatchNodes(ctx context.Context, b *queues.Broker, log *slog.Logger) (*Nodes
 	if err != nil {
 		return nil, err
 	}
-	n := &Nodes{log: log, nodes: map[string]Node{}, idle: map[string]int{}}
+	n := &Nodes{log: log, nodes: map[string]Node{}, idle: map[string]int{}, told: map[*func()]bool{}}
 	if n.watch, err = table.Watch(ctx, n.row); err != nil {
 		return nil, err
 	}
 	return n, nil
 }
 
-// Notify has f called after each change of the view, on the connection's goroutine.
-func (n *Nodes) Notify(f func()) { n.notify.Store(&f) }
+// Notify has f called after each row that comes, on the connection's goroutine, until stop is called.
+func (n *Nodes) Notify(f func()) (stop func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.told[&f] = true
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.told, &f)
+	}
+}
 
 // Close ends the view.
 func (n *Nodes) Close() { n.watch.Stop() }
 
 func (n *Nodes) row(r queues.Row) {
 	n.take(r)
-	if f := n.notify.Load(); f != nil {
+	n.mu.Lock()
+	told := slices.Collect(maps.Keys(n.told))
+	n.mu.Unlock()
+	for _, f := range told {
 		(*f)()
 	}
 }

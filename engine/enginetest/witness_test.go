@@ -11,6 +11,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tidemill/tidemill/engine/task"
 )
@@ -138,4 +139,24 @@ func DeadLetters(ctx context.Context, t *testing.T, fn string) (n int) {
 		n++
 	}
 	return n
+}
+
+// Published returns how many batches of the class cpu there were in all.
+func Published(ctx context.Context, t *testing.T) uint64 {
+	t.Helper()
+	c := ctx.Value(clusterKey{}).(*cluster)
+	conn, err := nats.Connect("", nats.InProcessServer(c.server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(ctx, c.broker.Batches("cpu", "normal").Stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo().State.LastSeq
 }

@@ -21,13 +21,17 @@ import (
 
 // Config says how a session works.
 type Config struct {
-	Owner    string       // the session's name, fresh; "" where Job gives it
-	Job      string       // a named job: what former runs of it have left is gone on with; "" = none
-	Boot     string       // of the embedded server; "" = of a server that lives on its own
-	Holder   string       // who this is, for people who want the same job; something fresh in it
-	Local    *Registry    // of the agent in this process; nil if there is none
-	Host     Host         // the agent whose session this is; nil for a driver's
-	Node     string       // of that agent
+	Owner  string    // the session's name, fresh; "" where Job gives it
+	Job    string    // a named job: what former runs of it have left is gone on with; "" = none
+	Boot   string    // of the embedded server; "" = of a server that lives on its own
+	Holder string    // who this is, for people who want the same job; something fresh in it
+	Local  *Registry // of the agent in this process; nil if there is none
+	Host   Host      // the agent whose session this is; nil for a driver's
+	Node   string    // of that agent
+
+	// Nodes is the view of the nodes, which stays open. nil = the session has one of its own.
+	Nodes *directory.Nodes
+
 	Registry *Registry    // of this program: its functions wait for an agent where none lives
 	Logger   *slog.Logger // nil = slog.Default()
 
@@ -78,6 +82,7 @@ type Session struct {
 	cfg      Config
 	broker   *queues.Broker
 	nodes    *directory.Nodes
+	deafen   func() // has nodes call no more; nil if they do not
 	classes  *queues.Table
 	sessions *queues.Table
 	cancels  *queues.Table
@@ -207,11 +212,14 @@ func (s *Session) connect(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if s.nodes, err = directory.WatchNodes(ctx, s.broker, s.cfg.Logger); err != nil {
+	if s.nodes = s.cfg.Nodes; s.nodes == nil {
+		s.nodes, err = directory.WatchNodes(ctx, s.broker, s.cfg.Logger)
+	}
+	if err != nil {
 		return err
 	}
 	if s.cfg.Host != nil {
-		s.nodes.Notify(s.nodesChanged)
+		s.deafen = s.nodes.Notify(s.nodesChanged)
 		s.nodesChanged()
 	}
 	as := Row{Holder: s.cfg.Holder, Boot: s.cfg.Boot, Job: s.cfg.Job}
@@ -284,7 +292,10 @@ func (s *Session) disconnect() {
 	if f := s.follower(); f != nil {
 		f.Close()
 	}
-	if s.nodes != nil {
+	if s.deafen != nil {
+		s.deafen()
+	}
+	if s.nodes != nil && s.nodes != s.cfg.Nodes {
 		s.nodes.Close()
 	}
 }
