@@ -1,13 +1,13 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"reflect"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/tidemill/tidemill/engine/session"
+	"github.com/tidemill/tidemill/engine/task"
 )
 
 // A Ref means nothing outside of its program, so every encoding refuses it, there and back; Export is the way out.
@@ -45,21 +45,24 @@ func (r Ref[T]) Format(f fmt.State, _ rune) {
 // holeTag is the CBOR tag of a hole: a number that the registry has given to nobody.
 const holeTag = 1_953_064_037 // "tide"
 
+// holeHead is the tag's head: of a tag with four bytes (RFC 8949, 3.4).
+const holeHead = "\xdatide"
+
 // MarshalCBOR returns ErrOutOfBand, unless the engine has put a hole into the Ref's place.
 func (r Ref[T]) MarshalCBOR() ([]byte, error) {
 	index, hole := r.h.Hole()
 	if !hole {
 		return nil, ErrOutOfBand
 	}
-	return cbor.Marshal(cbor.Tag{Number: holeTag, Content: uint64(index)})
+	return task.AppendInt(append(make([]byte, 0, len(holeHead)+9), holeHead...), int64(index)), nil
 }
 
 // UnmarshalCBOR takes a hole, and returns ErrOutOfBand for anything else. A Ref with a hole refers to nothing until
 // the engine fills it.
 func (r *Ref[T]) UnmarshalCBOR(data []byte) error {
-	var tag cbor.RawTag
-	var index uint64
-	if cbor.Unmarshal(data, &tag) != nil || tag.Number != holeTag || cbor.Unmarshal(tag.Content, &index) != nil || index > noPart {
+	rest, is := bytes.CutPrefix(data, []byte(holeHead))
+	index, ok := task.ReadInt(rest)
+	if !is || !ok || index < 0 || index > noPart {
 		return ErrOutOfBand
 	}
 	r.h = session.Hole(int(index))

@@ -84,11 +84,7 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 
 // localRefs returns what references in an input stand for inside of its task: their values came with it.
 func localRefs(v task.Value) []*session.Handle {
-	var refs []*session.Handle
-	for _, ref := range v.Refs() {
-		refs = append(refs, session.Local(ref))
-	}
-	return refs
+	return session.Locals(v.Refs())
 }
 
 // referTo adds what a result refers to: what came with the task's input, is a part of the result, or is of the

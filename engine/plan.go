@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
@@ -103,20 +104,42 @@ func refers(t reflect.Type, seen map[reflect.Type]bool) bool {
 // parts are what the numbers in an encoded value stand for.
 type parts struct {
 	handles []*session.Handle
-	index   map[*session.Handle]int
+	index   map[*session.Handle]int // of all, once there are more than few
 }
 
+// few handles are looked through.
+const few = 8
+
 func (p *parts) add(h *session.Handle) int {
+	if i := p.find(h); i >= 0 {
+		return i
+	}
+	i := len(p.handles)
+	if p.handles == nil {
+		p.handles = make([]*session.Handle, 0, few/2)
+	}
+	p.handles = append(p.handles, h)
+	switch {
+	case i == few:
+		p.index = make(map[*session.Handle]int, 2*few)
+		for j, h := range p.handles {
+			p.index[h] = j
+		}
+	case i > few:
+		p.index[h] = i
+	}
+	return i
+}
+
+// find returns the handle's place, -1 if it has none.
+func (p *parts) find(h *session.Handle) int {
+	if p.index == nil {
+		return slices.Index(p.handles, h)
+	}
 	if i, ok := p.index[h]; ok {
 		return i
 	}
-	if p.index == nil {
-		p.index = map[*session.Handle]int{}
-	}
-	i := len(p.handles)
-	p.index[h] = i
-	p.handles = append(p.handles, h)
-	return i
+	return -1
 }
 
 // lift puts a hole in the place of each Ref, and adds what the holes stand for to parts. place is a copy that may

@@ -91,22 +91,21 @@ func (h *Handle) inputOf() task.Value {
 	return withRefs(h.input, h.rare.deps)
 }
 
-// size returns about how many bytes the task takes in a batch. mu is held.
-func (h *Handle) size() int {
-	if h.rare == nil || len(h.rare.deps) == 0 {
-		return len(h.input.Data) + task.SpecBytes
+// size returns about how many bytes the task takes in a batch, and how many its input has elsewhere. mu is held.
+func (h *Handle) size() (inline int, far int64) {
+	switch {
+	case h.rare == nil && h.input.Far == nil:
+		return len(h.input.Data) + task.SpecBytes, 0
+	case h.rare == nil || h.rare.whole || h.rare.settled != nil || len(h.rare.deps) == 0:
+		v := h.inputOf()
+		return v.Inline() + task.SpecBytes, v.Size() - int64(v.Inline())
 	}
-	v := h.inputOf()
-	return v.Inline() + task.SpecBytes
-}
-
-// far returns how many bytes the task's input has elsewhere. mu is held.
-func (h *Handle) far() int64 {
-	if h.input.Far == nil && h.rare == nil {
-		return 0
+	inline, all := h.input.Inline(), h.input.Size()
+	for _, d := range h.rare.deps {
+		inline += d.value.Inline() + task.RefBytes
+		all += d.value.Size()
 	}
-	v := h.inputOf()
-	return v.Size() - int64(v.Inline())
+	return inline + task.SpecBytes, all - int64(inline)
 }
 
 // settle puts inputs together that take more than that. It talks to the log and to the store, and waits for room

@@ -113,6 +113,27 @@ func Local(v task.Value) *Handle {
 	return h
 }
 
+// Locals returns Local of each. Few share an allocation, and so does what keeps one of them alive.
+func Locals(values []task.Value) []*Handle {
+	if len(values) == 0 {
+		return nil
+	}
+	handles := make([]*Handle, 0, len(values))
+	shared := make([]Handle, min(len(values), fewLocals))
+	for i, v := range values {
+		if v.Type == task.Fault || i >= len(shared) {
+			handles = append(handles, Local(v))
+			continue
+		}
+		shared[i].value = v
+		shared[i].ended.Store(true)
+		handles = append(handles, &shared[i])
+	}
+	return handles
+}
+
+const fewLocals = 4
+
 // failureIn returns what a Fault says.
 func failureIn(v task.Value) error {
 	f, err := task.DecodeFailure(v.Data)

@@ -171,8 +171,9 @@ func (s *Session) form(l *lane) []*Handle {
 		if h.losses > 0 {
 			limit = min(limit, h.part())
 		}
-		bytes += h.size()
-		far += h.far()
+		inline, elsewhere := h.size()
+		bytes += inline
+		far += elsewhere
 		work += c.expected()
 		if len(tasks) > 0 && (len(tasks) >= limit || bytes > batchBytes || far > batchFar || work > budget || !h.mayJoin(tasks[0])) {
 			break
@@ -248,7 +249,8 @@ func (s *Session) encode(l *lane, tasks []*Handle) []byte {
 		b.Specs = append(b.Specs, task.Spec{
 			Number: h.number, Digest: h.digest, Call: call, Attempt: h.attempt, Losses: h.losses, Input: h.inputOf(),
 		})
-		size += h.size()
+		inline, _ := h.size()
+		size += inline
 	}
 	s.specs, s.calls = b.Specs, b.Calls
 	return task.AppendBatch(make([]byte, 0, size), &b)

@@ -90,7 +90,7 @@ func (v *Value) Inline() int {
 		n += len(o.Scope) + objectBytes
 	}
 	for i := range v.Refs() {
-		n += v.Far.Refs[i].Inline() + valueBytes
+		n += v.Far.Refs[i].Inline() + RefBytes
 	}
 	return n
 }
@@ -98,7 +98,7 @@ func (v *Value) Inline() int {
 // Bounds on what Inline counts beside data.
 const (
 	objectBytes = 64
-	valueBytes  = 16
+	RefBytes    = 16 // for each reference
 )
 
 // Objects yields the objects of the value and of its references.
