@@ -24,7 +24,7 @@ type lane struct {
 	laneKey
 	shape task.Resources
 
-	queue   *queues.Queue // only the run loop; nil until it is opened
+	queue   *queues.Queue // guarded by Session.mu; nil until it is opened
 	waiting []uint64      // guarded by Session.mu; numbers: a handle may be used again once its task has an outcome
 	writing int           // guarded by Session.mu; batches without an answer
 	retry   time.Time     // guarded by Session.mu; not before, after a refusal
@@ -63,7 +63,7 @@ func (s *Session) lane(key laneKey, shape task.Resources) *lane {
 func (s *Session) enqueue(h *Handle) {
 	l := h.route.lane
 	l.waiting = append(l.waiting, h.number)
-	if l.writing == 0 {
+	if l.writing == 0 && !s.submitting {
 		s.rouse()
 	}
 }
@@ -104,10 +104,10 @@ func (s *Session) publish() {
 // openLane makes the class's queue when it is first used, and tells agents of the class.
 func (s *Session) openLane(l *lane) bool {
 	s.mu.Lock()
-	gone := l.gone
+	queue, gone := l.queue, l.gone
 	l.gone = false
 	s.mu.Unlock()
-	if l.queue != nil && !gone {
+	if queue != nil && !gone {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(s.base, openTimeout)
@@ -126,29 +126,64 @@ func (s *Session) openLane(l *lane) bool {
 		s.mu.Unlock()
 		return false
 	}
+	s.mu.Lock()
 	l.queue = queue
+	s.mu.Unlock()
 	return true
 }
 
-// sendBatch forms a batch from what waits and sends it. The answer comes to stored.
+// sendBatch forms a batch from what waits and sends it.
 func (s *Session) sendBatch(l *lane) {
 	s.mu.Lock()
+	b := s.formBatch(l)
+	s.mu.Unlock()
+	b.send()
+}
+
+// sendAtOnce returns the batch that a submit is to send on its caller's own goroutine, since the run loop sleeps and
+// would have to be woken for it: nil if there is nothing to be sent, or if that is for the run loop. mu is held.
+func (s *Session) sendAtOnce(l *lane) *sending {
+	if len(l.waiting) == 0 || l.writing > 0 || !s.idle {
+		return nil
+	}
+	if now := time.Now(); l.queue == nil || l.gone || !l.sendable(now) || !now.Before(s.until) {
+		s.rouse()
+		return nil
+	}
+	return s.formBatch(l)
+}
+
+// sending is a batch that is to be sent.
+type sending struct {
+	s       *Session
+	lane    *lane
+	queue   *queues.Queue
+	numbers []uint64
+	message queues.Message
+}
+
+// formBatch forms a batch from what waits, nil if there is nothing. mu is held.
+func (s *Session) formBatch(l *lane) *sending {
 	tasks := s.form(l)
 	if len(tasks) == 0 {
-		s.mu.Unlock()
-		return
+		return nil
 	}
 	l.writing++
-	data := s.encode(l, tasks)
-	numbers := make([]uint64, len(tasks))
+	b := &sending{s, l, l.queue, make([]uint64, len(tasks)), queues.Message{Header: s.me.header, Data: s.encode(l, tasks)}}
 	for i, h := range tasks {
-		numbers[i] = h.number
+		b.numbers[i] = h.number
 	}
-	m := queues.Message{Header: s.me.header, Data: data}
-	s.mu.Unlock()
+	return b
+}
+
+// send sends the batch. The answer comes to stored.
+func (b *sending) send() {
+	if b == nil {
+		return
+	}
 	sent := time.Now()
 	failpoint.Hit("publish.before")
-	l.queue.Send(m, func(err error) { s.stored(l, numbers, sent, err) })
+	b.queue.Send(b.message, func(err error) { b.s.stored(b.lane, b.numbers, sent, err) })
 }
 
 // form takes the tasks of the next batch from the lane. What got its outcome while it waited is left out.

@@ -123,12 +123,17 @@ type Session struct {
 
 	letters  []deadLetter // guarded by mu; to be kept
 	objects  objects
-	settling []uint64        // guarded by mu; tasks whose inputs take more than putting them together
-	awaited  []uint64        // guarded by mu; scratch
-	revoked  revocation      // guarded by mu; tasks that agents are to be told not to run
-	heard    time.Time       // guarded by mu; when the log was last heard of
-	until    time.Time       // guarded by mu; until when the lease is ours for sure
-	idle     bool            // guarded by mu; the run loop sleeps
+	settling []uint64   // guarded by mu; tasks whose inputs take more than putting them together
+	awaited  []uint64   // guarded by mu; scratch
+	revoked  revocation // guarded by mu; tasks that agents are to be told not to run
+	heard    time.Time  // guarded by mu; when the log was last heard of
+	until    time.Time  // guarded by mu; until when the lease is ours for sure
+	idle     bool       // guarded by mu; the run loop sleeps
+
+	submitting bool        // guarded by mu; who submits sees to it that what waits is sent
+	silent     *time.Timer // rouses the run loop when it may have heard nothing for long
+	expecting  bool        // guarded by mu; silent runs
+
 	asleep   chan struct{}   // guarded by mu; closed when there is room for a task; nil if nobody waits
 	flushes  []*flush        // guarded by mu
 	flushed  uint32          // guarded by mu; how often Flush was called
@@ -179,6 +184,8 @@ func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 		s.job = &job{open: map[task.Digest]uint64{}, equal: map[task.Digest]uint32{}, letters: map[string]*lettersKept{}}
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
+	s.silent = time.AfterFunc(time.Hour, s.silence)
+	s.silent.Stop()
 	if err := s.connect(ctx); err != nil {
 		s.cancel()
 		return nil, fmt.Errorf("session: open %s: %w", cmp.Or(cfg.Job, cfg.Owner), err)
@@ -303,6 +310,7 @@ func (s *Session) disconnect() {
 // Abandon ends the session as the death of its process would: nobody is told.
 func (s *Session) Abandon() {
 	s.breakWith(ErrClosed)
+	s.silent.Stop()
 	s.cancel()
 	s.ended.Wait()
 	s.disconnect()
@@ -399,6 +407,22 @@ func (s *Session) rouse() {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// listenLater has the run loop look in a while whether the log is silent. It may sleep for longer, and is not woken for
+// what most often turns out to be nothing. mu is held.
+func (s *Session) listenLater() {
+	if !s.expecting {
+		s.expecting = true
+		s.silent.Reset(silence)
+	}
+}
+
+func (s *Session) silence() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expecting = false
+	s.rouse()
 }
 
 // listen asks for the end of the log if tasks are open and nothing was heard for a while: what was told

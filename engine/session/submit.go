@@ -55,7 +55,8 @@ type Order struct {
 // new one if h is nil. A task that submits more than the bound runs what it submits itself, at once: so it need not
 // wait for others, which may wait for the same.
 func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
-	h = s.submit(ctx, o, h)
+	h, batch := s.submit(ctx, o, h)
+	batch.send()
 	if h.child != nil && s.crowded(h, o.Template) {
 		RunningIn(ctx).runHere(ctx, h)
 	}
@@ -69,7 +70,8 @@ func (s *Session) crowded(h *Handle, t *Template) bool {
 	return h.child.list != nil && !s.room(t.Pending)
 }
 
-func (s *Session) submit(ctx context.Context, o Order, h *Handle) *Handle {
+// submit returns a batch, too, if one is to be sent.
+func (s *Session) submit(ctx context.Context, o Order, h *Handle) (*Handle, *sending) {
 	err := o.Failure
 	if err == nil {
 		err = ctx.Err()
@@ -96,13 +98,15 @@ func (s *Session) submit(ctx context.Context, o Order, h *Handle) *Handle {
 		named.Func = o.Template.Func
 		err = &named
 	}
-	if err == nil {
-		s.begin(h, o)
-	} else {
+	defer s.drop(claimed)
+	if err != nil {
 		h.end(task.Value{}, err)
+		return h, nil
 	}
-	s.drop(claimed)
-	return h
+	s.submitting = true
+	s.begin(h, o)
+	s.submitting = false
+	return h, s.sendAtOnce(h.route.lane)
 }
 
 // handle returns the handle of a new task: h, which may have been used before, or a new one. A child has one of
@@ -184,7 +188,7 @@ func (s *Session) begin(h *Handle, o Order) {
 		s.local++
 	} else if s.published() == 1 { // silence begins with the first open task
 		s.heard = time.Now()
-		s.rouse()
+		s.listenLater()
 	}
 	if t.Deadline > 0 {
 		s.wait(h.number, t.Deadline, graph.Expired)
