@@ -19,7 +19,7 @@ type row struct {
 // rows are all rows, in the order in which they are run and printed.
 func rows() []row {
 	return []row{
-		roundTripRow(), submitRow(), filesRow(), mapRow(), grainRow(), slotsRow(), startRow(), bubbleRow(), resumeRow(), idleRow(), demoRow(),
+		roundTripRow(), submitRow(), filesRow(), mapRow(), nestedRow(), deepRow(), reduceRow(), queuedRow(), openRow(), grainRow(), slotsRow(), startRow(), bubbleRow(), resumeRow(), idleRow(), demoRow(),
 		smallRow(), manyRow(), largeRow(), shelfRow(),
 	}
 }

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/tidemill/tidemill"
+	"github.com/tidemill/tidemill/engine"
+)
+
+// Gate waits until it is opened.
+var Gate = engine.NewFunc("bench-gate", func(ctx context.Context, _ engine.None) (engine.None, error) {
+	select {
+	case <-gate:
+		return engine.None{}, nil
+	case <-ctx.Done():
+		return engine.None{}, context.Cause(ctx)
+	}
+})
+
+// Queued returns what it is given. As many calls may wait as there is memory for.
+var Queued = engine.NewFunc("bench-queued", func(_ context.Context, n int) (int, error) { return n, nil }, engine.Pending(-1))
+
+// gate holds up Gate; closed by the row, one round after the other.
+var gate chan struct{}
+
+// queuedRow is a million tasks that nobody can run yet, and then their drain. The only CPU is held meanwhile.
+func queuedRow() row {
+	return row{
+		name: "queued", about: "1,000,000 submits without a bound while nobody draws, then the drain", once: true,
+		open: func(_ context.Context, sc scale) (*trial, error) {
+			return &trial{
+				sides: []side{
+					{"all", func(ctx context.Context) (sample, error) { return queueAndDrain(ctx, sc.queued) }},
+					{"a hundredth", func(ctx context.Context) (sample, error) { return queueAndDrain(ctx, sc.queued/100) }},
+				},
+				close: func() error { return nil },
+			}, nil
+		},
+		figures: []figure{
+			{"submitted", perSecond, reading{0, in}, reading{}, "", goal{}},
+			{"drained", perSecond, reading{0, rate}, reading{}, "", aimed(atLeast(300_000))},
+			{"memory a queued task", ofBytes, reading{0, size}, reading{1, size}, "with a hundredth of them queued", ratioAtMost(1.25)},
+		},
+	}
+}
+
+// queueAndDrain queues n tasks in a fresh cluster, and drains them.
+func queueAndDrain(ctx context.Context, n int) (s sample, err error) {
+	base, cores := heap(), float64(runtime.GOMAXPROCS(0))
+	c, err := tidemill.Open(ctx, tidemill.Config{Resources: map[string]float64{"cpu": cores}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closeCluster(c)) }()
+	ctx = c.Context(ctx)
+	gate = make(chan struct{})
+	holder := Gate.Submit(ctx, engine.None{}, engine.CPUs(cores))
+	refs := make([]engine.Ref[int], n)
+	start := time.Now()
+	for i := range refs {
+		refs[i] = Queued.Submit(ctx, i)
+	}
+	err = engine.Flush(ctx)
+	queued := time.Since(start)
+	s = sample{in: float64(n) / queued.Seconds(), size: float64(heap()-base) / float64(n)}
+	start = time.Now()
+	close(gate)
+	_, errHolder := holder.Get(ctx)
+	got, errAll := engine.GetAll(ctx, refs)
+	s[rate] = float64(n) / time.Since(start).Seconds()
+	if err = errors.Join(err, errHolder, errAll); err == nil && got[n-1] != n-1 {
+		err = fmt.Errorf("task %d returned %d", n-1, got[n-1])
+	}
+	return s, err
+}
