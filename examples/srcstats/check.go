@@ -45,7 +45,7 @@ func plainLoop(ctx context.Context, root string) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	progress := newProgress("srcstats, plain loop", len(files))
+	progress := newProgress("srcstats, plain loop", len(files), "files")
 	defer progress.end()
 	var total Stats
 	dirs := make(map[string]bool)

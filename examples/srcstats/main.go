@@ -2,13 +2,14 @@
 // longest functions and the most imported packages. It is the first example of Tidemill with real
 // work in it.
 //
-//	srcstats [-json FILE] [-check] [-dir DIR -job JOB] ROOT
+//	srcstats [-json FILE] [-check] [-nested | -dir DIR -job JOB] ROOT
 //
 // With a directory and a name, a run that was killed is gone on with when it is run again: files whose
 // results were recorded are not parsed again, unless they have changed.
 //
 // One task parses a file, one task adds up the files of a directory, and run, the driver, makes the
-// report.
+// report. With -nested, a task for a directory submits those for the files and directories in it: less to write, and
+// not for runs to be gone on with, since a job records what its driver submits.
 package main
 
 import (
@@ -40,6 +41,8 @@ var (
 	jsonFile = flag.String("json", "", "write the report to `FILE` too, as JSON")
 	check    = flag.Bool("check", false,
 		"do the same job again as a plain loop, and fail if a figure differs")
+	nested = flag.Bool("nested", false,
+		"count each directory by a task that submits one for each file and directory in it; not with -job")
 )
 
 func main() {
@@ -59,6 +62,9 @@ usage: srcstats [flags] ROOT
 
 // run is the driver.
 func run(ctx context.Context) error {
+	if *nested && inJob() {
+		return fmt.Errorf("%w: -nested and -job do not go together: a job records what its driver submits, and no nested tasks", tidemill.ErrUsage)
+	}
 	root, err := rootArg(flag.Args())
 	if err != nil {
 		return err
@@ -70,7 +76,11 @@ func run(ctx context.Context) error {
 			return fmt.Errorf("-json: %w", err)
 		}
 	}
-	report, err := countTree(ctx, root)
+	way := countTree
+	if *nested {
+		way = countNested
+	}
+	report, err := way(ctx, root)
 	if err != nil {
 		return err
 	}
@@ -86,6 +96,12 @@ func run(ctx context.Context) error {
 		return checkReport(ctx, os.Stdout, report)
 	}
 	return nil
+}
+
+// inJob reports whether tidemill.Main was given a job's name.
+func inJob() bool {
+	job := flag.Lookup("job")
+	return job != nil && job.Value.String() != "" || os.Getenv("TIDEMILL_JOB") != ""
 }
 
 // rootArg returns the directory that the command line asks for, as an absolute path: an agent has a
@@ -146,7 +162,7 @@ func parseAll(ctx context.Context, files []File) (work, error) {
 	for _, file := range files {
 		size[file.dir()]++
 	}
-	progress := newProgress("srcstats", len(files))
+	progress := newProgress("srcstats", len(files), "files")
 	defer progress.end()
 
 	parts := make(map[string]map[int]Stats) // of a directory, by file, until it is complete

@@ -102,13 +102,13 @@ func TestTasksAndPlainLoopAgree(t *testing.T) {
 	}
 
 	for _, c := range []struct {
-		name, root string
-		tasks      int
+		name, root    string
+		tasks, nested int
 	}{
-		{"tree", "testdata/tree", 5 + 4},
-		{"broken", broken, 3 + 2},
-		{"large", large, sumLimit + 1 + 2 + 1},
-		{"empty", t.TempDir(), 0},
+		{"tree", "testdata/tree", 5 + 4, 5 + 5},
+		{"broken", broken, 3 + 2, 3 + 1},
+		{"large", large, sumLimit + 1 + 2 + 1, sumLimit + 1},
+		{"empty", t.TempDir(), 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root, err := filepath.Abs(c.root)
@@ -123,11 +123,18 @@ func TestTasksAndPlainLoopAgree(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report.Tasks != c.tasks {
-				t.Errorf("%d tasks, want %d", report.Tasks, c.tasks)
+			nested, err := countNested(open(t), root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if report.Tasks != c.tasks || nested.Tasks != c.nested {
+				t.Errorf("%d tasks, want %d; %d nested ones, want %d", report.Tasks, c.tasks, nested.Tasks, c.nested)
 			}
 			if diff := gocmp.Diff(want, report.Stats, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("(-plain loop +tasks):\n%s", diff)
+			}
+			if diff := gocmp.Diff(want, nested.Stats, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("(-plain loop +nested tasks):\n%s", diff)
 			}
 		})
 	}

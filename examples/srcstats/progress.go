@@ -10,18 +10,18 @@ import (
 	"golang.org/x/term"
 )
 
-// progress shows how far a loop over files has come. One goroutine may use it.
+// progress shows how far a loop has come, over files in most cases. One goroutine may use it.
 type progress interface {
-	step() // one more file is done
+	step() // one more is done
 	end()  // no more follow, whether all are done or not
 }
 
-// newProgress shows progress on standard error: a bar on a terminal, plain lines elsewhere.
-func newProgress(label string, total int) progress {
+// newProgress shows progress on standard error: a bar on a terminal, plain lines elsewhere. of says what is counted.
+func newProgress(label string, total int, of string) progress {
 	if total > 0 && term.IsTerminal(int(os.Stderr.Fd())) { // a bar cannot be full of nothing
 		return newBar(os.Stderr, label, total)
 	}
-	return &lines{w: os.Stderr, label: label, total: total, now: time.Now, next: time.Now().Add(time.Second)}
+	return &lines{w: os.Stderr, label: label, total: total, of: of, now: time.Now, next: time.Now().Add(time.Second)}
 }
 
 // bar is the progress on a terminal.
@@ -51,7 +51,7 @@ func (b bar) end() {
 // lines is the progress elsewhere: at most a line a second, and one at the end.
 type lines struct {
 	w           io.Writer
-	label       string
+	label, of   string
 	done, total int
 	now         func() time.Time
 	next        time.Time // no line before it
@@ -68,5 +68,5 @@ func (l *lines) step() {
 func (l *lines) end() { l.print() }
 
 func (l *lines) print() {
-	fmt.Fprintf(l.w, "%s: %s of %s files\n", l.label, count(l.done), count(l.total))
+	fmt.Fprintf(l.w, "%s: %s of %s %s\n", l.label, count(l.done), count(l.total), l.of)
 }

@@ -10,7 +10,7 @@ import (
 func TestLines(t *testing.T) {
 	var text bytes.Buffer
 	now := time.Unix(0, 0)
-	l := &lines{w: &text, label: "srcstats", total: 3000, now: func() time.Time { return now }, next: now.Add(time.Second)}
+	l := &lines{w: &text, label: "srcstats", total: 3000, of: "files", now: func() time.Time { return now }, next: now.Add(time.Second)}
 	for range 2999 {
 		now = now.Add(time.Millisecond)
 		l.step()
