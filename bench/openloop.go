@@ -43,14 +43,21 @@ func openLoop(ctx context.Context, perSecond float64, length time.Duration) (sam
 	m := startMeter()
 	go func() {
 		defer close(refs)
+		timer := time.NewTimer(0)
+		defer timer.Stop()
 		for i := range n {
 			if wait := time.Until(due(i)); wait > 0 {
-				time.Sleep(wait) // what is due meanwhile goes at once afterwards
+				timer.Reset(wait)
+				select {
+				case <-timer.C: // what is due meanwhile goes at once afterwards
+				case <-ctx.Done():
+					return
+				}
 			}
 			refs <- Noop.Submit(ctx, i)
 		}
 	}()
-	for i := 0; i < n; i++ {
+	for i := range n {
 		if _, err := (<-refs).Get(ctx); err != nil {
 			return nil, err
 		}
