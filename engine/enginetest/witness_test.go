@@ -160,3 +160,9 @@ func Published(ctx context.Context, t *testing.T) uint64 {
 	}
 	return stream.CachedInfo().State.LastSeq
 }
+
+// Messages returns how many messages the cluster's server has had and has sent.
+func Messages(ctx context.Context) int64 {
+	in, out := ctx.Value(clusterKey{}).(*cluster).server.Messages()
+	return in + out
+}

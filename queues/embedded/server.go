@@ -219,6 +219,21 @@ func (s *Server) Subscriptions() int {
 	return int(s.ns.NumSubscriptions())
 }
 
+// Messages returns how many messages the server has had from its clients and has sent to them: what work costs on the
+// wire.
+func (s *Server) Messages() (in, out int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ns == nil {
+		return 0, 0
+	}
+	v, err := s.ns.Varz(nil)
+	if err != nil {
+		return 0, 0
+	}
+	return v.InMsgs, v.OutMsgs
+}
+
 // Close ends the server and returns when all its goroutines have ended. Streams in memory are gone.
 // Closing again does nothing.
 func (s *Server) Close() { s.closed.Do(s.close) }
