@@ -17,8 +17,8 @@ func idleRow() row {
 		open: func(_ context.Context, sc scale) (*trial, error) {
 			return &trial{
 				sides: []side{
-					{"tidemill", func(ctx context.Context) (sample, error) { return idlePack(ctx, sc, tinyProgram) }},
-					{"bare", func(ctx context.Context) (sample, error) { return idlePack(ctx, sc, bareProgram) }},
+					{"tidemill", func(ctx context.Context) (sample, error) { return idlePack(ctx, sc, childIn(tinyProgram)) }},
+					{"bare", func(ctx context.Context) (sample, error) { return idlePack(ctx, sc, childIn(bareProgram)) }},
 				},
 				close: func() error { return nil },
 			}, nil
@@ -31,16 +31,33 @@ func idleRow() row {
 	}
 }
 
+// A resident is a process that has nothing to do, with its descendants.
+type resident interface {
+	pid() int
+	end() error
+}
+
+// childIn starts a child in a role.
+func childIn(role string) func(ctx context.Context) (resident, error) {
+	return func(ctx context.Context) (resident, error) {
+		p, err := startProcess(ctx, role)
+		if err != nil { // p is nil, and a resident that holds it would not be
+			return nil, err
+		}
+		return p, nil
+	}
+}
+
 // idlePack starts processes, looks at them twice, and returns the medians of what it saw.
-func idlePack(ctx context.Context, sc scale, role string) (middle sample, err error) {
-	var pack []*process
+func idlePack(ctx context.Context, sc scale, start func(ctx context.Context) (resident, error)) (middle sample, err error) {
+	var pack []resident
 	defer func() {
 		for _, p := range pack {
 			err = errors.Join(err, p.end())
 		}
 	}()
 	for range sc.pack {
-		p, err := startProcess(ctx, role)
+		p, err := start(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -67,7 +84,7 @@ func idlePack(ctx context.Context, sc scale, role string) (middle sample, err er
 	return medians(samples), nil
 }
 
-// A look is what the system tells of a process at one moment.
+// A look is what the system tells of a process, or of some, at one moment.
 type look struct {
 	at      time.Time
 	cpu     time.Duration // used since its start
@@ -75,10 +92,10 @@ type look struct {
 	rssAnon int64         // bytes
 }
 
-func lookAtAll(pack []*process) ([]look, error) {
+func lookAtAll(pack []resident) ([]look, error) {
 	var looks []look
 	for _, p := range pack {
-		l, err := lookAt(p.cmd.Process.Pid)
+		l, err := lookAtFamily(p.pid())
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -11,8 +12,12 @@ import (
 // jiffies are the CPU times of the machine and of this process, at one moment.
 type jiffies struct {
 	total, busy, stolen time.Duration // of all cores; zero if the system does not tell
-	ours                time.Duration // of this process and its ended children
+	ours                time.Duration // of this process and its ended children, and theirs
 }
+
+// uncounted is the CPU time, in nanoseconds, of children's children that nobody has waited for: the system does not
+// count it as ours.
+var uncounted atomic.Int64
 
 // tick is the unit of /proc/stat: USER_HZ, which is 100 on every Linux.
 const tick = time.Second / 100
@@ -20,7 +25,7 @@ const tick = time.Second / 100
 func readJiffies() jiffies {
 	stat, _ := os.ReadFile("/proc/stat") // without it, nothing is known of others
 	j := parseJiffies(string(stat))
-	j.ours = cpuTime(syscall.RUSAGE_SELF) + cpuTime(syscall.RUSAGE_CHILDREN)
+	j.ours = cpuTime(syscall.RUSAGE_SELF) + cpuTime(syscall.RUSAGE_CHILDREN) + time.Duration(uncounted.Load())
 	return j
 }
 

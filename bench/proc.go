@@ -14,6 +14,13 @@ import (
 // lookAt reads what /proc tells of a process.
 func lookAt(pid int) (look, error) {
 	l := look{at: time.Now()}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return l, err
+	}
+	if l.rss, err = sizeOf(status, "VmRSS"); err != nil {
+		return l, err
+	}
 	// The sum over all threads, in nanoseconds: /proc/PID/stat counts in hundredths of a second, which is
 	// as much as an idle process uses while it is looked at.
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
@@ -25,6 +32,9 @@ func lookAt(pid int) (look, error) {
 	}
 	for _, thread := range threads {
 		stat, err := os.ReadFile(thread)
+		if vanished(err) {
+			continue
+		}
 		if err != nil {
 			return l, err
 		}
@@ -33,13 +43,6 @@ func lookAt(pid int) (look, error) {
 			return l, err
 		}
 		l.cpu += used
-	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return l, err
-	}
-	if l.rss, err = sizeOf(status, "VmRSS"); err != nil {
-		return l, err
 	}
 	l.rssAnon, err = sizeOf(status, "RssAnon")
 	return l, err

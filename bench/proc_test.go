@@ -13,6 +13,48 @@ func TestLookAtThisProcess(t *testing.T) {
 	}
 }
 
+func TestLookAtFamily(t *testing.T) {
+	alone, err := lookAtFamily(os.Getpid())
+	if err != nil || alone.cpu <= 0 || alone.rss <= 0 {
+		t.Fatalf("%v; got %+v", err, alone)
+	}
+	p, err := startProcess(t.Context(), bareProgram)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := lookAtFamily(os.Getpid())
+	if childs, err1 := lookAt(p.pid()); err != nil || err1 != nil || both.rss < childs.rss+alone.rss/2 {
+		t.Errorf("%v, %v; with a child %+v, of which it has %+v", err, err1, both, childs)
+	}
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+	if _, err := lookAtFamily(p.pid()); err == nil {
+		t.Error("no error for one that has ended")
+	}
+}
+
+func TestFamily(t *testing.T) {
+	all := map[int]kin{1: {pid: 1}, 7: {pid: 7, parent: 1}, 8: {pid: 8, parent: 7}, 9: {pid: 9, parent: 8}, 5: {pid: 5, parent: 4}}
+	for pid, want := range map[int]bool{1: false, 7: false, 8: true, 9: true, 5: false} {
+		if got := descends(all[pid], 7, all); got != want {
+			t.Errorf("%d descends from 7: %v", pid, got)
+		}
+	}
+}
+
+func TestKinOf(t *testing.T) {
+	stat := "42 (ray::IDLE (a) b) S 41 1 1 0 -1 4194560 9 0 1 0 100 50 30 20 20 0 1 0 77 0 0"
+	if got, err := kinOf(stat); err != nil || got != (kin{pid: 42, parent: 41, used: 2 * time.Second}) {
+		t.Errorf("%v; got %+v", err, got)
+	}
+	for _, stat := range []string{"", "42 (a) S 41", "x (a) Z 41 1 1 0 -1 0 9 0 1 0 100 50 30 20", "42 (a) Z 41 1 1 0 -1 0 9 0 1 0 a b c d"} {
+		if got, err := kinOf(stat); err == nil {
+			t.Errorf("%q: got %+v and no error", stat, got)
+		}
+	}
+}
+
 func TestSizeOf(t *testing.T) {
 	status := []byte("Name:\tVmRSS: 7 kB\nVmRSS:\t   21600 kB\nRssAnon:\tmany kB\n")
 	if got, err := sizeOf(status, "VmRSS"); err != nil || got != 21600<<10 {

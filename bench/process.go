@@ -84,6 +84,8 @@ func startProcess(ctx context.Context, role string) (*process, error) {
 	return p, nil
 }
 
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
 // end tells the child to end and waits for it.
 func (p *process) end() error {
 	return errors.Join(p.stdin.Close(), p.cmd.Wait())
