@@ -36,10 +36,6 @@ func submitRow() row {
 
 func submitThenGetAll(ctx context.Context, n int) (sample, error) {
 	m := startMeter()
-	refs := make([]engine.Ref[int], n)
-	for i := range refs {
-		refs[i] = Noop.Submit(ctx, i)
-	}
-	_, err := engine.GetAll(ctx, refs)
+	_, err := engine.GetAll(ctx, submitted(ctx, n))
 	return m.stop(n), err
 }

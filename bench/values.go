@@ -61,28 +61,8 @@ func only(rounds ...side) func(ctx context.Context, sc scale) (*trial, error) {
 
 // smallRow is how fast one goroutine puts and gets small values.
 func smallRow() row {
-	put := func(ctx context.Context) (sample, error) {
-		m := startMeter()
-		var last engine.Ref[int]
-		for i := range smallPuts {
-			last = engine.Put(ctx, i)
-		}
-		s := m.stop(smallPuts)
-		_, err := last.Get(ctx)
-		return s, err
-	}
-	get := func(ctx context.Context) (sample, error) {
-		ref := engine.Put(ctx, 7)
-		m := startMeter()
-		for range smallPuts {
-			if _, err := ref.Get(ctx); err != nil {
-				return nil, err
-			}
-		}
-		return m.stop(smallPuts), nil
-	}
 	return row{
-		name: "small values", about: "put, and get, of a number from one goroutine", open: only(side{"put", put}, side{"get", get}),
+		name: "small values", about: "put, and get, of a number from one goroutine", open: only(side{"put", putSmall}, side{"get", getSmall}),
 		figures: []figure{
 			{"put", perSecond, reading{0, rate}, reading{}, "", aimed(atLeast(200_000))},
 			{"get", perSecond, reading{1, rate}, reading{}, "", aimed(atLeast(500_000))},
@@ -90,6 +70,28 @@ func smallRow() row {
 			{"allocations of a get", count, reading{1, allocs}, reading{}, "", goal{}},
 		},
 	}
+}
+
+func putSmall(ctx context.Context) (sample, error) {
+	m := startMeter()
+	var last engine.Ref[int]
+	for i := range smallPuts {
+		last = engine.Put(ctx, i)
+	}
+	s := m.stop(smallPuts)
+	_, err := last.Get(ctx)
+	return s, err
+}
+
+func getSmall(ctx context.Context) (sample, error) {
+	ref := engine.Put(ctx, 7)
+	m := startMeter()
+	for range smallPuts {
+		if _, err := ref.Get(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return m.stop(smallPuts), nil
 }
 
 // manyRow is what many references at once take.
@@ -101,21 +103,15 @@ func manyRow() row {
 			return sample{elapsed: time.Since(begun).Seconds()}, err
 		}
 	}
-	puts := func(ctx context.Context) (refs []engine.Ref[int]) {
-		for i := range wideRefs {
-			refs = append(refs, engine.Put(ctx, i))
-		}
-		return refs
-	}
 	return row{
 		name: "many refs", about: "10,000 arguments to a task, 10,000 refs in a value, 3,000 outputs, 1,000 waits",
 		open: only(
 			side{"arguments", timed(func(ctx context.Context) error {
-				n, err := SumRefs.Submit(ctx, puts(ctx)).Get(ctx)
+				n, err := SumRefs.Submit(ctx, puts(ctx, wideRefs)).Get(ctx)
 				return expect(n, wideRefs*(wideRefs-1)/2, err)
 			})},
 			side{"in a value", timed(func(ctx context.Context) error {
-				refs, err := engine.Put(ctx, puts(ctx)).Get(ctx)
+				refs, err := engine.Put(ctx, puts(ctx, wideRefs)).Get(ctx)
 				if err != nil {
 					return err
 				}
@@ -141,6 +137,15 @@ func manyRow() row {
 	}
 }
 
+// puts puts the numbers from 0 to n-1.
+func puts(ctx context.Context, n int) []engine.Ref[int] {
+	refs := make([]engine.Ref[int], n)
+	for i := range refs {
+		refs[i] = engine.Put(ctx, i)
+	}
+	return refs
+}
+
 func expect(got, want int, err error) error {
 	if err == nil && got != want {
 		err = fmt.Errorf("got %d, want %d", got, want)
@@ -150,35 +155,38 @@ func expect(got, want int, err error) error {
 
 // waits waits for one of the refs that are there, again and again until none is left.
 func waits(ctx context.Context) (sample, error) {
-	var pending []engine.Ref[int]
-	for i := range waited {
-		pending = append(pending, Noop.Submit(ctx, i))
-	}
+	pending := submitted(ctx, waited)
 	if _, err := engine.GetAll(ctx, pending); err != nil {
 		return nil, err
 	}
 	begun := time.Now()
-	for len(pending) > 0 {
-		var err error
-		if _, pending, err = engine.Wait(ctx, pending, 1); err != nil {
-			return nil, err
-		}
+	err := waitForEach(ctx, pending)
+	return sample{elapsed: time.Since(begun).Seconds()}, err
+}
+
+func submitted(ctx context.Context, n int) []engine.Ref[int] {
+	refs := make([]engine.Ref[int], n)
+	for i := range refs {
+		refs[i] = Noop.Submit(ctx, i)
 	}
-	return sample{elapsed: time.Since(begun).Seconds()}, nil
+	return refs
+}
+
+// waitForEach waits for one of the refs that are left, until none is.
+func waitForEach(ctx context.Context, pending []engine.Ref[int]) (err error) {
+	for len(pending) > 0 && err == nil {
+		_, pending, err = engine.Wait(ctx, pending, 1)
+	}
+	return err
 }
 
 // largeRow is how fast a large value is put in this process, beside the machine's own copy.
 func largeRow() row {
-	data := bytes.Repeat([]byte("tidemill"), largePut/8) // memory that nobody wrote to is one page of zeroes, in the cache
+	data := largeData()
 	touched := bytes.Clone(data)
 	put := func(ctx context.Context) (sample, error) {
-		data[0]++ // another value each time
-		begun := time.Now()
-		ref := engine.Put(ctx, data)
-		took := time.Since(begun).Seconds()
-		n, err := ref.Get(ctx)
-		ref.Release()
-		return sample{rate: largePut / took}, expect(len(n), largePut, err)
+		took, err := putLarge(ctx, data)
+		return sample{rate: largePut / took.Seconds()}, err
 	}
 	machine := func(context.Context) (sample, error) {
 		begun := time.Now()
@@ -191,6 +199,20 @@ func largeRow() row {
 			{"bytes a second", perSecond, reading{0, rate}, reading{1, rate}, "copy into touched memory", aimed(ratioAtLeast(0.8))},
 		},
 	}
+}
+
+// largeData makes a large value. (Memory that nobody wrote to is one page of zeroes, in the cache.)
+func largeData() []byte { return bytes.Repeat([]byte("tidemill"), largePut/8) }
+
+// putLarge puts a large value, which is another one each time, and gives it up.
+func putLarge(ctx context.Context, data []byte) (took time.Duration, err error) {
+	data[0]++
+	begun := time.Now()
+	ref := engine.Put(ctx, data)
+	took = time.Since(begun)
+	n, err := ref.Get(ctx)
+	ref.Release()
+	return took, expect(len(n), largePut, err)
 }
 
 // shelfRow is how fast a large value goes into JetStream and comes out, ours and by the stock client.
@@ -224,7 +246,7 @@ func openShelves(ctx context.Context, _ scale) (*trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	data := bytes.Repeat([]byte("tidemill"), largePut/8)
+	data := largeData()
 	return &trial{
 		sides: []side{
 			{"tidemill", func(ctx context.Context) (sample, error) {
