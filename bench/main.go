@@ -1,8 +1,8 @@
 // Command bench measures Tidemill against plain loops: against the floor, which is what anybody would write over
 // the same NATS server and storage, and against Go itself. The figures are ratios, taken in one run on one
-// machine, the sides in turn, and medians of the rounds.
+// machine, the sides in turn, and medians of the rounds. With -ray, it runs other rows, against Ray.
 //
-//	bench [-quick] [-run REGEXP] [-rounds N] [-json FILE]
+//	bench [-quick] [-run REGEXP] [-rounds N] [-json FILE] [-ray PYTHON]
 //
 // A [row] is one comparison: what it opens is a [trial] of two or more sides, and what is read off it are
 // [figure]s. The runner takes the rounds; the report prints a table and writes it as JSON. Each row has a
@@ -42,7 +42,12 @@ func command(ctx context.Context, args []string, out io.Writer, notes *log.Logge
 		notes.Println("bench:", err)
 		return 2
 	}
-	report, err := measure(ctx, s, notes)
+	beside, err := s.peer(ctx)
+	if err != nil {
+		notes.Println("bench:", err)
+		return 1
+	}
+	report, err := measure(ctx, s, newReport(s.scale, beside), notes)
 	err = errors.Join(err, report.print(out), report.save(s.json))
 	if err != nil {
 		notes.Println("bench:", err)
@@ -53,13 +58,12 @@ func command(ctx context.Context, args []string, out io.Writer, notes *log.Logge
 }
 
 // measure runs the rows. The report has what was measured, even if the error tells of a row that failed.
-func measure(ctx context.Context, s settings, notes *log.Logger) (Report, error) {
+func measure(ctx context.Context, s settings, report Report, notes *log.Logger) (Report, error) {
 	r := &runner{
 		scale: s.scale, alone: s.profiles != profiles{}, profiles: s.profiles, notes: notes,
 		stacks: filepath.Join(filepath.Dir(s.json), "stacks.txt"),
 	}
 	s.profiles.prepare()
-	report := newReport(s.scale)
 	var errs []error
 	for _, row := range s.rows {
 		if ctx.Err() != nil {

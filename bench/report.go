@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +14,8 @@ import (
 // Report is the outcome of a run, in the form of the JSON file.
 type Report struct {
 	Machine Machine `json:"machine"`
-	Storage string  `json:"storage"` // of every row with a server
+	Storage string  `json:"storage"`          // of every row with a server
+	Beside  string  `json:"beside,omitempty"` // the other system's versions, and what it stores
 	Scale   string  `json:"scale"`
 	Rounds  int     `json:"rounds"`
 
@@ -29,9 +31,9 @@ type Report struct {
 	before jiffies
 }
 
-func newReport(sc scale) Report {
+func newReport(sc scale, beside string) Report {
 	return Report{
-		Machine: thisMachine(), Storage: "streams in memory, nothing synced, server in the process",
+		Machine: thisMachine(), Storage: "streams in memory, nothing synced, server in the process", Beside: beside,
 		Scale: sc.name, Rounds: sc.rounds, Start: time.Now(), LoadStart: load(), Lines: []Line{},
 		before: readJiffies(),
 	}
@@ -65,6 +67,9 @@ func (r Report) print(w io.Writer) error {
 	fmt.Fprintf(&b, "%s, %d cores, %s; %s, nats-server %s, nats.go %s; commit %s\n",
 		m.CPU, m.Cores, m.OS, m.Go, m.Server, m.Client, m.Commit)
 	fmt.Fprintf(&b, "%s; %s\n", r.Storage, r.Start.Format(time.DateTime))
+	if r.Beside != "" {
+		fmt.Fprintf(&b, "beside %s\n", r.Beside)
+	}
 	fmt.Fprintf(&b, "%s run of %.0f s, medians of %d rounds; load average %s at the start, %s at the end;"+
 		" of the CPU time, other processes took %.0f %%, other machines %.0f %%\n\n",
 		r.Scale, r.Seconds, r.Rounds, r.LoadStart, r.LoadEnd, 100*r.Others, 100*r.Stolen)
@@ -91,8 +96,20 @@ func (l Line) cells(again bool) []string {
 	}
 	if l.Other != 0 {
 		cells[3] = l.Unit.text(l.Other)
-		cells[5] = fmt.Sprintf("%.2f", l.Ratio)
-		cells[6] = fmt.Sprintf("%.2f–%.2f", l.Low, l.High)
+		cells[5] = ratioText(l.Ratio)
+		cells[6] = ratioText(l.Low) + "–" + ratioText(l.High)
 	}
 	return cells
+}
+
+// ratioText has two digits after the point, more if those say little, and none if they say too much.
+func ratioText(v float64) string {
+	switch {
+	case v >= 100:
+		return thousands(v)
+	case v >= 0.1 || v <= 0:
+		return fmt.Sprintf("%.2f", v)
+	}
+	digits := 1 - int(math.Floor(math.Log10(v))) // so that two are left
+	return fmt.Sprintf("%.*f", digits, v)
 }

@@ -18,13 +18,14 @@ func sampleReport() Report {
 	trip := figure{"p50", seconds, reading{0, p50}, reading{1, p50}, "floor", ratioAtMost(2)}
 	far := figure{"p99", seconds, reading{0, p99}, reading{1, p99}, "floor", goal{}}
 	fast := figure{"rate", perSecond, reading{0, rate}, reading{}, "", aimed(atLeast(500_000))}
-	ours, floors := sample{p50: 150e-6, p99: 1.9e-3, rate: 431_000}, sample{p50: 80e-6, p99: 600e-6}
+	ours, floors := sample{p50: 150e-6, p99: 1.9e-3, rate: 431_000}, sample{p50: 80e-6, p99: 600e-6, rate: 1.25}
 	rounds := [][]sample{{ours, floors}, {ours, floors}}
-	lines := []Line{newLine("round trip", trip, rounds), newLine("round trip", far, rounds), newLine("map", fast, rounds)}
+	slow := figure{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(100)}
+	lines := []Line{newLine("round trip", trip, rounds), newLine("round trip", far, rounds), newLine("map", fast, rounds), newLine("wait", slow, rounds)}
 	lines = append(lines, failedLines(row{name: "demo", figures: []figure{trip}})...)
 	return Report{
 		Machine: Machine{"Abacus 3000", 2, "linux/amd64", "go1.26.8", "2.15.2", "1.55.0", "abc1234"},
-		Storage: "streams in memory", Scale: "quick", Rounds: 2,
+		Storage: "streams in memory", Beside: "Ray 2.60.0, which stores nothing", Scale: "quick", Rounds: 2,
 		Start: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Seconds: 41.5,
 		LoadStart: "0.10 0.20 0.30", LoadEnd: "1.10 0.40 0.30", Others: 0.07, Stolen: 0.01,
 		Lines: lines,
@@ -48,6 +49,16 @@ func TestTable(t *testing.T) {
 	}
 	if !bytes.Equal(got.Bytes(), want) {
 		t.Errorf("got\n%s\nwant (-rewrite takes what is for what is wanted)\n%s", got.Bytes(), want)
+	}
+}
+
+func TestRatioText(t *testing.T) {
+	for value, want := range map[float64]string{
+		0: "0.00", 1.234: "1.23", 99.99: "99.99", 1234.4: "1,234", 0.1: "0.10", 0.0999: "0.100", 0.0123: "0.012", 0.000_17: "0.00017",
+	} {
+		if got := ratioText(value); got != want {
+			t.Errorf("%v: %q, want %q", value, got, want)
+		}
 	}
 }
 

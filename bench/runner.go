@@ -37,14 +37,14 @@ func (r *runner) run(ctx context.Context, w row) ([]Line, error) {
 	defer watchdog.Stop()
 	rounds, err := r.trial(ctx, w)
 	if err != nil {
-		r.notes.Printf("%-12s failed: %v", w.name, err)
+		r.notes.Printf("%-19s failed: %v", w.name, err)
 		return failedLines(w), err
 	}
 	var lines []Line
 	for _, f := range w.figures {
 		lines = append(lines, newLine(w.name, f, rounds))
 	}
-	r.notes.Printf("%-12s %d rounds, %.1f s", w.name, len(rounds), time.Since(start).Seconds())
+	r.notes.Printf("%-19s %d rounds, %.1f s", w.name, len(rounds), time.Since(start).Seconds())
 	return lines, nil
 }
 

@@ -105,7 +105,7 @@ func TestFailedRow(t *testing.T) {
 	if len(lines) != 1 || lines[0].Verdict != "failed" || lines[0].Target != "ratio ≤ 1" {
 		t.Errorf("got %+v", lines)
 	}
-	if !strings.Contains(notes.String(), "stage        failed: round 1: b: b fell over") {
+	if !strings.Contains(notes.String(), "stage               failed: round 1: b: b fell over") {
 		t.Errorf("noted %q", notes)
 	}
 }

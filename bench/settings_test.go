@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -22,6 +23,16 @@ func TestParseSettings(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	s, err := parseSettings(nil, &bytes.Buffer{})
 	if err != nil || s.scale.name != "full" || s.scale.rounds != 11 || len(s.rows) != len(rows()) {
+		t.Errorf("%v; got %+v", err, s)
+	}
+}
+
+func TestSettingsBesideRay(t *testing.T) {
+	s, err := parseSettings([]string{"-ray", "python"}, &bytes.Buffer{})
+	if err != nil || s.scale.rounds != 7 || len(s.rows) != len(rayBy("").rows()) || s.json != filepath.Join("results", "ray.json") {
+		t.Errorf("%v; got %+v", err, s)
+	}
+	if s, err = parseSettings([]string{"-ray", "python", "-quick", "-json", "x.json"}, &bytes.Buffer{}); err != nil || s.scale.rounds != 3 || s.json != "x.json" {
 		t.Errorf("%v; got %+v", err, s)
 	}
 }
@@ -46,7 +57,7 @@ func TestHelp(t *testing.T) {
 	if _, err := parseSettings([]string{"-h"}, &help); !errors.Is(err, errHelp) {
 		t.Error(err)
 	}
-	for _, want := range []string{"usage: go run", "-quick", "results/latest.json", "naive grain"} {
+	for _, want := range []string{"usage: go run", "-quick", "results/latest.json", "naive grain", "ray: tasks sync"} {
 		if !strings.Contains(help.String(), want) {
 			t.Errorf("it does not speak of %q:\n%s", want, help.String())
 		}

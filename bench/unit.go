@@ -16,6 +16,8 @@ const (
 	ofBytes   unit = "B"
 	ofOne     unit = "of 1"
 	percent   unit = "%"
+
+	bytesPerSecond unit = "B/s"
 )
 
 // text is the value for people.
@@ -24,7 +26,12 @@ func (u unit) text(v float64) string {
 	case seconds:
 		return secondsText(v)
 	case perSecond:
+		if v < 100 && v != math.Round(v) {
+			return threeDigits(v) + "/s"
+		}
 		return thousands(v) + "/s"
+	case bytesPerSecond:
+		return threeDigits(v/1e9) + " GB/s"
 	case ofBytes:
 		if v >= 1e6 {
 			return fmt.Sprintf("%.1f MB", v/1e6)

@@ -16,6 +16,8 @@ func TestUnitText(t *testing.T) {
 		{seconds, 0, "0.00 ns"},
 		{perSecond, 999.4, "999/s"},
 		{perSecond, 1_234_567.8, "1,234,568/s"},
+		{perSecond, 1.38, "1.38/s"},
+		{bytesPerSecond, 6.84e9, "6.84 GB/s"},
 		{count, 1.4, "1.40"},
 		{ofBytes, 564, "564 B"},
 		{ofBytes, 22_100_000, "22.1 MB"},

@@ -1,0 +1,62 @@
+package main
+
+import "context"
+
+func (r ray) startRow() row {
+	return row{
+		name: "ray: start", about: "start of a process to the result of its first task",
+		open: func(context.Context, scale) (*trial, error) {
+			return &trial{
+				sides: []side{
+					{"tidemill", func(ctx context.Context) (sample, error) { return startAndEnd(ctx, tinyProgram) }},
+					{"ray", r.startAndEnd},
+				},
+				close: func() error { return nil },
+			}, nil
+		},
+		figures: []figure{
+			{"to the first result", seconds, reading{0, elapsed}, reading{1, elapsed}, "Ray", atMost(0.150)},
+		},
+	}
+}
+
+func (r ray) startAndEnd(ctx context.Context) (sample, error) {
+	p, err := startPeer(ctx, r.command)
+	if err != nil {
+		return nil, err
+	}
+	return sample{elapsed: p.started.Seconds()}, p.end()
+}
+
+// idleRow is of all processes of each. (What several processes share counts for each of them in the RSS, and for
+// none in the anonymous RSS.)
+func (r ray) idleRow() row {
+	return row{
+		name: "ray: idle", about: "all processes that sit idle after the first result", once: true,
+		open: func(_ context.Context, sc scale) (*trial, error) {
+			return &trial{
+				sides: []side{
+					{"tidemill", func(ctx context.Context) (sample, error) { return idlePack(ctx, sc, childIn(tinyProgram)) }},
+					{"ray", func(ctx context.Context) (sample, error) {
+						sc.pack = 1 // it is many processes
+						return idlePack(ctx, sc, r.resident)
+					}},
+				},
+				close: func() error { return nil },
+			}, nil
+		},
+		figures: []figure{
+			{"RSS", ofBytes, reading{0, rss}, reading{1, rss}, "Ray", atMost(40e6)},
+			{"anonymous RSS", ofBytes, reading{0, rssAnon}, reading{1, rssAnon}, "Ray", goal{}},
+			{"CPU, of a core", percent, reading{0, share}, reading{1, share}, "Ray", atMost(0.005)},
+		},
+	}
+}
+
+func (r ray) resident(ctx context.Context) (resident, error) {
+	p, err := startPeer(ctx, r.command)
+	if err != nil { // p is nil, and a resident that holds it would not be
+		return nil, err
+	}
+	return p, nil
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/tidemill/tidemill"
+	"github.com/tidemill/tidemill/engine"
+)
+
+// The shapes of Ray's own benchmark, ray_perf.py, as in ray/side.py.
+const (
+	batch   = 1_000 // tasks of one client at a time, and refs to wait for
+	clients = 4
+	leaves  = 256
+	depth   = 20
+)
+
+// A pair is what Add adds.
+type pair struct{ A, B engine.Ref[int] }
+
+// Functions of the rows about tasks.
+var (
+	Add = engine.NewFunc("bench-add", func(ctx context.Context, p pair) (int, error) {
+		a, err1 := p.A.Get(ctx)
+		b, err2 := p.B.Get(ctx)
+		return a + b, errors.Join(err1, err2)
+	})
+
+	// Nest waits for a call of itself, and returns how deep it went.
+	Nest *engine.Func[int, int]
+)
+
+func init() { // since it names itself
+	Nest = engine.NewFunc("bench-nest", func(ctx context.Context, depth int) (int, error) {
+		if depth == 0 {
+			return 0, nil
+		}
+		below, err := Nest.Submit(ctx, depth-1).Get(ctx)
+		return below + 1, err
+	})
+}
+
+func (r ray) syncRow() row {
+	return row{
+		name: "ray: tasks sync", about: "single client tasks sync: submit, get, again",
+		open: r.beside(only(side{"tidemill", func(ctx context.Context) (sample, error) { return trips(ctx, 2_000, submitAndGet) }}),
+			request{"tasks_sync", 500}),
+		figures: []figure{
+			{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(20)},
+			{"p50", seconds, reading{0, p50}, reading{1, p50}, "Ray", goal{}},
+			{"p99", seconds, reading{0, p99}, reading{1, p99}, "Ray", goal{}},
+		},
+	}
+}
+
+// asyncRow does the same as Ray, but more often: one time is over before it could be measured.
+func (r ray) asyncRow() row {
+	return row{
+		name: "ray: tasks async", about: "single client tasks async: 1,000 submits, then get all (ours 50 times a round, Ray's twice)",
+		open: r.beside(only(side{"tidemill", repeated(50, batch, submitBatch)}),
+			request{"tasks_async", 2}),
+		figures: []figure{{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(100)}},
+	}
+}
+
+func submitBatch(ctx context.Context) error {
+	_, err := submitThenGetAll(ctx, batch)
+	return err
+}
+
+func (r ray) clientsRow() row {
+	return row{
+		name: "ray: multi client", about: "multi client tasks async: 4 clients with 1,000 each, goroutines and actors (ours 25 times a round)",
+		open: r.beside(only(side{"tidemill", repeated(25, clients*batch, submitFromClients)}),
+			request{"multi_client", 1}),
+		figures: []figure{{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(100)}},
+	}
+}
+
+func submitFromClients(ctx context.Context) error {
+	var all sync.WaitGroup
+	var errs [clients]error
+	for i := range errs {
+		all.Go(func() { errs[i] = submitBatch(ctx) })
+	}
+	all.Wait()
+	return errors.Join(errs[:]...)
+}
+
+// grainRow is of tasks that are too fine. Each side computes for 10 µs in its own language.
+func (r ray) grainRow() row {
+	naive := side{"tidemill", func(ctx context.Context) (sample, error) { return spinTasks(ctx, 10_000, calibrated()) }}
+	return row{
+		name: "ray: fine grain", about: "too fine a grain: tasks of 10 µs, submit each, get all (ours 10,000 a round, Ray's 2,000)",
+		open: r.beside(only(naive), request{"grain_naive", 2_000}, request{"grain_by_hand", 10_000}),
+		figures: []figure{
+			{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray, the same program", ratioAtLeast(130)},
+			{"rate", perSecond, reading{0, rate}, reading{2, rate}, "Ray, 10,000 by hand in ten tasks", ratioAtLeast(1)},
+		},
+	}
+}
+
+// calibrated is how many turns of spin take as long as a grain.
+var calibrated = sync.OnceValue(func() int { return calibrate(grain) })
+
+func (r ray) nestedRow() row {
+	return row{
+		name: "ray: nested", about: "nested calls, each waiting for the next, 20 deep, when Ray has started its processes (ours 100 times a round)",
+		open: r.beside(only(side{"tidemill", repeated(100, depth+1, nestDeep)}),
+			request{"nested", depth}),
+		figures: []figure{
+			{"time", seconds, reading{0, elapsed}, reading{1, elapsed}, "Ray", atMost(0.020)},
+		},
+	}
+}
+
+func nestDeep(ctx context.Context) error {
+	n, err := Nest.Submit(ctx, depth).Get(ctx)
+	return expect(n, depth, err)
+}
+
+// firstNested is how often the first nested calls are looked at: Ray takes some ten seconds for one look.
+const firstNested = 3
+
+// firstNestedRow is of the first nested calls that a cluster gets: Ray starts a process for each that waits.
+func (r ray) firstNestedRow() row {
+	return row{
+		name: "ray: nested, first", about: "the first nested calls of a fresh cluster, 20 deep, medians of 3", once: true,
+		open: func(context.Context, scale) (*trial, error) {
+			return &trial{
+				sides: []side{
+					{"tidemill", func(ctx context.Context) (sample, error) { return medianOf(ctx, firstNested, nestFirst) }},
+					{"ray", func(ctx context.Context) (sample, error) { return medianOf(ctx, firstNested, r.nestFirst) }},
+				},
+				close: func() error { return nil },
+			}, nil
+		},
+		figures: []figure{
+			{"time", seconds, reading{0, elapsed}, reading{1, elapsed}, "Ray", atMost(0.020)},
+		},
+	}
+}
+
+// medianOf takes some rounds and returns the medians.
+func medianOf(ctx context.Context, times int, round func(ctx context.Context) (sample, error)) (sample, error) {
+	var samples []sample
+	for range times {
+		s, err := round(ctx)
+		if err != nil {
+			return nil, err
+		}
+		samples = append(samples, s)
+	}
+	return medians(samples), nil
+}
+
+func nestFirst(ctx context.Context) (s sample, err error) {
+	c, err := tidemill.Open(ctx, tidemill.Config{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closeCluster(c)) }()
+	ctx = c.Context(ctx)
+	if err := submitAndGet(ctx); err != nil { // Ray's side has run a first task, too
+		return nil, err
+	}
+	return repeated(1, depth+1, nestDeep)(ctx)
+}
+
+func (r ray) nestFirst(ctx context.Context) (sample, error) {
+	p, err := startPeer(ctx, r.command)
+	if err != nil {
+		return nil, err
+	}
+	s, err := p.round(ctx, request{"nested", depth})
+	return s, errors.Join(err, p.end())
+}
+
+func (r ray) treeRow() row {
+	return row{
+		name: "ray: tree", about: "tree of reductions: 256 leaves, 511 tasks, through references (ours 25 times a round)",
+		open: r.beside(only(side{"tidemill", repeated(25, 2*leaves-1, reduceTree)}),
+			request{"tree", 1}),
+		figures: []figure{{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(50)}},
+	}
+}
+
+func reduceTree(ctx context.Context) error {
+	level := make([]engine.Ref[int], leaves)
+	for i := range level {
+		level[i] = Noop.Submit(ctx, i)
+	}
+	for ; len(level) > 1; level = level[:len(level)/2] {
+		for i := range len(level) / 2 {
+			level[i] = Add.Submit(ctx, pair{level[2*i], level[2*i+1]})
+		}
+	}
+	n, err := level[0].Get(ctx)
+	return expect(n, leaves*(leaves-1)/2, err)
+}
+
+// waitRow is Ray's wait for 1,000 tasks. Our Wait also says which others have ended, so that it is called less often.
+func (r ray) waitRow() row {
+	return row{
+		name: "ray: wait", about: "single client wait 1k refs: submit 1,000, wait for one of those left until none is (ours 50 times a round)",
+		open: r.beside(only(side{"tidemill", repeated(50, 1, func(ctx context.Context) error { return waitForEach(ctx, submitted(ctx, waited)) })}),
+			request{"wait_refs", 1}),
+		figures: []figure{{"rate of all of it", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(500)}},
+	}
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/tidemill/tidemill/engine"
+)
+
+// Functions of the rows about values.
+var (
+	// PutMany puts so many numbers, and returns where.
+	PutMany = engine.NewFunc("bench-put-many", func(ctx context.Context, n int) ([]engine.Ref[int], error) { return puts(ctx, n), nil })
+
+	// LastOf returns the last number of the one column.
+	LastOf = engine.NewFunc("bench-last-of", func(_ context.Context, b arrow.RecordBatch) (int, error) {
+		values := b.Column(0).(*array.Int64).Int64Values()
+		return int(values[len(values)-1]), nil
+	})
+	LengthOf = engine.NewFunc("bench-length-of", func(_ context.Context, b []byte) (int, error) { return len(b), nil })
+)
+
+func (r ray) argumentsRow() row {
+	return row{
+		name: "ray: arguments", about: "10,000 args: one task with 10,000 references for its input, all of them read (ours 10 times a round)",
+		open: r.beside(only(side{"tidemill", func(ctx context.Context) (sample, error) {
+			refs := puts(ctx, wideRefs)
+			return repeated(10, 1, func(ctx context.Context) error {
+				n, err := SumRefs.Submit(ctx, refs).Get(ctx)
+				return expect(n, wideRefs*(wideRefs-1)/2, err)
+			})(ctx)
+		}}), request{"many_args", 1}),
+		figures: []figure{{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(20)}},
+	}
+}
+
+func (r ray) inObjectRow() row {
+	return row{
+		name: "ray: refs in object", about: "single client get object containing 10k refs, which a task has put (ours 20 times a round, Ray's 10)",
+		open: r.beside(only(side{"tidemill", func(ctx context.Context) (sample, error) {
+			ref := PutMany.Submit(ctx, wideRefs)
+			if _, _, err := engine.Wait(ctx, []engine.Ref[[]engine.Ref[int]]{ref}, 1); err != nil {
+				return nil, err
+			}
+			return repeated(20, 1, func(ctx context.Context) error {
+				refs, err := ref.Get(ctx)
+				return expect(len(refs), wideRefs, err)
+			})(ctx)
+		}}), request{"refs_in_object", 10}),
+		figures: []figure{{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(20)}},
+	}
+}
+
+func (r ray) returnsRow() row {
+	return row{
+		name: "ray: returns", about: "3,000 returns: a task that returns 3,000 objects, all of them got (ours returns references; 10 times a round)",
+		open: r.beside(only(side{"tidemill", repeated(10, 1, func(ctx context.Context) error {
+			refs, err := PutMany.Submit(ctx, outputs).Get(ctx)
+			if err != nil {
+				return err
+			}
+			all, err := engine.GetAll(ctx, refs)
+			return expect(len(all), outputs, err)
+		})}), request{"many_returns", 10}),
+		figures: []figure{{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(20)}},
+	}
+}
+
+func (r ray) getsRow() row {
+	return row{
+		name: "ray: gets", about: "10,000 gets: one get of 10,000 objects that were put before (ours 20 times a round, Ray's 5)",
+		open: r.beside(only(side{"tidemill", func(ctx context.Context) (sample, error) {
+			refs := puts(ctx, wideRefs)
+			return repeated(20, 1, func(ctx context.Context) error {
+				all, err := engine.GetAll(ctx, refs)
+				return expect(len(all), wideRefs, err)
+			})(ctx)
+		}}), request{"many_gets", 5}),
+		figures: []figure{{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(20)}},
+	}
+}
+
+func (r ray) smallRow() row {
+	return row{
+		name: "ray: small values", about: "single client put calls, and get calls, of a number (ours 100,000 a round, Ray's 1,000 and 5,000)",
+		open: r.beside(only(side{"put", putSmall}, side{"get", getSmall}), request{"put_small", 1_000}, request{"get_small", 5_000}),
+		figures: []figure{
+			{"put", perSecond, reading{0, rate}, reading{2, rate}, "Ray", ratioAtLeast(100)},
+			{"get", perSecond, reading{1, rate}, reading{3, rate}, "Ray", ratioAtLeast(50)},
+		},
+	}
+}
+
+// largeRow puts bytes in ours and a NumPy array in Ray, other bytes than before in ours: it stores the same ones once.
+func (r ray) largeRow() row {
+	return row{
+		name: "ray: large put", about: "single client put gigabytes: 100 MiB, put and given up, 10 times a round",
+		open:    r.beside(only(side{"tidemill", putLarges}), request{"put_large", largePuts}),
+		figures: []figure{{"bytes a second", bytesPerSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(1.5)}},
+	}
+}
+
+// largePuts is how often a round puts a large value.
+const largePuts = 10
+
+func putLarges(ctx context.Context) (sample, error) {
+	data, took := largeData(), time.Duration(0)
+	for range largePuts {
+		one, err := putLarge(ctx, data)
+		if err != nil {
+			return nil, err
+		}
+		took += one
+	}
+	return sample{rate: largePuts * largePut / took.Seconds()}, nil
+}
+
+// largeArgumentRow has an array that is read in place on both sides, and bytes beside it, of which each task of ours
+// has a copy.
+func (r ray) largeArgumentRow() row {
+	inPlace := func(ctx context.Context) (sample, error) {
+		ref := engine.Put(ctx, countUp(largePut/8))
+		return repeated(100, 1, func(ctx context.Context) error {
+			n, err := LastOf.SubmitRef(ctx, ref).Get(ctx)
+			return expect(n, largePut/8-1, err)
+		})(ctx)
+	}
+	copied := func(ctx context.Context) (sample, error) {
+		ref := engine.Put(ctx, largeData())
+		return repeated(10, 1, func(ctx context.Context) error {
+			n, err := LengthOf.SubmitRef(ctx, ref).Get(ctx)
+			return expect(n, largePut, err)
+		})(ctx)
+	}
+	return row{
+		name: "ray: large argument", about: "a task with 100 MiB by reference, submit, get (ours 100 times a round, Ray's 20)",
+		open: r.beside(only(side{"arrow", inPlace}, side{"bytes", copied}), request{"large_arg", 20}),
+		figures: []figure{
+			{"rate, an Arrow batch", perSecond, reading{0, rate}, reading{2, rate}, "Ray, a NumPy array", ratioAtLeast(10)},
+			{"rate, a []byte", perSecond, reading{1, rate}, reading{2, rate}, "Ray, a NumPy array", goal{}},
+		},
+	}
+}
+
+// countUp makes a batch of the numbers from 0 to n-1.
+func countUp(n int) arrow.RecordBatch {
+	b := array.NewInt64Builder(memory.DefaultAllocator)
+	b.Reserve(n)
+	for i := range n {
+		b.UnsafeAppend(int64(i))
+	}
+	schema := arrow.NewSchema([]arrow.Field{{Name: "n", Type: arrow.PrimitiveTypes.Int64}}, nil)
+	return array.NewRecordBatch(schema, []arrow.Array{b.NewArray()}, int64(n))
+}
