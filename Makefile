@@ -1,6 +1,6 @@
 # What one does here, by hand or in CI. `make` alone tells.
 #
-# It needs bash, Go, and for `test` a C compiler (the race detector is linked by one).
+# It needs bash, Go, for `test` a C compiler (the race detector is linked by one), and for `bench-ray` Python.
 # GOFLAGS and the rest of Go's environment are the caller's: nothing here sets them, but for
 # CGO_ENABLED, which each target needs one way or the other.
 
@@ -18,6 +18,7 @@ COUNT    ?= 1
 FUZZTIME ?= 20s
 SEEDS    ?= 2000
 KILLS    ?= 5
+PYTHON   ?= python3
 
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
@@ -25,9 +26,10 @@ GO_WANTED := $(shell awk '$$1 == "go" { print $$2; exit }' go.mod)
 
 .PHONY: help
 help: ## tell what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	echo
-	echo '  ROOT=dir ARGS="..."    demo: the tree to read; demo, bench: arguments for the program'
+	echo '  ROOT=dir ARGS="..."    demo: the tree to read; demo, bench, bench-ray: arguments for the program'
+	echo '  PYTHON=python3.12      bench-ray: 3.11 to 3.14, with venv'
 	echo '  BENCH=regexp COUNT=n   micro: which benchmarks, how often'
 	echo '  FUZZTIME=20s           fuzz: for how long each target'
 	echo '  TIMEOUT=10m            test, cover: limit for one package'
@@ -126,6 +128,20 @@ bench: need-go ## measure against the peers that are installed
 	cd bench
 	go run . $(ARGS)
 
+# Ray's environment is made anew if what it was made of has changed: the pins, or the Python.
+.PHONY: bench-ray
+bench-ray: need-go need-python ## measure beside Ray, which it installs from PyPI into .venv-ray
+	@$(shell_functions)
+	{ $(PYTHON) -VV; cat bench/ray/requirements.txt; } >.venv-ray.wanted
+	if ! cmp -s .venv-ray.wanted .venv-ray/made-of; then
+		run rm -rf .venv-ray
+		run $(PYTHON) -m venv .venv-ray
+		run .venv-ray/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r bench/ray/requirements.txt
+	fi
+	mv .venv-ray.wanted .venv-ray/made-of
+	cd bench
+	go run . -ray ../.venv-ray/bin/python $(ARGS)
+
 .PHONY: micro
 micro: need-go ## run the benchmarks that stand beside the code
 	@$(shell_functions)
@@ -177,7 +193,7 @@ cover: need-go ## run all tests and tell which share of each package's statement
 
 .PHONY: clean
 clean: ## remove what these targets made
-	@rm -rf bin bench/bin cover.out
+	@rm -rf bin bench/bin cover.out .venv-ray .venv-ray.wanted
 
 .PHONY: need-go
 need-go:
@@ -188,6 +204,21 @@ need-go:
 	have=$$(go env GOVERSION)
 	if ! printf 'go%s\n%s\n' '$(GO_WANTED)' "$$have" | sort -VC; then
 		echo "make: this is $$have, and go.mod asks for Go $(GO_WANTED) or newer: install that" >&2
+		exit 1
+	fi
+
+.PHONY: need-python
+need-python:
+	@if ! command -v $(PYTHON) >/dev/null; then
+		echo 'make: $(PYTHON) is missing, and Ray needs Python: install Python 3.11 to 3.14, or name one in PYTHON' >&2
+		exit 1
+	fi
+	if ! $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'; then
+		echo "make: this is $$($(PYTHON) -V), and bench/ray/requirements.txt is for Python 3.11 to 3.14: name one of them in PYTHON" >&2
+		exit 1
+	fi
+	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then
+		echo 'make: $(PYTHON) has no module venv, or no ensurepip: install python3-venv, or name another Python in PYTHON' >&2
 		exit 1
 	fi
 
