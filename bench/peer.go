@@ -38,15 +38,18 @@ type reply struct {
 	Error  string `json:"error"`
 }
 
-// leave is how long a peer has for its end, when ctx or its standard input has ended.
-const leave = 10 * time.Second
+// How long a peer has for its end.
+const (
+	leave = 30 * time.Second // when its standard input has ended
+	stop  = 10 * time.Second // when ctx has, within the runner's grace
+)
 
 // startPeer starts a process and returns when it is ready. ctx ends it.
 func startPeer(ctx context.Context, command []string) (*peer, error) {
 	p := &peer{cmd: exec.CommandContext(ctx, command[0], command[1:]...), lines: make(chan []byte)}
 	p.cmd.Stderr = &p.words
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) } // it has children of its own to end
-	p.cmd.WaitDelay = leave
+	p.cmd.WaitDelay = stop
 	p.wait = sync.OnceValue(p.cmd.Wait)
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
@@ -142,10 +145,14 @@ func (p *peer) end() error {
 	defer func() { uncounted.Add(int64(max(0, used-(cpuTime(syscall.RUSAGE_CHILDREN)-counted)))) }()
 	late := time.AfterFunc(leave, func() { _ = p.cmd.Process.Kill() }) // Wait's error tells of it
 	defer late.Stop()
-	_ = p.stdin.Close() // what is closed already is as well
-	err := p.wait()
-	for range p.lines { // what nobody asked for
-	}
+	_ = p.stdin.Close()        // what is closed already is as well
+	var unasked sync.WaitGroup // it may not end before somebody has read what it says
+	unasked.Go(func() {
+		for range p.lines {
+		}
+	})
+	err := p.wait() // which closes what read reads
+	unasked.Wait()
 	return err
 }
 

@@ -128,7 +128,9 @@ func TestPeerThatChatters(t *testing.T) {
 	if got, err := p.round(t.Context(), request{"any", 1}); err != nil || got[rate] != 1 {
 		t.Errorf("%v; got %v", err, got)
 	}
-	_ = p.end() // it may have been cut off while it spoke
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestPeerThatHangs(t *testing.T) {

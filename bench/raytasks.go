@@ -107,7 +107,7 @@ var calibrated = sync.OnceValue(func() int { return calibrate(grain) })
 
 func (r ray) nestedRow() row {
 	return row{
-		name: "ray: nested", about: "nested calls, each waiting for the next, 20 deep, when Ray has started its processes (ours 100 times a round)",
+		name: "ray: nested", about: "nested calls, each waiting for the next, 20 deep, when Ray has started its processes (ours 100 times a round)", times: 3,
 		open: r.beside(only(side{"tidemill", repeated(100, depth+1, nestDeep)}),
 			request{"nested", depth}),
 		figures: []figure{

@@ -57,7 +57,7 @@ func (r ray) inObjectRow() row {
 
 func (r ray) returnsRow() row {
 	return row{
-		name: "ray: returns", about: "3,000 returns: a task that returns 3,000 objects, all of them got (ours returns references; 10 times a round)",
+		name: "ray: returns", about: "3,000 returns: a task that returns 3,000 objects, all of them got (ours returns references; 10 times a round)", times: 2,
 		open: r.beside(only(side{"tidemill", repeated(10, 1, func(ctx context.Context) error {
 			refs, err := PutMany.Submit(ctx, outputs).Get(ctx)
 			if err != nil {
@@ -98,8 +98,12 @@ func (r ray) smallRow() row {
 // largeRow puts bytes in ours and a NumPy array in Ray, other bytes than before in ours: it stores the same ones once.
 func (r ray) largeRow() row {
 	return row{
-		name: "ray: large put", about: "single client put gigabytes: 100 MiB, put and given up, 10 times a round",
-		open:    r.beside(only(side{"tidemill", putLarges}), request{"put_large", largePuts}),
+		name: "ray: large put", about: "single client put gigabytes: 100 MiB, put and given up, 10 times a round", times: 3,
+		open: func(ctx context.Context, sc scale) (*trial, error) {
+			data := largeData()
+			ours := side{"tidemill", func(ctx context.Context) (sample, error) { return putLarges(ctx, data) }}
+			return r.beside(only(ours), request{"put_large", largePuts})(ctx, sc)
+		},
 		figures: []figure{{"bytes a second", bytesPerSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(1.5)}},
 	}
 }
@@ -107,8 +111,8 @@ func (r ray) largeRow() row {
 // largePuts is how often a round puts a large value.
 const largePuts = 10
 
-func putLarges(ctx context.Context) (sample, error) {
-	data, took := largeData(), time.Duration(0)
+func putLarges(ctx context.Context, data []byte) (sample, error) {
+	var took time.Duration
 	for range largePuts {
 		one, err := putLarge(ctx, data)
 		if err != nil {
@@ -137,7 +141,7 @@ func (r ray) largeArgumentRow() row {
 		})(ctx)
 	}
 	return row{
-		name: "ray: large argument", about: "a task with 100 MiB by reference, submit, get (ours 100 times a round, Ray's 20)",
+		name: "ray: large argument", about: "a task with 100 MiB by reference, submit, get (ours 100 times a round, Ray's 20)", times: 2,
 		open: r.beside(only(side{"arrow", inPlace}, side{"bytes", copied}), request{"large_arg", 20}),
 		figures: []figure{
 			{"rate, an Arrow batch", perSecond, reading{0, rate}, reading{2, rate}, "Ray, a NumPy array", ratioAtLeast(10)},
