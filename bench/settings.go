@@ -51,7 +51,7 @@ func plainly() suite {
 func parseSettings(args []string, w io.Writer) (settings, error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(w)
-	quick := set.Bool("quick", false, "a run of under a minute, with smaller numbers: to see that all works")
+	quick := set.Bool("quick", false, "a run of under a minute (with -ray, of some minutes), with smaller numbers or fewer rounds: to see that all works")
 	run := set.String("run", "", "only the rows that match this `regexp`")
 	rounds := set.Int("rounds", 0, fmt.Sprintf("how many `rounds` to take the median of, after a warm-up (default %d, and %d if quick; with -ray %d and %d)",
 		full.rounds, quickly.rounds, besideRay("").full.rounds, besideRay("").quick.rounds))
