@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/tidemill/tidemill"
-	"github.com/tidemill/tidemill/engine"
 )
 
 // The shapes of Ray's own benchmark, ray_perf.py, as in ray/side.py.
@@ -14,33 +13,7 @@ const (
 	batch   = 1_000 // tasks of one client at a time, and refs to wait for
 	clients = 4
 	leaves  = 256
-	depth   = 20
 )
-
-// A pair is what Add adds.
-type pair struct{ A, B engine.Ref[int] }
-
-// Functions of the rows about tasks.
-var (
-	Add = engine.NewFunc("bench-add", func(ctx context.Context, p pair) (int, error) {
-		a, err1 := p.A.Get(ctx)
-		b, err2 := p.B.Get(ctx)
-		return a + b, errors.Join(err1, err2)
-	})
-
-	// Nest waits for a call of itself, and returns how deep it went.
-	Nest *engine.Func[int, int]
-)
-
-func init() { // since it names itself
-	Nest = engine.NewFunc("bench-nest", func(ctx context.Context, depth int) (int, error) {
-		if depth == 0 {
-			return 0, nil
-		}
-		below, err := Nest.Submit(ctx, depth-1).Get(ctx)
-		return below + 1, err
-	})
-}
 
 func (r ray) syncRow() row {
 	return row{
@@ -108,17 +81,12 @@ var calibrated = sync.OnceValue(func() int { return calibrate(grain) })
 func (r ray) nestedRow() row {
 	return row{
 		name: "ray: nested", about: "nested calls, each waiting for the next, 20 deep, when Ray has started its processes (ours 100 times a round)", times: 3,
-		open: r.beside(only(side{"tidemill", repeated(100, depth+1, nestDeep)}),
-			request{"nested", depth}),
+		open: r.beside(only(side{"tidemill", repeated(100, deep+1, goDeep)}),
+			request{"nested", deep}),
 		figures: []figure{
 			{"time", seconds, reading{0, elapsed}, reading{1, elapsed}, "Ray", atMost(0.020)},
 		},
 	}
-}
-
-func nestDeep(ctx context.Context) error {
-	n, err := Nest.Submit(ctx, depth).Get(ctx)
-	return expect(n, depth, err)
 }
 
 // firstNested is how often the first nested calls are looked at: Ray takes some ten seconds for one look.
@@ -166,7 +134,7 @@ func nestFirst(ctx context.Context) (s sample, err error) {
 	if err := submitAndGet(ctx); err != nil { // Ray's side has run a first task, too
 		return nil, err
 	}
-	return repeated(1, depth+1, nestDeep)(ctx)
+	return repeated(1, deep+1, goDeep)(ctx)
 }
 
 func (r ray) nestFirst(ctx context.Context) (sample, error) {
@@ -174,31 +142,17 @@ func (r ray) nestFirst(ctx context.Context) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := p.round(ctx, request{"nested", depth})
+	s, err := p.round(ctx, request{"nested", deep})
 	return s, errors.Join(err, p.end())
 }
 
 func (r ray) treeRow() row {
 	return row{
 		name: "ray: tree", about: "tree of reductions: 256 leaves, 511 tasks, through references (ours 25 times a round)",
-		open: r.beside(only(side{"tidemill", repeated(25, 2*leaves-1, reduceTree)}),
+		open: r.beside(only(side{"tidemill", repeated(25, 2*leaves-1, func(ctx context.Context) error { return reduce(ctx, leaves) })}),
 			request{"tree", 1}),
 		figures: []figure{{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(50)}},
 	}
-}
-
-func reduceTree(ctx context.Context) error {
-	level := make([]engine.Ref[int], leaves)
-	for i := range level {
-		level[i] = Noop.Submit(ctx, i)
-	}
-	for ; len(level) > 1; level = level[:len(level)/2] {
-		for i := range len(level) / 2 {
-			level[i] = Add.Submit(ctx, pair{level[2*i], level[2*i+1]})
-		}
-	}
-	n, err := level[0].Get(ctx)
-	return expect(n, leaves*(leaves-1)/2, err)
 }
 
 // waitRow is Ray's wait for 1,000 tasks. Our Wait also says which others have ended, so that it is called less often.

@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 var tiny = scale{
 	name: "tiny", rounds: 1, limit: 30 * time.Second,
 	trips: 5, submits: 100, floors: 50, synced: 20, recorded: 2_000, mapped: 2_000, grains: 100, waits: 8,
+	fib: 10, leaves: 64, queued: 2_000, open: 20 * time.Millisecond,
 	pack: 1, idle: 100 * time.Millisecond, demoDirs: []string{"errors", "iter"},
 }
 
