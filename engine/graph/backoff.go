@@ -15,6 +15,15 @@ const (
 // batches.
 const lostTogether = 64
 
+// together returns a number that tasks share which are to come again together after their n-th loss. Those that are to
+// run alone come apart: two that came to one agent at once would be lost together again, however harmless one of them is.
+func together(number uint64, losses int) uint64 {
+	if losses >= Alone {
+		return number
+	}
+	return number / lostTogether
+}
+
 // backoff returns the delay before the try after the n-th failure.
 func (g *Graph) backoff(first time.Duration, number uint64, n int) time.Duration {
 	delay := longestBackoff

@@ -219,7 +219,7 @@ func (g *Graph) note(e Event, n *node, out []Command) []Command {
 		if n.losses >= MaxLosses {
 			return n.end(e.Task, LostTooMuch, out)
 		}
-		delay = g.backoff(lossBackoff, e.Task/lostTogether, e.Losses+1)
+		delay = g.backoff(lossBackoff, together(e.Task, e.Losses+1), e.Losses+1)
 	case task.Refused:
 		delay = refusedDelay
 	default: // started, or returned: what follows will tell
