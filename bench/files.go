@@ -33,7 +33,7 @@ func filesRow() row {
 			return t, nil
 		},
 		figures: []figure{
-			{"rate", perSecond, reading{0, rate}, reading{}, "", aimed(atLeast(50_000))},
+			{"rate", perSecond, reading{0, rate}, reading{}, "", aimed(atLeast(100_000))},
 			{"rate", perSecond, reading{0, rate}, reading{1, rate}, "floor, one message a task", goal{}},
 		},
 	}

@@ -35,7 +35,7 @@ func grainRow() row {
 			})
 		},
 		figures: []figure{
-			{"time", seconds, reading{0, elapsed}, reading{1, elapsed}, "serial ÷ cores", aimed(ratioAtMost(1.25))},
+			{"time", seconds, reading{0, elapsed}, reading{1, elapsed}, "serial ÷ cores", aimed(ratioAtMost(1.15))},
 			{"time", seconds, reading{0, elapsed}, reading{2, elapsed}, "goroutines, one a core", goal{}},
 			{"CPU a task", seconds, reading{0, cpu}, reading{1, cpu}, "serial", goal{}},
 		},

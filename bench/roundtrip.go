@@ -20,7 +20,7 @@ func roundTripRow() row {
 			), nil
 		},
 		figures: []figure{
-			{"p50", seconds, reading{0, p50}, reading{1, p50}, "floor", ratioAtMost(2)},
+			{"p50", seconds, reading{0, p50}, reading{1, p50}, "floor", ratioAtMost(1.5)},
 			{"p99", seconds, reading{0, p99}, reading{1, p99}, "floor", goal{}},
 			{"CPU a task", seconds, reading{0, cpu}, reading{1, cpu}, "floor", goal{}},
 		},
