@@ -28,7 +28,7 @@ func TaskID(ctx context.Context) task.ID {
 // Attempt returns which attempt of its task this is, 1 for the first; 0 outside of tasks.
 func Attempt(ctx context.Context) int {
 	if r := session.RunningIn(ctx); r != nil {
-		return r.Attempt
+		return int(r.Attempt)
 	}
 	return 0
 }

@@ -22,22 +22,18 @@ type execution struct {
 	session.Running
 	work
 	slot  *slot
-	own   task.Spec   // of a child
-	begun time.Time   // zero: when the slot's last task ended
-	timer *time.Timer // of the timeout; nil if there is none
-	pins  session.Pins
+	begun time.Duration // since the agent began; 0: when the slot's last task ended
+	timer *time.Timer   // of the timeout; nil if there is none
 
 	revoked atomic.Pointer[fault] // why it is not wanted any more; nil if it is
 }
 
 // attemptAt returns an attempt in a slot.
-func (a *Agent) attemptAt(s *slot, w work) *execution {
-	x := &execution{work: w, slot: s, Running: session.Running{
-		Parent: a.base, Node: a.cfg.NodeID, Log: a.cfg.Logger, Host: a, Class: s.class.name, Plain: s.class.plain, Held: s.class.kept,
-	}}
+func (s *slot) attemptAt(w work) *execution {
+	x := &execution{work: w, slot: s, Running: session.Running{Place: s.class.place}}
 	x.Self = x
 	if w.batch != nil {
-		x.Func, x.Attempt, x.Task = w.call.Func, w.spec.Attempt, task.ID{Owner: w.batch.Owner, Number: w.spec.Number}
+		x.Func, x.Attempt, x.Task = w.call.Func, int32(w.spec.Attempt), task.ID{Owner: w.batch.Owner, Number: w.spec.Number}
 	}
 	return x
 }
@@ -120,7 +116,7 @@ func (x *execution) scratch() []byte {
 func (x *execution) deliver(e *task.Entry) {
 	if x.child != nil {
 		x.slot.agent.nested.Load().ChildEnded(x.child, e)
-		x.pins.Release()
+		x.child.Pins.Release()
 		return
 	}
 	x.slot.agent.recorder.add(x.batch, e)

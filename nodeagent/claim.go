@@ -22,8 +22,7 @@ type class struct {
 	name   task.Class
 	shape  task.Resources
 	lent   task.Resources           // of the shape: what a task lends while it waits
-	kept   task.Resources           // of the shape: what it keeps
-	plain  bool                     // it keeps nothing
+	place  *session.Place           // of its attempts; fixed
 	levels [len(task.Levels)]*level // guarded by Agent.mu; by rank; nil if nothing was published there yet
 
 	held      map[uint64]*batch // guarded by Agent.mu; batches not acked, by sequence
@@ -137,8 +136,10 @@ func (a *Agent) serve(row queues.Row) {
 	c := a.classes[name]
 	if c == nil {
 		c = &class{agent: a, name: name, shape: shape, held: map[uint64]*batch{}}
-		c.lent, c.kept = shape.Split()
-		c.plain = len(c.kept) == 0
+		lent, kept := shape.Split()
+		c.lent, c.place = lent, &session.Place{
+			Base: a.base, Node: a.cfg.NodeID, Log: a.cfg.Logger, Host: a, Class: name, Plain: len(kept) == 0, Held: kept,
+		}
 	}
 	if c.levels[rank] != nil || a.draining {
 		return

@@ -167,7 +167,7 @@ func (s *slot) take(spec *task.Spec) bool {
 	if spec == nil {
 		return false
 	}
-	s.now = s.agent.attemptAt(s, work{spec: spec, call: &s.batch.Calls[spec.Call], batch: s.batch})
+	s.now = s.attemptAt(work{spec: spec, call: &s.batch.Calls[spec.Call], batch: s.batch})
 	return true
 }
 

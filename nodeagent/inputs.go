@@ -24,7 +24,7 @@ func (a *Agent) inputs(x *execution) (in task.Value, why *fault) {
 	if in.Far == nil && in.Type != task.Bundle {
 		return in, nil
 	}
-	in, x.pins, why = a.bringOne(x.spec, 0)
+	in, x.child.Pins, why = a.bringOne(x.spec, 0)
 	return in, why
 }
 

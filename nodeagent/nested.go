@@ -99,12 +99,12 @@ func (a *Agent) Resume(r *session.Running) {
 // RunHere makes the agent a session.Host.
 func (a *Agent) RunHere(parent *session.Running, child *session.Handle) {
 	p := parent.Self.(*execution) //nolint:forcetypeassert // this agent has made it
-	x := a.attemptAt(p.slot, work{})
-	x.Depth, x.Held, x.begun = parent.Depth+1, parent.Held, time.Now()
-	if x.child = a.nested.Load().TakeThis(child, &x.Running, &x.own); x.child == nil {
+	x := p.slot.attemptAt(work{})
+	x.Depth, x.begun = parent.Depth+1, time.Since(a.begun)
+	if x.child = a.nested.Load().TakeThis(child, &x.Running); x.child == nil {
 		return
 	}
-	x.spec, x.call = &x.own, x.child.Call()
+	x.spec, x.call = &x.child.Spec, x.child.Call()
 	returned := false
 	defer func() {
 		if !returned {
@@ -132,12 +132,12 @@ func (s *slot) claimChild() bool {
 	if nested == nil || s.class.children().Len() == 0 || s.agent.recorder.stalled() {
 		return false
 	}
-	x := s.agent.attemptAt(s, work{})
-	x.child = nested.Take(s.class.children(), s.agent.waiting.Load() < fewWaiting, &x.Running, &x.own)
+	x := s.attemptAt(work{})
+	x.child = nested.Take(s.class.children(), s.agent.waiting.Load() < fewWaiting, &x.Running)
 	if x.child == nil {
 		return false
 	}
-	x.spec, x.call = &x.own, x.child.Call()
+	x.spec, x.call = &x.child.Spec, x.child.Call()
 	s.now = x
 	return true
 }

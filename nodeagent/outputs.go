@@ -157,11 +157,11 @@ func finish(spec *task.Spec, retries int, why *fault) task.Entry {
 // lap returns how long the task ran. In a slot, its end is the begin of the next.
 func (x *execution) lap() time.Duration {
 	s := x.slot
-	if !x.begun.IsZero() {
-		return time.Since(x.begun)
+	now := time.Since(s.agent.begun)
+	if x.begun > 0 {
+		return now - x.begun
 	}
-	now := int64(time.Since(s.agent.begun))
-	ran := time.Duration(now - s.begun.Swap(now))
+	ran := now - time.Duration(s.begun.Swap(int64(now)))
 	if x.batch != nil {
 		s.ran += ran
 		s.runs++

@@ -23,6 +23,9 @@ type Child struct {
 	list   *Waiting // where it waits; nil while it does not. Guarded by Session.mu
 	at     int      // its place there. Guarded by Session.mu
 	runs   *Running // the attempt that runs here, nil if none does. Guarded by Session.mu
+
+	Spec task.Spec // what is to be run; of the attempt
+	Pins Pins      // of its input; of the attempt
 }
 
 // Waiting are the children of one class that wait on this agent. The newest one goes first, since the children of
@@ -93,10 +96,11 @@ func (s *Session) bear(h *Handle, parent *Running) error {
 			shape, parent.Held, s.cfg.Node)}
 	}
 	h.child.here = h.route.here && h.route.lane.class == parent.Class
-	if len(parent.kids) == cap(parent.kids) { // those that have ended need not be remembered
-		parent.kids = slices.DeleteFunc(parent.kids, (*Handle).Ended)
+	b := parent.mother()
+	if len(b.open) == cap(b.open) { // those that have ended need not be remembered
+		b.open = slices.DeleteFunc(b.open, (*Handle).Ended)
 	}
-	parent.kids = append(parent.kids, h)
+	b.open = append(b.open, h)
 	return nil
 }
 
@@ -119,8 +123,8 @@ func (s *Session) enlist(c *Child) {
 }
 
 // Take has an attempt run a child of the class, the oldest or the newest one; it returns nil if none waits. What
-// is to be run is written to x and spec.
-func (s *Session) Take(w *Waiting, oldest bool, x *Running, spec *task.Spec) *Child {
+// is to be run is written to x and to the child.
+func (s *Session) Take(w *Waiting, oldest bool, x *Running) *Child {
 	if w.Len() == 0 {
 		return nil
 	}
@@ -130,23 +134,23 @@ func (s *Session) Take(w *Waiting, oldest bool, x *Running, spec *task.Spec) *Ch
 	if oldest {
 		c = w.oldest()
 	}
-	s.start(c, x, spec)
+	s.start(c, x)
 	return c
 }
 
 // TakeThis is as Take, of one child: nil if it does not wait here.
-func (s *Session) TakeThis(h *Handle, x *Running, spec *task.Spec) *Child {
+func (s *Session) TakeThis(h *Handle, x *Running) *Child {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h.child == nil || h.child.list == nil {
 		return nil
 	}
-	s.start(h.child, x, spec)
+	s.start(h.child, x)
 	return h.child
 }
 
 // start takes a child out of its list for an attempt. mu is held.
-func (s *Session) start(c *Child, x *Running, spec *task.Spec) {
+func (s *Session) start(c *Child, x *Running) {
 	if c == nil {
 		return
 	}
@@ -154,7 +158,7 @@ func (s *Session) start(c *Child, x *Running, spec *task.Spec) {
 	c.runs = x
 	h := &c.handle
 	x.Func, x.Task, x.Attempt = h.route.call.Func, task.ID{Owner: s.me.owner, Number: h.number}, h.attempt
-	*spec = task.Spec{Number: h.number, Attempt: h.attempt, Losses: h.losses, Input: h.inputOf()}
+	c.Spec = task.Spec{Number: h.number, Attempt: int(h.attempt), Losses: int(h.losses), Input: h.inputOf()}
 }
 
 // Call returns what the child has in common with other calls of its function.
@@ -199,7 +203,11 @@ func (s *Session) stop(c *Child, why *task.Failure) {
 // cancelLater has the children of an attempt cancelled at the end of the step, but for those that are to stay. mu
 // is held.
 func (s *Session) cancelLater(r *Running, but []*Handle) {
-	for _, h := range r.kids {
+	b := r.brood.Load()
+	if b == nil {
+		return
+	}
+	for _, h := range b.open {
 		if !h.ended.Load() && !slices.Contains(but, h) {
 			s.followUps = append(s.followUps, graph.Command{Do: cancelChild, Task: h.number})
 		}
@@ -235,10 +243,14 @@ func (s *Session) Leave(r *Running, result []*Handle) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.revokeChildren(r, result)
-	r.kids = nil
+	b := r.brood.Load()
+	if b == nil {
+		return
+	}
+	b.open = nil
 	for _, h := range result {
 		if h != nil {
-			r.kids = append(r.kids, h)
+			b.open = append(b.open, h)
 		}
 	}
 }

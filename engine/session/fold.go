@@ -110,7 +110,7 @@ func (s *Session) openTask(number uint64) *Handle {
 
 // noteHistory keeps a note for the task's dead letter. mu is held.
 func (s *Session) noteHistory(h *Handle, e *task.Entry) {
-	if e.State == task.Started || e.State == task.Returned || e.Attempt != h.attempt || e.Losses != h.losses {
+	if e.State == task.Started || e.State == task.Returned || e.Attempt != int(h.attempt) || e.Losses != int(h.losses) {
 		return // of what is over
 	}
 	if h.child != nil {
@@ -121,7 +121,7 @@ func (s *Session) noteHistory(h *Handle, e *task.Entry) {
 		return // told again; and it may be refused every second, for long
 	}
 	if e.State == task.Lost {
-		h.share = parts(lostIn(s.me.record.Entries))
+		h.share = int32(parts(lostIn(s.me.record.Entries)))
 	}
 	if len(history) >= maxHistory { // the first and the last ones tell most
 		history = slices.Delete(history, maxHistory/2, maxHistory/2+1)
@@ -160,7 +160,7 @@ func (s *Session) stepOnce(event graph.Event, h *Handle, e *task.Entry) {
 		}
 		switch c.Do {
 		case graph.Dispatch:
-			of.attempt, of.losses = c.Attempt, c.Losses
+			of.attempt, of.losses = int32(c.Attempt), int32(c.Losses)
 			s.ready(of)
 		case graph.Resolve:
 			s.resolve(h, e)

@@ -24,19 +24,18 @@ type Handle struct {
 	route   *route
 	input   task.Value  // of the task, while it is open
 	digest  task.Digest // of a named job's task
-	attempt int         // of the newest dispatch
-	losses  int
-	share   int      // how many tasks that were lost with it may be in one batch
+	attempt int32       // of the newest dispatch
+	losses  int32
+	share   int32    // how many tasks that were lost with it may be in one batch
 	flushes uint32   // how often Flush was called before it was submitted
 	tag     int      // of who submitted it
 	stored  bool     // the first dispatch was acknowledged; guarded by s.mu
 	hole    bool     // made by Hole
 	stands  standing // where a former run has recorded the result; zero if none has
 
-	borrow   bool           // the value may share the record's memory: it is looked at soon, and then forgotten
-	done     chan struct{}  // made when somebody waits; guarded by s.mu
-	watchers []*Completions // guarded by s.mu
-	first    *Completions   // as watchers: the usual single one, without a slice
+	borrow bool          // the value may share the record's memory: it is looked at soon, and then forgotten
+	done   chan struct{} // made when somebody waits; guarded by s.mu
+	first  *Completions  // guarded by s.mu; that of the usual one who waits for many
 
 	ended    atomic.Bool // set last: failure may be read once it is true
 	failure  error
@@ -59,6 +58,8 @@ type rare struct {
 	cleanup runtime.Cleanup // lets go of them
 	inner   []*Handle       // of references in the value, by index, once somebody has looked
 	lent    []*Running      // tasks that lend their slots until it has ended
+
+	watchers []*Completions // beside the first
 }
 
 // rarely returns rare to be filled. s.mu is held.
@@ -349,8 +350,8 @@ func (h *Handle) Wait(ctx context.Context) error {
 // end sets the outcome and tells who waits. s.mu is held. It touches the handle last when it tells a
 // collection: whoever takes it from there may use it again.
 func (h *Handle) end(v task.Value, failure error) {
-	first, watchers := h.first, h.watchers
-	h.first, h.watchers = nil, nil
+	first := h.first
+	h.first = nil
 	if !h.released || h.needed > 0 {
 		h.value = v
 	}
@@ -364,9 +365,10 @@ func (h *Handle) end(v task.Value, failure error) {
 			r.resume()
 		}
 		h.rare.lent = nil
-	}
-	for _, c := range watchers {
-		c.add(h)
+		for _, c := range h.rare.watchers {
+			c.add(h)
+		}
+		h.rare.watchers = nil
 	}
 	if first != nil {
 		first.add(h)
@@ -407,7 +409,8 @@ func (c *Completions) Watch(h *Handle) {
 	case h.first == nil || h.first.closed.Load():
 		h.first = c
 	default:
-		h.watchers = append(slices.DeleteFunc(h.watchers, func(c *Completions) bool { return c.closed.Load() }), c)
+		r := h.rarely()
+		r.watchers = append(slices.DeleteFunc(r.watchers, func(c *Completions) bool { return c.closed.Load() }), c)
 	}
 }
 

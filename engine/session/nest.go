@@ -160,10 +160,28 @@ func waiting(ctx context.Context) (over func()) {
 }
 
 // Refer notes to which tasks the result of the attempt refers. They are settled before it is recorded.
-func (r *Running) Refer(handles []*Handle) { r.refers = handles }
+func (r *Running) Refer(handles []*Handle) { r.mother().refers = handles }
 
 // Refers returns them.
-func (r *Running) Refers() []*Handle { return r.refers }
+func (r *Running) Refers() []*Handle {
+	if b := r.brood.Load(); b != nil {
+		return b.refers
+	}
+	return nil
+}
+
+// mother returns the task's children to be added to.
+func (r *Running) mother() *brood {
+	if b := r.brood.Load(); b != nil {
+		return b
+	}
+	b := &brood{}
+	b.open = b.few[:0]
+	if !r.brood.CompareAndSwap(nil, b) {
+		b = r.brood.Load()
+	}
+	return b
+}
 
 // nestedIn returns the task of this agent that submits, nil if it is none.
 func (s *Session) nestedIn(ctx context.Context) *Running {

@@ -234,7 +234,7 @@ func (h *Handle) part() int {
 	if h.losses >= graph.Alone {
 		return 1
 	}
-	return max(1, h.share)
+	return max(1, int(h.share))
 }
 
 // mayJoin reports whether the task may share a batch with another: those that were lost keep to themselves.
@@ -282,7 +282,7 @@ func (s *Session) encode(l *lane, tasks []*Handle) []byte {
 			size += len(h.route.call.Func) + task.SpecBytes
 		}
 		b.Specs = append(b.Specs, task.Spec{
-			Number: h.number, Digest: h.digest, Call: call, Attempt: h.attempt, Losses: h.losses, Input: h.inputOf(),
+			Number: h.number, Digest: h.digest, Call: call, Attempt: int(h.attempt), Losses: int(h.losses), Input: h.inputOf(),
 		})
 		inline, _ := h.size()
 		size += inline

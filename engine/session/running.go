@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/task"
@@ -40,43 +41,61 @@ func From(ctx context.Context) (*Session, error) {
 }
 
 // Running is the context of a running task, and what it says of the task. It is its own context, of one
-// allocation: the channel of Done is made when somebody asks for it. It ends when the task does.
-//
-//nolint:containedctx // it is a context, and holds the one around it
+// allocation, which is a part of what each task costs: what few need is elsewhere, and the channel of Done is made when
+// somebody asks for it. It ends when the task does.
 type Running struct {
-	Parent  context.Context
-	Node    string
+	*Place
 	Func    string
 	Task    task.ID
-	Attempt int
-	Log     *slog.Logger // of the agent; without the task's names
-	Until   time.Time    // the end of the attempt's timeout; zero = none
+	Attempt int32
+	Depth   int32     // how many attempts are below this one on the goroutine's stack
+	Self    Attempt   // what this is of
+	Until   time.Time // the end of the attempt's timeout; zero = none
 
-	Host  Host           // nil = nothing can be submitted
-	Self  Attempt        // what this is of
-	Class task.Class     // of the slot
-	Plain bool           // a child of the same class needs nothing but what the slot lends
-	Held  task.Resources // what this task and those above it hold on this node while they wait
-	Depth int            // how many attempts are below this one on the goroutine's stack
+	brood atomic.Pointer[brood] // nil until it has children
 
 	lending sync.Mutex // taken before the agent's locks
-	waits   int        // guarded by lending; goroutines of the task that wait
+	waits   int32      // guarded by lending; goroutines of the task that wait
 	here    bool       // guarded by lending; one of them runs a child meanwhile
 	over    bool       // guarded by lending; the attempt has ended
 
-	kids   []*Handle // guarded by the agent's Session.mu; submitted and perhaps open
-	refers []*Handle // of the result; by the goroutine of the attempt
+	ended bool       // guarded by mu
+	mu    sync.Mutex // taken under no other
+	inner *inner     // guarded by mu; nil until the first Done or Cancel
+}
 
-	mu    sync.Mutex
-	inner context.Context         // guarded by mu; made by the first Done or Cancel
-	end   context.CancelCauseFunc // guarded by mu; of inner
-	drop  context.CancelFunc      // guarded by mu; of inner's timer
-	ended bool                    // guarded by mu
+// Place is what attempts of one class on one agent have in common.
+//
+//nolint:containedctx // it is a part of one
+type Place struct {
+	Base  context.Context // of the agent; ends when it does
+	Node  string
+	Log   *slog.Logger   // of the agent; without the task's names
+	Host  Host           // nil = nothing can be submitted
+	Class task.Class     // of the slot
+	Plain bool           // a child of the same class needs nothing but what the slot lends
+	Held  task.Resources // what a task holds on this node while it waits
+}
+
+// brood are a task's children.
+type brood struct {
+	open   []*Handle  // guarded by the agent's Session.mu; submitted and perhaps open
+	few    [4]*Handle // where open begins
+	refers []*Handle  // of the result; by the goroutine of the attempt
+}
+
+// inner is the context proper.
+//
+//nolint:containedctx // it is a context
+type inner struct {
+	context.Context
+	end  context.CancelCauseFunc
+	drop context.CancelFunc // of its timer; nil if it has none
 }
 
 // Deadline makes Running a context.Context.
 func (r *Running) Deadline() (time.Time, bool) {
-	at, ok := r.Parent.Deadline()
+	at, ok := r.Base.Deadline()
 	if !r.Until.IsZero() && (!ok || r.Until.Before(at)) {
 		return r.Until, true
 	}
@@ -95,13 +114,14 @@ func (r *Running) within() context.Context {
 	if r.inner != nil {
 		return r.inner
 	}
-	around := r.Parent
+	around := r.Base
+	r.inner = &inner{}
 	if !r.Until.IsZero() {
-		around, r.drop = context.WithDeadlineCause(around, r.Until, task.ErrTimeout)
+		around, r.inner.drop = context.WithDeadlineCause(around, r.Until, task.ErrTimeout)
 	}
-	r.inner, r.end = context.WithCancelCause(around)
+	r.inner.Context, r.inner.end = context.WithCancelCause(around)
 	if r.ended {
-		r.end(nil)
+		r.inner.end(nil)
 	}
 	return r.inner
 }
@@ -118,7 +138,7 @@ func (r *Running) Err() error {
 	case !r.Until.IsZero() && !time.Now().Before(r.Until):
 		return context.DeadlineExceeded
 	}
-	return r.Parent.Err()
+	return r.Base.Err()
 }
 
 // Value makes a Running found by RunningIn.
@@ -132,7 +152,7 @@ func (r *Running) Value(key any) any {
 	if inner != nil {
 		return inner.Value(key) // where the cause of its end is found
 	}
-	return r.Parent.Value(key)
+	return r.Base.Value(key)
 }
 
 // Cancel ends the context before the task has ended, which is to end then.
@@ -140,7 +160,7 @@ func (r *Running) Cancel(cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.within()
-	r.end(cause)
+	r.inner.end(cause)
 }
 
 // End ends the context: the task has ended.
@@ -148,11 +168,12 @@ func (r *Running) End() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
-	if r.end != nil {
-		r.end(nil)
+	if r.inner == nil {
+		return
 	}
-	if r.drop != nil {
-		r.drop()
+	r.inner.end(nil)
+	if r.inner.drop != nil {
+		r.inner.drop()
 	}
 }
 

@@ -155,7 +155,7 @@ const gone = ^uint64(0)
 // entry returns an entry with the task's outcome; ok is false if the outcome is not at hand. Session.mu is
 // held.
 func (h *Handle) entry() (e task.Entry, ok bool) {
-	e = task.Entry{Number: h.number, Digest: h.digest, State: task.OK, Attempt: max(h.attempt, 1), Losses: h.losses, Value: h.value}
+	e = task.Entry{Number: h.number, Digest: h.digest, State: task.OK, Attempt: int(max(h.attempt, 1)), Losses: int(h.losses), Value: h.value}
 	if h.failure == nil {
 		return e, h.ended.Load() && !h.released && !h.unread
 	}

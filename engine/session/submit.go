@@ -175,7 +175,7 @@ func (s *Session) begin(h *Handle, o Order) {
 	if s.job != nil {
 		s.job.open[h.digest] = event.Task
 	}
-	h.number, h.attempt, h.losses, h.flushes = event.Task, max(event.Attempt, 1), event.Losses, s.flushed
+	h.number, h.attempt, h.losses, h.flushes = event.Task, int32(max(event.Attempt, 1)), int32(event.Losses), s.flushed
 	h.input = task.Value{Type: o.Input.Type, Data: s.keepInput(o.Input.Data), Far: o.Input.Far}
 	s.bytes += len(h.input.Data) + task.SpecBytes
 	s.holdInput(h)
@@ -212,7 +212,7 @@ func (s *Session) recall(h *Handle, o Order, event *graph.Event) (recorded bool)
 	if known {
 		event.Task, event.Attempt, event.Losses, event.Queued = left.Number, left.Attempt, left.Losses, left.Queued
 		event.Delay = 0
-		h.share = s.job.share
+		h.share = int32(s.job.share)
 		if len(left.History) > 0 {
 			s.notes[left.Number] = left.History
 		}
