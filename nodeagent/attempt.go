@@ -47,11 +47,12 @@ const (
 	notOurs                 // the agent has given it up
 )
 
-// attempt runs the task and returns what is to be recorded.
-func (x *execution) attempt() (task.Entry, became) {
+// attempt runs the task, and writes to e what is to be recorded.
+func (x *execution) attempt(e *task.Entry) became {
 	a := x.slot.agent
 	if why := x.unwanted(); why != nil {
-		return finish(x.spec, x.call.Retries, why), over
+		x.finish(e, why)
+		return over
 	}
 	in, why := a.inputs(x)
 	fn := a.cfg.Registry.Lookup(x.call.Func)
@@ -59,13 +60,14 @@ func (x *execution) attempt() (task.Entry, became) {
 		why = &fault{refused: true}
 	}
 	if why != nil {
-		return finish(x.spec, x.call.Retries, why), over
+		x.finish(e, why)
+		return over
 	}
 	value, why, ours := x.execute(fn, in)
 	if !ours {
-		return task.Entry{}, notOurs
+		return notOurs
 	}
-	return x.outputs(value, why)
+	return x.outputs(e, value, why)
 }
 
 // unwanted returns why the task is not to be started, nil if it is. Of children, the session knows.
@@ -125,7 +127,8 @@ func (x *execution) deliver(e *task.Entry) {
 // exited delivers the failure of a task that has ended its goroutine.
 func (x *execution) exited() {
 	x.Over()
-	e, _ := x.outputs(task.Value{}, &fault{retry: true, failure: &task.Failure{
+	var e task.Entry
+	x.outputs(&e, task.Value{}, &fault{retry: true, failure: &task.Failure{
 		Kind: task.KindExited, Message: "the function ended its goroutine (runtime.Goexit; in a test, FailNow does)",
 	}})
 	x.deliver(&e)

@@ -118,8 +118,9 @@ type slot struct {
 	begun atomic.Int64  // when the task that runs did; nanoseconds since the agent has begun
 	ran   time.Duration // since the class's mean was told
 	runs  int
-	left  bool   // the task that runs is left, unrecorded, to another agent
-	out   []byte // where results are encoded, used again
+	left  bool       // the task that runs is left, unrecorded, to another agent
+	out   []byte     // where results are encoded, used again
+	entry task.Entry // of the task that has run, used again
 
 	current atomic.Pointer[execution] // of the task that runs; whoever takes it away speaks for the task
 }
@@ -129,12 +130,11 @@ func (s *slot) run() {
 	defer s.end()
 	s.begun.Store(int64(time.Since(s.agent.begun)))
 	for s.claim() {
-		entry, is := s.now.attempt()
-		switch is {
+		switch s.now.attempt(&s.entry) {
 		case over:
-			s.now.deliver(&entry)
+			s.now.deliver(&s.entry)
 		case unsettled:
-			s.now.settleLater(entry)
+			s.now.settleLater(s.entry)
 		case notOurs:
 			return // abandoned, or left for the next agent
 		}

@@ -111,7 +111,8 @@ func (a *Agent) RunHere(parent *session.Running, child *session.Handle) {
 			x.exited()
 		}
 	}()
-	e, is := x.attempt()
+	var e task.Entry
+	is := x.attempt(&e)
 	returned = true
 	switch is {
 	case over:

@@ -11,7 +11,7 @@ import (
 )
 
 // outputs makes the entry of a task that ran, unless its result refers to tasks that are not over.
-func (x *execution) outputs(value task.Value, why *fault) (task.Entry, became) {
+func (x *execution) outputs(e *task.Entry, value task.Value, why *fault) became {
 	ran := x.lap()
 	refers := x.Refers()
 	if why != nil {
@@ -21,16 +21,16 @@ func (x *execution) outputs(value task.Value, why *fault) (task.Entry, became) {
 	if why == nil && x.child == nil {
 		x.slot.reuse(value.Data)
 	}
-	e := task.Entry{Ran: ran, Value: value}
+	*e = task.Entry{Ran: ran, Value: value}
 	if len(refers) > 0 && !session.Settled(refers) {
 		e.Value.Data = bytes.Clone(value.Data) // the slot goes on
-		return e, unsettled
+		return unsettled
 	}
 	if why == nil && len(refers) > 0 {
 		e.Value, why = x.settled(value, refers)
 	}
-	x.complete(&e, why)
-	return e, over
+	x.complete(e, why)
+	return over
 }
 
 // leave ends the attempt's submitting; its children are cancelled, but for those to which its result refers.
@@ -46,12 +46,15 @@ func (x *execution) complete(e *task.Entry, why *fault) {
 	if why == nil {
 		value, why = x.store(value)
 	}
-	*e = finish(x.spec, x.call.Retries, why)
+	x.finish(e, why)
 	e.Ran = ran
 	if why == nil {
 		e.Value = value
 	}
 }
+
+// finish is finish for the attempt.
+func (x *execution) finish(e *task.Entry, why *fault) { *e = finish(x.spec, x.call.Retries, why) }
 
 // settled returns the result with those of the tasks to which it refers. If one of them has failed, so has this one.
 func (x *execution) settled(value task.Value, refers []*session.Handle) (task.Value, *fault) {

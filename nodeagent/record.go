@@ -27,6 +27,7 @@ type recorder struct {
 
 	mu       sync.Mutex
 	owners   map[string]*pending // guarded by mu
+	last     *pending            // guarded by mu; one of owners
 	closed   bool                // guarded by mu
 	settling bool                // guarded by mu; resume is to be called too when nothing is pending
 	idle     chan struct{}       // guarded by mu; closed when nothing is pending; nil if nobody waits
@@ -84,14 +85,13 @@ func (r *recorder) add(b *batch, e *task.Entry) {
 	if r.closed {
 		return
 	}
-	p := r.owners[b.Owner]
-	if p == nil {
-		p = r.newPending(b.Owner)
-	}
+	p := r.pendingOf(b.Owner)
 	if p.entries.Len() >= maxEntries || p.entries.Len() > 0 && p.entries.Size()+len(e.Value.Data) > r.maxRecord {
 		p.seal()
 	}
-	p.used = time.Now()
+	if p.entries.Len() == 0 {
+		p.used = time.Now()
+	}
 	p.entries.Add(e)
 	p.share(b)
 	switch {
@@ -102,6 +102,19 @@ func (r *recorder) add(b *batch, e *task.Entry) {
 		p.armed = true
 		p.timer.Reset(maxWait)
 	}
+}
+
+// pendingOf returns what is to be recorded for an owner: most often for the one of the last entry. mu is held.
+func (r *recorder) pendingOf(owner string) *pending {
+	if r.last != nil && r.last.owner == owner {
+		return r.last
+	}
+	p := r.owners[owner]
+	if p == nil {
+		p = r.newPending(owner)
+	}
+	r.last = p
+	return p
 }
 
 func (r *recorder) newPending(owner string) *pending {
@@ -208,6 +221,7 @@ func (r *recorder) prune() {
 		if !p.pending() && time.Since(p.used) > forgetAfter {
 			p.timer.Stop()
 			delete(r.owners, owner)
+			r.last = nil
 		}
 	}
 }

@@ -86,6 +86,7 @@ func (s *Session) Waiting(class task.Class) *Waiting {
 
 // bear makes a new task a child of the one that submits it. mu is held.
 func (s *Session) bear(h *Handle, parent *Running) error {
+	b := parent.mother() // before it is asked whether the task is over: Leave looks the other way round
 	if parent.isOver() {
 		return ErrTaskOver
 	}
@@ -96,7 +97,6 @@ func (s *Session) bear(h *Handle, parent *Running) error {
 			shape, parent.Held, s.cfg.Node)}
 	}
 	h.child.here = h.route.here && h.route.lane.class == parent.Class
-	b := parent.mother()
 	if len(b.open) == cap(b.open) { // those that have ended need not be remembered
 		b.open = slices.DeleteFunc(b.open, (*Handle).Ended)
 	}
@@ -240,13 +240,13 @@ func (s *Session) RevokeChildren(r *Running) {
 // Leave ends what an attempt that is over has submitted: its children are cancelled, but for those to which its result
 // refers.
 func (s *Session) Leave(r *Running, result []*Handle) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.revokeChildren(r, result)
 	b := r.brood.Load()
 	if b == nil {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revokeChildren(r, result)
 	b.open = nil
 	for _, h := range result {
 		if h != nil {
