@@ -70,7 +70,18 @@ func (s *Session) recordedOf(h *Handle, e *task.Entry) {
 	if !e.State.Final() {
 		s.noteHistory(h, e)
 	}
+	if h.local() == nil && e.State != task.Started && e.State != task.Returned {
+		s.dispatchEnded(h.route.lane)
+	}
 	s.step(graph.Event{What: graph.Recorded, Task: h.number, State: e.State, Attempt: e.Attempt, Losses: e.Losses}, h, e)
+}
+
+// dispatchEnded notes that a task which was sent has ended. mu is held.
+func (s *Session) dispatchEnded(l *lane) {
+	before := l.window.open()
+	if l.window.end(); l.window.open() < before && len(l.waiting) > 0 {
+		s.rouse()
+	}
 }
 
 // handleOf returns the open task that the entry is of; nil if it has its outcome, since a later entry
@@ -194,6 +205,9 @@ func (s *Session) blame(of, h *Handle, c graph.Command) {
 // resolve gives the task its outcome. mu is held.
 func (s *Session) resolve(h *Handle, e *task.Entry) {
 	s.open.Delete(h.number)
+	if s.open.Len() == 0 {
+		h.route.lane.window.reset()
+	}
 	if c := h.local(); c != nil {
 		s.local--
 		s.stop(c, e.Failure)

@@ -30,6 +30,9 @@ type lane struct {
 	retry   time.Time     // guarded by Session.mu; not before, after a refusal
 	gone    bool          // guarded by Session.mu; the queue is to be made again
 
+	window window    // guarded by Session.mu
+	hold   time.Time // guarded by Session.mu; until when what waits may be held back
+
 	slots   int    // guarded by Session.mu; of the nodes together, for this shape
 	changes uint64 // guarded by Session.mu; of the directory, when slots was counted
 }
@@ -62,6 +65,9 @@ func (s *Session) lane(key laneKey, shape task.Resources) *lane {
 // enqueue puts a task into its lane. mu is held.
 func (s *Session) enqueue(h *Handle) {
 	l := h.route.lane
+	if len(l.waiting) == 0 && l.window.open() > 0 {
+		l.hold = time.Now().Add(holdMost)
+	}
 	l.waiting = append(l.waiting, h.number)
 	if l.writing == 0 && !s.submitting {
 		s.rouse()
@@ -69,7 +75,7 @@ func (s *Session) enqueue(h *Handle) {
 }
 
 func (l *lane) sendable(now time.Time) bool {
-	return len(l.waiting) > 0 && l.writing == 0 && !now.Before(l.retry)
+	return len(l.waiting) > 0 && l.writing == 0 && !now.Before(l.retry) && !l.held(now)
 }
 
 // sendable reports whether some lane can send. mu is held.
@@ -146,7 +152,11 @@ func (s *Session) sendAtOnce(l *lane) *sending {
 	if len(l.waiting) == 0 || l.writing > 0 || !s.idle {
 		return nil
 	}
-	if now := time.Now(); l.queue == nil || l.gone || !l.sendable(now) || !now.Before(s.until) {
+	now := time.Now()
+	if len(l.waiting) > 1 && l.held(now) {
+		return nil // the run loop knows since the first of them
+	}
+	if l.queue == nil || l.gone || !l.sendable(now) || !now.Before(s.until) {
 		s.rouse()
 		return nil
 	}
@@ -169,6 +179,7 @@ func (s *Session) formBatch(l *lane) *sending {
 		return nil
 	}
 	l.writing++
+	l.window.send(len(tasks))
 	b := &sending{s, l, l.queue, make([]uint64, len(tasks)), queues.Message{Header: s.me.header, Data: s.encode(l, tasks)}}
 	for i, h := range tasks {
 		b.numbers[i] = h.number
@@ -190,7 +201,8 @@ func (b *sending) send() {
 // The slice is good until the next call. mu is held.
 func (s *Session) form(l *lane) []*Handle {
 	s.count(l)
-	limit := min(batchTasks, (len(l.waiting)+l.slots-1)/l.slots)
+	free := max(1, l.slots-l.window.open())
+	limit := min(batchTasks, (len(l.waiting)+free-1)/free)
 	budget := max(leastWork, storesPerWork*s.storing)
 	tasks, bytes, far, work := s.forming[:0], 0, int64(0), time.Duration(0)
 	n := 0
@@ -310,6 +322,9 @@ func (s *Session) stored(l *lane, numbers []uint64, sent time.Time, err error) {
 			s.condemn(h, &task.Failure{Kind: task.KindTooLarge, Message: err.Error()})
 		}
 	case s.broken == nil:
+		for range numbers {
+			l.window.end()
+		}
 		l.waiting = append(numbers, l.waiting...)
 		l.retry = time.Now().Add(refusedAgain)
 		l.gone = errors.Is(err, queues.ErrNoStream)
