@@ -106,6 +106,7 @@ type Agent struct {
 	order    []*class              // guarded by mu; by age of the oldest batch with unstarted tasks
 	unserved []queues.Row          // guarded by mu; rows of classes that could not be opened yet
 	idle     time.Duration         // guarded by mu; until idle CPUs are told again
+	spare    bool                  // guarded by mu; a CPU is free
 	draining bool                  // guarded by mu; takes nothing more, starts nothing more
 	slotsRun map[*slot]bool        // guarded by mu; slots but for the abandoned
 
@@ -246,6 +247,9 @@ func (a *Agent) tend() {
 		a.askAgain()
 		a.serveAgain()
 		a.recorder.prune()
+		if s := a.nested.Load(); s != nil {
+			s.RefuseImpossible()
+		}
 		a.tell(false)
 		a.janitor.work(a.base)
 	}

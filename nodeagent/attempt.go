@@ -82,7 +82,7 @@ func (x *execution) unwanted() *fault {
 func (x *execution) execute(fn *session.Function, in task.Value) (out task.Value, why *fault, ours bool) {
 	s := x.slot
 	if timeout := x.call.Timeout; timeout > 0 {
-		x.Until = time.Now().Add(timeout)
+		x.EndAt(time.Now().Add(timeout))
 		x.timer = time.AfterFunc(timeout, x.timedOut)
 		defer x.timer.Stop()
 	}
@@ -96,13 +96,29 @@ func (x *execution) execute(fn *session.Function, in task.Value) (out task.Value
 	}
 	out, why = invoke(&x.Running, fn, in, x.scratch())
 	why = x.judge(why)
+	x.join(why)
 	x.Over()
 	ours = !outermost || s.current.CompareAndSwap(x, nil)
 	if ours && why != nil && s.agent.ending.Load() && !why.cancelled && !why.late {
-		s.left = s.left || outermost // it may have failed because the agent has ended its context: it is the next agent's
+		if outermost { // it may have failed because the agent has ended its context: it is the next agent's
+			s.left = true
+		}
 		return task.Value{}, nil, false
 	}
 	return out, why, ours
+}
+
+// join waits for what other goroutines of the task run in its slot.
+func (x *execution) join(why *fault) {
+	s := x.slot.agent.nested.Load()
+	if s == nil {
+		return
+	}
+	refers := x.Refers()
+	if why != nil {
+		refers = nil
+	}
+	x.Join(s, refers)
 }
 
 // scratch returns the memory in which the result is encoded, which is copied before the slot goes on. That of a
@@ -126,6 +142,7 @@ func (x *execution) deliver(e *task.Entry) {
 
 // exited delivers the failure of a task that has ended its goroutine.
 func (x *execution) exited() {
+	x.join(&fault{})
 	x.Over()
 	var e task.Entry
 	x.outputs(&e, task.Value{}, &fault{retry: true, failure: &task.Failure{

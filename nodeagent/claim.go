@@ -73,6 +73,7 @@ type batch struct {
 	level    *level
 	delivery *queues.Delivery
 	came     time.Duration         // since the agent began
+	mine     bool                  // its owner is this agent's own session; set before it is accepted
 	noted    bool                  // a start is recorded of each of its tasks; set before it is accepted
 	brought  map[uint64]task.Value // inputs whose bytes are at hand now, by task; set before it is accepted
 	pins     session.Pins          // of them
@@ -141,7 +142,7 @@ func (a *Agent) serve(row queues.Row) {
 			Base: a.base, Node: a.cfg.NodeID, Log: a.cfg.Logger, Host: a, Class: name, Plain: len(kept) == 0, Held: kept,
 		}
 	}
-	if c.levels[rank] != nil || a.draining {
+	if c.levels[rank] != nil || a.draining && at != task.Child { // tasks that run may wait for children
 		return
 	}
 	if a.classes[name] == nil {
@@ -160,6 +161,9 @@ func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
 	if err := b.decode(); err != nil {
 		a.bury(c, d, err)
 		return
+	}
+	if nested := a.nested.Load(); nested != nil {
+		b.mine = b.Owner == nested.Owner()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -30,7 +30,7 @@ func (a *Agent) giveAway() {
 			}
 		}
 	}
-	if left {
+	if left && a.base.Err() == nil {
 		a.cutTimer.Reset(lookAgain)
 	}
 }

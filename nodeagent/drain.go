@@ -112,8 +112,8 @@ func (a *Agent) handBackAll() {
 			if l == nil {
 				continue
 			}
-			if a.draining && a.takes(l.name) {
-				continue
+			if l.name == task.Child && a.takes(l.name) {
+				continue // tasks that have begun may wait for them
 			}
 			for _, b := range l.todo {
 				a.handBack(b)
@@ -133,7 +133,7 @@ func (a *Agent) handBackIn(b *batch, most int) {
 	for spec := b.start(); spec != nil; spec = b.start() {
 		rest = append(rest, *spec)
 	}
-	for part := range slices.Chunk(rest, most) {
+	for part := range slices.Chunk(rest, max(1, most)) {
 		a.handBackPart(b, part)
 	}
 }
@@ -143,17 +143,18 @@ func (a *Agent) handBackPart(b *batch, specs []task.Spec) {
 	rest := task.Batch{Owner: b.Owner, Scope: b.Scope, Class: b.Class, Level: b.Level, Calls: b.Calls, Specs: specs}
 	a.active++
 	m := queues.Message{Header: b.delivery.Header, Data: task.AppendBatch(nil, &rest)}
-	publish := func(err error) {
+	var publish func(error)
+	publish = func(err error) {
 		if err != nil {
-			a.handedBack(b, 0) // it stays leased, and comes again
+			a.handBackLater(b, func() { publish(nil) })
 			return
 		}
 		b.level.queue.Send(m, func(err error) {
-			stored := int64(len(rest.Specs))
 			if err != nil {
-				stored = 0
+				a.handBackLater(b, func() { publish(nil) })
+				return
 			}
-			a.handedBack(b, stored)
+			a.handedBack(b, int64(len(rest.Specs)))
 		})
 	}
 	if b.noted {
@@ -161,6 +162,19 @@ func (a *Agent) handBackPart(b *batch, specs []task.Spec) {
 	} else {
 		publish(nil)
 	}
+}
+
+// handBackLater tries again what was refused. An agent that ends leaves it under its lease: it comes again, as lost.
+func (a *Agent) handBackLater(b *batch, again func()) {
+	a.mu.Lock()
+	ends := a.draining || a.base.Err() != nil
+	a.mu.Unlock()
+	if ends {
+		a.handedBack(b, 0)
+		return
+	}
+	a.cfg.Logger.Warn("nodeagent: what is handed back was refused; trying again", "class", b.Class, "owner", b.Owner)
+	time.AfterFunc(refusedWait, again)
 }
 
 // noteReturned appends a note for each task of the batch that its start is void. mu may be held.

@@ -168,6 +168,9 @@ func (s *slot) take(spec *task.Spec) bool {
 		return false
 	}
 	s.now = s.attemptAt(work{spec: spec, call: &s.batch.Calls[spec.Call], batch: s.batch})
+	if s.batch.mine {
+		s.agent.nested.Load().OfChild(&s.now.Running, spec.Number)
+	}
 	return true
 }
 

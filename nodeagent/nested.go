@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,9 @@ func (a *Agent) Session(ctx context.Context) (*session.Session, error) {
 	case <-a.done:
 		return nil, session.ErrClosed
 	default:
+	}
+	if broken := a.nested.Load(); broken != nil {
+		broken.Abandon() // it has lost its lease: what it had open is over, and other agents see to what it has left
 	}
 	s, err := session.Open(ctx, a.broker, session.Config{
 		Owner: a.cfg.NodeID[:min(len(a.cfg.NodeID), mostOfNode)] + "-" + strings.ToLower(rand.Text()), Boot: a.cfg.Boot, Holder: "node " + a.cfg.NodeID,
@@ -93,7 +97,7 @@ func (a *Agent) Resume(r *session.Running) {
 	defer a.mu.Unlock()
 	a.slots.Force(x.slot.class.lent)
 	a.waiting.Add(-1)
-	a.hungry.Store(false)
+	a.lookForRoom()
 }
 
 // RunHere makes the agent a session.Host.
@@ -163,7 +167,7 @@ func (a *Agent) childrenOnly() bool {
 
 // takes reports whether tasks of the level are drawn and started. mu is held.
 func (a *Agent) takes(level task.Level) bool {
-	return !a.childrenOnly() || level == task.Child && a.waiting.Load() > 0
+	return !a.childrenOnly() || level == task.Child && (a.waiting.Load() > 0 || len(a.unsettled) > 0)
 }
 
 // startable returns how many tasks there are that could be started. Agent.mu is held.
@@ -183,13 +187,20 @@ const idleFor = 20 * time.Millisecond
 
 var oneCPU = task.Resources{{Name: task.CPU, Value: 1000}}
 
-// lookForIdle sees whether there is room for more, and so whether a child that comes finds a slot. mu is held.
+// lookForIdle sees whether there is room for more: for a child that comes, and for what others have too much of. mu is held.
 func (a *Agent) lookForIdle() {
+	a.lookForRoom()
 	free := a.slots.Free(oneCPU) > 0
-	if was := a.hungry.Swap(free); free && !was && a.nodes.Count() > 1 {
+	if free && !a.spare && a.nodes.Count() > 1 && a.base.Err() == nil {
 		a.idle = idleFor
 		a.idleTimer.Reset(a.idle)
 	}
+	a.spare = free
+}
+
+// lookForRoom sees whether another task could begin. mu is held.
+func (a *Agent) lookForRoom() {
+	a.hungry.Store(slices.ContainsFunc(a.order, func(c *class) bool { return a.slots.Room(c.shape) }))
 }
 
 // tellIdle has the node's row say that it has room, if it still has.
@@ -203,7 +214,7 @@ func (a *Agent) tellIdle() {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.idle *= 2; a.idle < directory.BeatEvery {
+	if a.idle *= 2; a.idle < directory.BeatEvery && a.base.Err() == nil {
 		a.idleTimer.Reset(a.idle)
 	}
 }

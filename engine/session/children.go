@@ -23,6 +23,7 @@ type Child struct {
 	list   *Waiting // where it waits; nil while it does not. Guarded by Session.mu
 	at     int      // its place there. Guarded by Session.mu
 	runs   *Running // the attempt that runs here, nil if none does. Guarded by Session.mu
+	parent *Running // the attempt that has submitted it; nil once it has its outcome. Guarded by Session.mu
 
 	Spec task.Spec // what is to be run; of the attempt
 	Pins Pins      // of its input; of the attempt
@@ -84,18 +85,14 @@ func (s *Session) Waiting(class task.Class) *Waiting {
 	return w.(*Waiting)
 }
 
-// bear makes a new task a child of the one that submits it. mu is held.
+// bear makes a new task a child of the one that submits it, unless that is over. mu is held.
 func (s *Session) bear(h *Handle, parent *Running) error {
 	b := parent.mother() // before it is asked whether the task is over: Leave looks the other way round
 	if parent.isOver() {
 		return ErrTaskOver
 	}
-	shape := h.route.lane.shape
-	if !s.nodes.FitBeside(shape, s.cfg.Node, parent.Held) {
-		return &task.Failure{Kind: task.KindInfeasible, Func: h.route.call.Func, Message: fmt.Sprintf(
-			"it needs %s, and the tasks that wait for it hold %s of %s: what is no CPU is not lent while they wait, so this could never run",
-			shape, parent.Held, s.cfg.Node)}
-	}
+	h.child.parent = parent
+	s.mayLack(h.child)
 	h.child.here = h.route.here && h.route.lane.class == parent.Class
 	if len(b.open) == cap(b.open) { // those that have ended need not be remembered
 		b.open = slices.DeleteFunc(b.open, (*Handle).Ended)
@@ -155,7 +152,7 @@ func (s *Session) start(c *Child, x *Running) {
 		return
 	}
 	c.list.remove(c)
-	c.runs = x
+	c.runs, x.of = x, c
 	h := &c.handle
 	x.Func, x.Task, x.Attempt = h.route.call.Func, task.ID{Owner: s.me.owner, Number: h.number}, h.attempt
 	c.Spec = task.Spec{Number: h.number, Attempt: int(h.attempt), Losses: int(h.losses), Input: h.inputOf()}

@@ -53,7 +53,7 @@ func (s *Session) foldSome(me *self, sequence uint64, from, to int) {
 	for i := from; i < to; i++ {
 		e := &me.record.Entries[i]
 		h := s.handleOf(e, sequence, i)
-		if h == nil {
+		if h == nil || h.local() != nil { // nobody but this agent speaks for a child that it runs
 			s.disown(e)
 			continue
 		}
@@ -211,6 +211,10 @@ func (s *Session) resolve(h *Handle, e *task.Entry) {
 	if c := h.local(); c != nil {
 		s.local--
 		s.stop(c, e.Failure)
+	}
+	if h.child != nil {
+		h.child.parent = nil
+		delete(s.scarce, h.child)
 	}
 	history := s.notes[h.number]
 	delete(s.notes, h.number)

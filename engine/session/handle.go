@@ -57,7 +57,8 @@ type rare struct {
 	keys    []objstore.Key  // objects of the value that the handle holds
 	cleanup runtime.Cleanup // lets go of them
 	inner   []*Handle       // of references in the value, by index, once somebody has looked
-	lent    []*Running      // tasks that lend their slots until it has ended
+	lent    []*Running      // tasks that lend their slots until it has ended, once for each goroutine that waits
+	polled  []*Running      // and those that have asked for Done
 
 	watchers []*Completions // beside the first
 }
@@ -324,10 +325,17 @@ func (h *Handle) doneChannel() <-chan struct{} {
 
 // DoneIn is as Done. A task under whose context it is called lends its slot until the channel is closed.
 func (h *Handle) DoneIn(ctx context.Context) <-chan struct{} {
-	if r := RunningIn(ctx); r != nil && r.Host != nil {
-		return h.lendUntilDone(r)
+	r := RunningIn(ctx)
+	if r == nil || r.Host == nil || h.s == nil {
+		return h.Done()
 	}
-	return h.Done()
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if !h.ended.Load() && !slices.Contains(h.rarely().polled, r) { // asked again and again, it lends once
+		h.rare.polled = append(h.rare.polled, r)
+		r.lend()
+	}
+	return h.doneChannel()
 }
 
 // Wait returns when the task has its outcome, or with the context's error. Inside a task it lends the slot, or runs
@@ -364,7 +372,10 @@ func (h *Handle) end(v task.Value, failure error) {
 		for _, r := range h.rare.lent {
 			r.resume()
 		}
-		h.rare.lent = nil
+		for _, r := range h.rare.polled {
+			r.resume()
+		}
+		h.rare.lent, h.rare.polled = nil, nil
 		for _, c := range h.rare.watchers {
 			c.add(h)
 		}
@@ -380,118 +391,3 @@ func (h *Handle) endStanding() {
 	h.unread = true
 	h.end(task.Value{}, nil)
 }
-
-// Completions collects handles as they end. One goroutine takes from it.
-type Completions struct {
-	signal chan struct{} // has a token when ready is not empty
-	count  atomic.Int64  // len(ready)
-	closed atomic.Bool   // what ends later is dropped
-
-	mu    sync.Mutex // taken after a session's
-	ready []*Handle  // guarded by mu
-	lent  *Running   // guarded by mu; the task that lends its slot until there is something; nil if none does
-}
-
-// NewCompletions returns an empty collection.
-func NewCompletions() *Completions { return &Completions{signal: make(chan struct{}, 1)} }
-
-// Watch adds a handle: it comes when it ends, or at once if it has.
-func (c *Completions) Watch(h *Handle) {
-	if h.s == nil {
-		c.add(h)
-		return
-	}
-	h.s.mu.Lock()
-	defer h.s.mu.Unlock()
-	switch {
-	case h.ended.Load():
-		c.add(h)
-	case h.first == nil || h.first.closed.Load():
-		h.first = c
-	default:
-		r := h.rarely()
-		r.watchers = append(slices.DeleteFunc(r.watchers, func(c *Completions) bool { return c.closed.Load() }), c)
-	}
-}
-
-func (c *Completions) add(h *Handle) {
-	if c.closed.Load() {
-		return
-	}
-	c.mu.Lock()
-	c.ready = append(c.ready, h)
-	c.resume()
-	c.mu.Unlock()
-	if c.count.Add(1) == 1 {
-		select {
-		case c.signal <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// Len returns how many handles are ready to be taken.
-func (c *Completions) Len() int { return int(c.count.Load()) }
-
-// Take returns what has ended since the last call, in the order of ending, and uses into for it. If
-// nothing has, it waits until something does or ctx ends; inside a task, it lends the slot meanwhile.
-func (c *Completions) Take(ctx context.Context, into []*Handle) ([]*Handle, error) {
-	for {
-		c.mu.Lock()
-		out := c.ready
-		if len(out) > 0 {
-			c.ready = into[:0]
-			c.count.Add(int64(-len(out)))
-		}
-		c.mu.Unlock()
-		if len(out) > 0 {
-			return out, nil
-		}
-		if err := c.wait(ctx); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// wait returns when something may have ended.
-func (c *Completions) wait(ctx context.Context) error {
-	select {
-	case <-c.signal:
-		return nil
-	default:
-	}
-	c.lend(RunningIn(ctx))
-	select {
-	case <-c.signal:
-		return nil
-	case <-ctx.Done():
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.resume()
-		return ctx.Err()
-	}
-}
-
-// lend has the task that waits lend its slot until there is something.
-func (c *Completions) lend(r *Running) {
-	if r == nil || r.Host == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.ready) == 0 {
-		c.lent = r
-		r.lend()
-	}
-}
-
-// resume takes the slot back. mu is held.
-func (c *Completions) resume() {
-	if c.lent != nil {
-		c.lent.resume()
-		c.lent = nil
-	}
-}
-
-// Close drops what will end.
-func (c *Completions) Close() { c.closed.Store(true) }

@@ -108,6 +108,10 @@ func (r *Running) returnSelf() {
 	r.lending.Lock()
 	defer r.lending.Unlock()
 	r.here = false
+	if b := r.mother(); b.home != nil {
+		close(b.home)
+		b.home = nil
+	}
 	if r.waits > 0 && !r.over {
 		r.Host.Lend(r)
 	}
@@ -135,6 +139,33 @@ func (r *Running) isOver() bool {
 	r.lending.Lock()
 	defer r.lending.Unlock()
 	return r.over
+}
+
+// away returns a channel that is closed when the child has ended that another goroutine of the task runs in its slot, nil
+// if there is none.
+func (r *Running) away() <-chan struct{} {
+	r.lending.Lock()
+	defer r.lending.Unlock()
+	if !r.here {
+		return nil
+	}
+	b := r.mother()
+	if b.home == nil {
+		b.home = make(chan struct{})
+	}
+	return b.home
+}
+
+// Join waits for a child that another goroutine of the task still runs in its slot when its function has returned. It is
+// cancelled, unless the result refers to it.
+func (r *Running) Join(s *Session, result []*Handle) {
+	if r.brood.Load() == nil {
+		return
+	}
+	for home := r.away(); home != nil; home = r.away() {
+		s.Leave(r, result)
+		<-home
+	}
 }
 
 // Over says that the attempt has ended: what its goroutines still wait for is no reason to lend, and it submits

@@ -50,8 +50,9 @@ type Running struct {
 	Attempt int32
 	Depth   int32     // how many attempts are below this one on the goroutine's stack
 	Self    Attempt   // what this is of
-	Until   time.Time // the end of the attempt's timeout; zero = none
+	Until   time.Time // the end of the attempt's timeout; zero = none; set by EndAt
 
+	of    *Child                // what this is an attempt at; nil if that is not of this agent's session. Guarded by Session.mu
 	brood atomic.Pointer[brood] // nil until it has children
 
 	lending sync.Mutex // taken before the agent's locks
@@ -60,7 +61,7 @@ type Running struct {
 	over    bool       // guarded by lending; the attempt has ended
 
 	ended bool       // guarded by mu
-	mu    sync.Mutex // taken under no other
+	mu    sync.Mutex // taken last
 	inner *inner     // guarded by mu; nil until the first Done or Cancel
 }
 
@@ -82,6 +83,8 @@ type brood struct {
 	open   []*Handle  // guarded by the agent's Session.mu; submitted and perhaps open
 	few    [4]*Handle // where open begins
 	refers []*Handle  // of the result; by the goroutine of the attempt
+
+	home chan struct{} // guarded by Running.lending; closed when the child that a goroutine of the task runs has ended
 }
 
 // inner is the context proper.
@@ -153,6 +156,13 @@ func (r *Running) Value(key any) any {
 		return inner.Value(key) // where the cause of its end is found
 	}
 	return r.Base.Value(key)
+}
+
+// EndAt bounds the attempt. It is called before the function is.
+func (r *Running) EndAt(until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Until = until
 }
 
 // Cancel ends the context before the task has ended, which is to end then.

@@ -119,6 +119,7 @@ type Session struct {
 	local     int             // guarded by mu; open children that are not published
 	elsewhere atomic.Bool     // other agents have told of idle CPUs
 	followUps []graph.Command // guarded by mu; what the step under way leaves to be done after it
+	scarce    map[*Child]bool // guarded by mu; open children that may need what the tasks above them hold
 	writer    string          // guarded by mu; who has written the entry that is folded
 
 	letters  []deadLetter // guarded by mu; to be kept
@@ -176,7 +177,7 @@ func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 		wake: make(chan struct{}, 1), tell: make(chan struct{}, 1), done: make(chan struct{}),
 		keeping: make(chan struct{}, 1), unsettled: make(chan struct{}, 1),
 		graph: graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)),
-		lanes: map[laneKey]*lane{}, costs: map[string]*cost{}, notes: map[uint64][]graph.Note{},
+		lanes: map[laneKey]*lane{}, scarce: map[*Child]bool{}, costs: map[string]*cost{}, notes: map[uint64][]graph.Note{},
 		heard: time.Now(), storing: firstStoring, objects: objects{dropped: &dropped{}},
 	}
 	s.values = Values{cfg.Objects, s.maxValue}
@@ -472,6 +473,7 @@ func (s *Session) breakWith(err error) {
 	s.open.All(func(_ uint64, h *Handle) { h.end(task.Value{}, err) })
 	s.open, s.local = graph.Pages[*Handle]{}, 0
 	s.waiting.Clear()
+	clear(s.scarce)
 	for _, f := range s.flushes {
 		close(f.done)
 	}

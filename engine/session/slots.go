@@ -65,6 +65,18 @@ func (s *Slots) lock(shape task.Resources, sign int64) {
 	s.add(shape, sign)
 }
 
+// Room reports whether a slot of the shape could be taken now.
+func (s *Slots) Room(shape task.Resources) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range shape {
+		if a.Value > 0 && s.free[s.index(a.Name)] < a.Value {
+			return false
+		}
+	}
+	return true
+}
+
 // Free returns how many slots of the shape could be taken now.
 func (s *Slots) Free(shape task.Resources) int {
 	s.mu.Lock()

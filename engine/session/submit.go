@@ -234,6 +234,12 @@ func (s *Session) admit(ctx context.Context, h *Handle, t *Template, parent *Run
 	if err := s.cfg.Full(); err != nil {
 		return err
 	}
+	if parent != nil { // to wait for others could be to wait for those that wait for this one
+		if s.bytes >= s.cfg.MaxPendingBytes {
+			return ErrPendingFull
+		}
+		return nil
+	}
 	for !s.room(t.Pending) {
 		if err := s.awaitRoom(ctx); err != nil {
 			return err
@@ -265,7 +271,6 @@ func (s *Session) awaitRoom(ctx context.Context) error {
 	room := s.asleep
 	s.mu.Unlock()
 	defer s.mu.Lock()
-	defer waiting(ctx)()
 	select {
 	case <-room:
 		return nil

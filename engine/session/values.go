@@ -40,12 +40,18 @@ func (x Values) Fit(ctx context.Context, scope string, v task.Value, shared bool
 		}
 		return v, nil
 	}
+	if n := v.Depth(); n > deepestRef {
+		return v, &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("a value that refers to values that refer to others, %d deep, and %d is the most", n, deepestRef)}
+	}
 	v, err := x.fit(ctx, scope, v, shared)
 	if n := v.Inline(); err == nil && n > x.Most {
 		err = &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("a value that refers to so many objects that their names take %d bytes, and %d is the most", n, x.Most)}
 	}
 	return v, err
 }
+
+// deepestRef leaves room for the value that a bundle is.
+const deepestRef = task.MaxRefDepth - 1
 
 // isSmall reports whether the value travels in messages as it is, as most do.
 func isSmall(v *task.Value) bool { return len(v.Data) <= InlineBytes && v.Far == nil }

@@ -101,6 +101,15 @@ const (
 	RefBytes    = 16 // for each reference
 )
 
+// Depth returns how deeply the value refers to values that refer to others: 0 if it refers to none.
+func (v *Value) Depth() int {
+	depth := 0
+	for i := range v.Refs() {
+		depth = max(depth, 1+v.Far.Refs[i].Depth())
+	}
+	return depth
+}
+
 // Objects yields the objects of the value and of its references.
 func (v *Value) Objects(yield func(*Object) bool) bool {
 	if o := v.Object(); o != nil && !yield(o) {
