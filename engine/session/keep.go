@@ -127,6 +127,7 @@ func (s *Session) startOver() {
 	defer s.mu.Unlock()
 	for _, l := range s.order {
 		l.waiting = nil
+		l.window.reset()
 	}
 	s.ends = nil
 	var handles []*Handle
