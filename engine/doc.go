@@ -11,6 +11,9 @@
 //
 //	v, err := Square.Submit(ctx, 7).Get(ctx) // 49
 //
+// A function submits tasks itself, with its context: nested tasks. Waiting for them lends the slot, and a Ref to one may
+// be a part of the function's result.
+//
 // The context that package tidemill gives carries the session that tasks are submitted to.
 //
 // The name is the protocol: it names the function on the wire and in every agent, and the Go identifier

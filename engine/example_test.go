@@ -57,6 +57,31 @@ func ExampleFunc_Submit() {
 }
 
 // A failure crossed the wire: it says what failed, where and why.
+// A function submits tasks itself, with its context. While it waits, its slot runs them.
+func ExampleFunc_Submit_nested() {
+	ctx, end := cluster(tidemill.Config{})
+	defer end()
+
+	count := engine.NewFunc("count", func(ctx context.Context, lines []string) (int, error) {
+		if len(lines) == 1 {
+			return words.Submit(ctx, lines[0]).Get(ctx)
+		}
+		half := len(lines) / 2
+		left := total.Submit(ctx, lines[:half])
+		right := total.Submit(ctx, lines[half:])
+		both, err := engine.GetAll(ctx, []engine.Ref[int]{left, right})
+		if err != nil {
+			return 0, err
+		}
+		return both[0] + both[1], nil
+	})
+	total = count // a function that names itself is assigned after it is declared
+	fmt.Println(count.Submit(ctx, []string{"to be", "or not", "to be that is the question"}).Get(ctx))
+	// Output: 10 <nil>
+}
+
+var total *engine.Func[[]string, int]
+
 func ExampleRef_Get() {
 	ctx, end := cluster(tidemill.Config{NodeID: "n1"})
 	defer end()

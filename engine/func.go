@@ -129,6 +129,10 @@ var errNilFunc = errors.New("nil *Func: a function that submits itself is assign
 //
 // ctx governs the submitting, not the task: it carries the session, and bounds the waiting
 // (ErrPendingFull).
+//
+// Inside a function, with its context, Submit makes a child of the task that runs: a nested task. It never waits there.
+// When the task ends, its children are cancelled, but for those to which its result refers; afterwards, Submit
+// fails with ErrTaskOver. A task that runs again, since its agent was lost or it failed, makes its children again.
 func (f *Func[I, O]) Submit(ctx context.Context, in I, opts ...Option) Ref[O] {
 	if f == nil {
 		return failed[O](wrap("submit", errNilFunc))

@@ -169,7 +169,8 @@ func Version(v string) Option {
 }
 
 // Pending bounds how many tasks may be open: for Submit, of the whole session (default 1 million, or
-// 256 MiB of inputs; -1 lifts both); for Map, of this Map, submitted and not yet yielded.
+// 256 MiB of inputs; -1 lifts both); for Map, of this Map, submitted and not yet yielded. A task that submits does not
+// wait: beyond the bound, what its agent may run is run at once.
 func Pending(n int) Option {
 	return Option{"Pending", atFunc | atSubmit | atMap, func(o *options) error {
 		if n == 0 || n < -1 {

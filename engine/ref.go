@@ -22,7 +22,8 @@ func failed[T any](err error) Ref[T] { return Ref[T]{h: session.Failed(err)} }
 
 // Get waits for the value and returns it: a new copy each time (Arrow data is shared, and must not be changed). The
 // error is the task's failure (*task.Failure), the failure to submit it, or the context's error; the task goes on
-// if only the waiting ended. Inside a task, Get of a Ref that came with its input returns at once.
+// if only the waiting ended. Inside a task, Get of a Ref that came with its input returns at once, and Get of a nested
+// task runs that on the caller's goroutine, or lends the task's CPUs while it waits.
 func (r Ref[T]) Get(ctx context.Context) (T, error) {
 	var zero T
 	if r.h == nil {
