@@ -130,6 +130,9 @@ func (s *slot) run() {
 	defer s.end()
 	s.begun.Store(int64(time.Since(s.agent.begun)))
 	for s.claim() {
+		if b := s.now.batch; b != nil && b.mine { // not in claim, which may hold the agent's lock
+			s.agent.nested.Load().OfChild(&s.now.Running, s.now.spec.Number)
+		}
 		switch s.now.attempt(&s.entry) {
 		case over:
 			s.now.deliver(&s.entry)
@@ -168,9 +171,6 @@ func (s *slot) take(spec *task.Spec) bool {
 		return false
 	}
 	s.now = s.attemptAt(work{spec: spec, call: &s.batch.Calls[spec.Call], batch: s.batch})
-	if s.batch.mine {
-		s.agent.nested.Load().OfChild(&s.now.Running, spec.Number)
-	}
 	return true
 }
 

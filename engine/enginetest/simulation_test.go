@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 100, "how many simulations TestSimulation runs")
+	seeds = flag.Int("seeds", 80, "how many simulations TestSimulation runs")
 	seed  = flag.Uint64("seed", 0, "the first simulation's seed, or the only one's; 0 = any, and -seeds of them")
 )
 

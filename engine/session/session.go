@@ -389,9 +389,10 @@ func (s *Session) sleep(now time.Time) time.Duration {
 	}
 	for _, l := range s.order {
 		if len(l.waiting) > 0 && l.writing == 0 {
-			earlier(l.retry)
 			if l.held(now) {
 				earlier(l.hold)
+			} else {
+				earlier(l.retry)
 			}
 		}
 	}
