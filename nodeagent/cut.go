@@ -10,7 +10,7 @@ import (
 // (Without that, one pause of a machine under all agents, and each would publish all it has again.)
 const (
 	longRun      = 20 * time.Millisecond
-	timesTheMean = 10
+	timesTheMean = 3
 	lookAgain    = longRun / 2
 )
 

@@ -215,9 +215,13 @@ func (s *slot) learn() {
 	if s.class.mean == 0 {
 		s.class.mean = mean
 	}
+	mean = min(mean, max(meanClip*s.class.mean, time.Millisecond)) // one that takes long, once, is no rule
 	s.class.mean += (mean - s.class.mean) / 4
 	s.ran, s.runs = 0, 0
 }
+
+// meanClip bounds how much one look may change the mean: as engine/session/costs.go.
+const meanClip = 16
 
 // fault says why a task has no result.
 type fault struct {

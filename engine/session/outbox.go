@@ -34,6 +34,7 @@ type lane struct {
 	hold   time.Time // guarded by Session.mu; until when what waits may be held back
 
 	slots   int    // guarded by Session.mu; of the nodes together, for this shape
+	agents  int    // guarded by Session.mu; nodes
 	changes uint64 // guarded by Session.mu; of the directory, when slots was counted
 }
 
@@ -201,7 +202,7 @@ func (b *sending) send() {
 // The slice is good until the next call. mu is held.
 func (s *Session) form(l *lane) []*Handle {
 	s.count(l)
-	free := max(1, l.slots-l.window.open())
+	free := max(l.slots-l.window.open(), l.agents, 1) // a batch is one agent's
 	limit := min(batchTasks, (len(l.waiting)+free-1)/free)
 	budget := max(leastWork, storesPerWork*s.storing)
 	tasks, bytes, far, work := s.forming[:0], 0, int64(0), time.Duration(0)
@@ -255,7 +256,7 @@ func (h *Handle) mayJoin(first *Handle) bool { return (h.losses > 0) == (first.l
 // count counts the lane's slots, if the directory has changed. mu is held.
 func (s *Session) count(l *lane) {
 	if changes := s.nodes.Changes(); changes != l.changes {
-		l.changes, l.slots = changes, max(1, s.nodes.Slots(l.shape))
+		l.changes, l.slots, l.agents = changes, max(1, s.nodes.Slots(l.shape)), s.nodes.Count()
 	}
 }
 
