@@ -17,6 +17,7 @@ type route struct {
 	lane     *lane
 	cost     *cost
 	here     bool   // for tasks: an agent that runs one of the class may run it
+	keeps    bool   // a task keeps some of it while it waits: what is no CPU
 	changes  uint64 // of the directory
 }
 
@@ -44,6 +45,8 @@ func (s *Session) place(t *Template, child bool) (*route, error) {
 		lane: s.lane(laneKey{class, level}, shape), cost: s.costs[t.Func], changes: changes,
 		here: child && t.Delay == 0 && s.cfg.Local.Lookup(t.Func) != nil,
 	}
+	_, kept := shape.Split()
+	r.keeps = len(kept) > 0
 	if r.cost == nil {
 		r.cost = &cost{}
 		s.costs[t.Func] = r.cost

@@ -12,9 +12,8 @@ import (
 
 // mayLack notes a child that needs what is no CPU, while something above it holds some. mu is held.
 func (s *Session) mayLack(c *Child) {
-	_, needs := c.handle.route.lane.shape.Split()
-	if len(needs) == 0 {
-		return
+	if !c.handle.route.keeps {
+		return // as most, and then nobody looks up the chain
 	}
 	for above := c.parent; above != nil; above = above.above() {
 		if len(above.Held) > 0 {
