@@ -23,9 +23,10 @@ func (a *Agent) giveAway() {
 	defer a.mu.Unlock()
 	left := false
 	for _, c := range a.order {
+		overdue := c.overdue()
 		for _, l := range c.levels {
-			if l != nil && len(l.todo) > 0 {
-				a.cut(l, c.overdue())
+			if l != nil {
+				a.cut(l, overdue)
 				left = left || l.unstarted() > 0
 			}
 		}

@@ -143,25 +143,25 @@ func (a *Agent) handBackPart(b *batch, specs []task.Spec) {
 	rest := task.Batch{Owner: b.Owner, Scope: b.Scope, Class: b.Class, Level: b.Level, Calls: b.Calls, Specs: specs}
 	a.active++
 	m := queues.Message{Header: b.delivery.Header, Data: task.AppendBatch(nil, &rest)}
-	var publish func(error)
-	publish = func(err error) {
+	publish := func(done func(error)) { b.level.queue.Send(m, done) }
+	note := func(done func(error)) { a.noteReturned(&rest, done) }
+	handedBack := func() { a.handedBack(b, int64(len(rest.Specs))) }
+	if b.noted {
+		a.untilDone(b, note, func() { a.untilDone(b, publish, handedBack) })
+	} else {
+		a.untilDone(b, publish, handedBack)
+	}
+}
+
+// untilDone does a step of a hand-back, again when it was refused, and then what comes next.
+func (a *Agent) untilDone(b *batch, step func(done func(error)), next func()) {
+	step(func(err error) {
 		if err != nil {
-			a.handBackLater(b, func() { publish(nil) })
+			a.handBackLater(b, func() { a.untilDone(b, step, next) })
 			return
 		}
-		b.level.queue.Send(m, func(err error) {
-			if err != nil {
-				a.handBackLater(b, func() { publish(nil) })
-				return
-			}
-			a.handedBack(b, int64(len(rest.Specs)))
-		})
-	}
-	if b.noted {
-		a.noteReturned(&rest, publish)
-	} else {
-		publish(nil)
-	}
+		next()
+	})
 }
 
 // handBackLater tries again what was refused. An agent that ends leaves it under its lease: it comes again, as lost.

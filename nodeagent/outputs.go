@@ -56,7 +56,7 @@ func (x *execution) complete(e *task.Entry, why *fault) {
 // finish is finish for the attempt.
 func (x *execution) finish(e *task.Entry, why *fault) { *e = finish(x.spec, x.call.Retries, why) }
 
-// settled returns the result with those of the tasks to which it refers. If one of them has failed, so has this one.
+// settled returns the result with the outcomes of the tasks to which it refers, failures too.
 func (x *execution) settled(value task.Value, refers []*session.Handle) (task.Value, *fault) {
 	v, err := x.slot.agent.nested.Load().Referring(x.slot.agent.base, value, refers)
 	if err != nil {

@@ -173,7 +173,6 @@ func (s *Session) ChildEnded(c *Child, e *task.Entry) {
 	}
 	s.writer = s.cfg.Node
 	s.recordedOf(h, e)
-	s.roomAgain()
 }
 
 // endHere takes the end of a child that this session itself decides on: nobody else can decide anything else. mu
