@@ -28,7 +28,8 @@ type Puller struct {
 	gone   bool                 // guarded by mu; the server does not know of the queue
 }
 
-// Two lanes: while one request is being used up, the next one is open.
+// Two lanes: while one request is being used up, the next one is open. Both are subscribed to from the first request
+// on, so that what a puller has at the server does not depend on how busy it was.
 const lanesPerPuller = 2
 
 // A request lapses after expiry; the server says every heartbeat that it still knows of it.
@@ -77,12 +78,14 @@ func (p *Puller) request() error {
 		return nil
 	}
 	for i := range p.lanes {
+		if err := p.subscribe(i); err != nil {
+			return err
+		}
+	}
+	for i := range p.lanes {
 		l := &p.lanes[i]
 		if l.open > 0 {
 			continue
-		}
-		if err := p.subscribe(i); err != nil {
-			return err
 		}
 		l.open, l.heard, p.owed = p.owed, time.Now(), 0
 		body := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, l.open, expiry, heartbeat)
