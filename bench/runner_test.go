@@ -60,7 +60,8 @@ func TestSidesInTurn(t *testing.T) {
 func TestAlone(t *testing.T) {
 	r, _ := testRunner(t)
 	r.alone = true
-	r.profiles = profiles{filepath.Join(t.TempDir(), "cpu"), filepath.Join(t.TempDir(), "mem")}
+	dir := t.TempDir()
+	r.profiles = profiles{filepath.Join(dir, "cpu"), filepath.Join(dir, "mem"), filepath.Join(dir, "trace")}
 	var s stage
 	lines, err := r.run(t.Context(), s.row())
 	if want := strings.Fields("a a a"); err != nil || !slices.Equal(s.seen, want) {
@@ -69,7 +70,7 @@ func TestAlone(t *testing.T) {
 	if len(lines) != 1 || lines[0].Ours != 2.5 || lines[0].Verdict != "" {
 		t.Errorf("got %+v", lines)
 	}
-	for _, name := range []string{r.profiles.cpu, r.profiles.mem} {
+	for _, name := range []string{r.profiles.cpu, r.profiles.mem, r.profiles.trace} {
 		if info, err := os.Stat(name); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -59,6 +59,7 @@ func parseSettings(args []string, w io.Writer) (settings, error) {
 	python := set.String("ray", "", "measure beside Ray, which this `python` has: other rows; see `make bench-ray`")
 	cpu := set.String("cpuprofile", "", "write a CPU profile of one row to this `file`; our side alone is run then")
 	mem := set.String("memprofile", "", "write a profile of all allocations of one row to this `file`; our side alone is run then")
+	traced := set.String("trace", "", "write an execution trace of one row to this `file`, for go tool trace; our side alone is run then")
 	set.Usage = func() {
 		plain := log.New(w, "", 0)
 		plain.Print(usage)
@@ -81,7 +82,7 @@ func parseSettings(args []string, w io.Writer) (settings, error) {
 		suite = besideRay(*python)
 	}
 	s := settings{
-		scale: suite.full, json: cmp.Or(*json, filepath.Join("results", suite.json)), profiles: profiles{*cpu, *mem},
+		scale: suite.full, json: cmp.Or(*json, filepath.Join("results", suite.json)), profiles: profiles{*cpu, *mem, *traced},
 		peer: suite.peer,
 	}
 	if *quick {
