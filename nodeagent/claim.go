@@ -371,7 +371,16 @@ func (a *Agent) ask(c *class) {
 	}
 }
 
-// askLevel asks for one batch a free slot, and one a slot ahead. mu is held.
+// mostAhead bounds how many batches a slot draws ahead.
+const mostAhead = 8
+
+// batchesAhead returns how many batches a slot draws ahead: one, and more of tasks so short that even full batches are
+// little work, since each request is a message. Agent.mu is held.
+func (c *class) batchesAhead() int {
+	return int(min(mostAhead, max(1, ahead/(session.BatchTasks*max(1, c.mean)))))
+}
+
+// askLevel asks for one batch a free slot, and some ahead. mu is held.
 func (a *Agent) askLevel(c *class, l *level) {
 	unstarted := l.unstarted()
 	slots := c.shape.Times(a.cfg.Resources)
@@ -383,7 +392,7 @@ func (a *Agent) askLevel(c *class, l *level) {
 		}
 	}
 	if 0 < c.mean && c.mean <= bridged && time.Duration(unstarted)*c.mean < ahead*time.Duration(slots) && !c.stuck() {
-		want += slots
+		want += slots * c.batchesAhead()
 	}
 	credit := l.puller.Credit()
 	if want <= credit || want-credit < (want+1)/2 {

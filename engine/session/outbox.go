@@ -40,7 +40,7 @@ type lane struct {
 
 // Sizes of a batch: the least of all of them.
 const (
-	batchTasks    = 1024
+	BatchTasks    = 1024
 	batchBytes    = 256 << 10
 	batchFar      = 64 << 20             // of objects that its inputs have
 	leastWork     = 5 * time.Millisecond // of one batch, by expected run times
@@ -70,13 +70,16 @@ func (s *Session) enqueue(h *Handle) {
 		l.hold = time.Now().Add(holdMost)
 	}
 	l.waiting = append(l.waiting, h.number)
-	if l.writing == 0 && !s.submitting {
+	if l.free() && !s.submitting {
 		s.rouse()
 	}
 }
 
+// free reports whether the writer is free: no batch is without an answer, or what was sent has ended all the same.
+func (l *lane) free() bool { return l.writing == 0 || l.window.open() == 0 }
+
 func (l *lane) sendable(now time.Time) bool {
-	return len(l.waiting) > 0 && l.writing == 0 && !now.Before(l.retry) && !l.held(now)
+	return len(l.waiting) > 0 && l.free() && !now.Before(l.retry) && !l.held(now)
 }
 
 // sendable reports whether some lane can send. mu is held.
@@ -150,7 +153,7 @@ func (s *Session) sendBatch(l *lane) {
 // sendAtOnce returns the batch that a submit is to send on its caller's own goroutine, since the run loop sleeps and
 // would have to be woken for it: nil if there is nothing to be sent, or if that is for the run loop. mu is held.
 func (s *Session) sendAtOnce(l *lane) *sending {
-	if len(l.waiting) == 0 || l.writing > 0 || !s.idle {
+	if len(l.waiting) == 0 || !l.free() || !s.idle {
 		return nil
 	}
 	now := time.Now()
@@ -203,7 +206,7 @@ func (b *sending) send() {
 func (s *Session) form(l *lane) []*Handle {
 	s.count(l)
 	free := max(l.slots-l.window.open(), l.agents, 1) // a batch is one agent's
-	limit := min(batchTasks, (len(l.waiting)+free-1)/free)
+	limit := min(BatchTasks, (len(l.waiting)+free-1)/free)
 	budget := max(leastWork, storesPerWork*s.storing)
 	tasks, bytes, far, work := s.forming[:0], 0, int64(0), time.Duration(0)
 	n := 0

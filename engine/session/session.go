@@ -388,7 +388,7 @@ func (s *Session) sleep(now time.Time) time.Duration {
 		earlier(s.due[0].at)
 	}
 	for _, l := range s.order {
-		if len(l.waiting) > 0 && l.writing == 0 {
+		if len(l.waiting) > 0 && l.free() {
 			if l.held(now) {
 				earlier(l.hold)
 			} else {

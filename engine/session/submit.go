@@ -290,7 +290,7 @@ func (s *Session) roomAgain() {
 // A Map has so much work under way for each slot, by expected run times, and so many tasks at most.
 const (
 	windowWork  = 4 * leastWork
-	windowTasks = 4 * batchTasks
+	windowTasks = 4 * BatchTasks
 )
 
 // InFlight returns how many tasks of the template should be under way at a time to keep the slots of its

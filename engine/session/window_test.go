@@ -56,7 +56,7 @@ func TestHeld(t *testing.T) {
 	if l.held(now.Add(holdMost)) {
 		t.Error("held for longer than is promised")
 	}
-	l.waiting = make([]uint64, batchTasks)
+	l.waiting = make([]uint64, BatchTasks)
 	if l.held(now) {
 		t.Error("a full batch is held")
 	}
