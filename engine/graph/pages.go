@@ -1,14 +1,17 @@
 package graph
 
-const pageSize = 256
+const (
+	pageSize  = 256
+	mostSpare = 16 // pages: a record ends some thousands of tasks at a time
+)
 
 // Pages is a map from task numbers to T for numbers that are used about in order: an array in pages,
 // which are made when first used and dropped when empty. A look-up costs one map access, and none when
 // it follows one nearby. The zero value is empty. It is not safe for concurrent use.
 type Pages[T any] struct {
 	pages map[uint64]*page[T]
-	last  *page[T] // the page of the last look-up
-	spare *page[T] // an empty page, kept so that steady traffic allocates none
+	last  *page[T]   // the page of the last look-up
+	spare []*page[T] // empty pages, kept so that steady traffic allocates none
 	count int
 }
 
@@ -57,9 +60,10 @@ func (p *Pages[T]) Put(number uint64, v T) {
 }
 
 func (p *Pages[T]) add(at uint64) *page[T] {
-	pg := p.spare
-	p.spare = nil
-	if pg == nil {
+	var pg *page[T]
+	if n := len(p.spare); n > 0 {
+		pg, p.spare = p.spare[n-1], p.spare[:n-1]
+	} else {
 		pg = new(page[T])
 	}
 	pg.at = at
@@ -84,7 +88,10 @@ func (p *Pages[T]) Delete(number uint64) {
 	p.count--
 	if pg.count == 0 {
 		delete(p.pages, pg.at)
-		p.last, p.spare = nil, pg
+		p.last = nil
+		if len(p.spare) < mostSpare {
+			p.spare = append(p.spare, pg)
+		}
 	}
 }
 
