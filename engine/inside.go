@@ -20,7 +20,7 @@ func NodeID(ctx context.Context) string {
 // tasks.
 func TaskID(ctx context.Context) task.ID {
 	if r := session.RunningIn(ctx); r != nil {
-		return r.Task
+		return r.ID()
 	}
 	return task.ID{}
 }
@@ -28,7 +28,7 @@ func TaskID(ctx context.Context) task.ID {
 // Attempt returns which attempt of its task this is, 1 for the first; 0 outside of tasks.
 func Attempt(ctx context.Context) int {
 	if r := session.RunningIn(ctx); r != nil {
-		return int(r.Attempt)
+		return r.Spec.Attempt
 	}
 	return 0
 }

@@ -41,9 +41,9 @@ func (x *execution) abandon() {
 		return // it has ended
 	}
 	a := s.agent
-	entry := finish(x.spec, x.call.Retries, x.judge(&fault{failure: &task.Failure{Kind: task.KindTimeout, Message: "abandoned"}}))
-	if !x.Until.IsZero() {
-		entry.Ran = x.call.Timeout + time.Since(x.Until)
+	entry := finish(x.Spec, x.Call.Retries, x.judge(&fault{failure: &task.Failure{Kind: task.KindTimeout, Message: "abandoned"}}))
+	if until := x.Until(); !until.IsZero() {
+		entry.Ran = x.Call.Timeout + time.Since(until)
 	}
 	x.Over()
 	x.leave(nil)
@@ -53,19 +53,21 @@ func (x *execution) abandon() {
 	a.lost++
 	a.retire(s)
 	a.cfg.Logger.Error("nodeagent: a task ignores that its context has ended; it is abandoned, and its slot is lost until it returns",
-		"func", x.Func, "task", x.Task, "attempt", x.Attempt, "slots lost", a.lost)
+		"func", x.Call.Func, "task", x.ID(), "attempt", x.Spec.Attempt, "slots lost", a.lost)
 	a.dispatch()
 }
 
 // judge says what the failure is of an attempt that was to end: not its own.
 func (x *execution) judge(why *fault) *fault {
-	switch revoked := x.revoked.Load(); {
-	case why == nil || why.refused:
+	if why == nil || why.refused {
 		return why
+	}
+	until := x.Until()
+	switch revoked := x.revoked.Load(); {
 	case revoked != nil:
 		return revoked
-	case !x.Until.IsZero() && !time.Now().Before(x.Until):
-		timeout := x.call.Timeout
+	case !until.IsZero() && !time.Now().Before(until):
+		timeout := x.Call.Timeout
 		return &fault{retry: true, failure: &task.Failure{
 			Kind: task.KindTimeout, Message: fmt.Sprintf("the attempt took longer than %s: %s", timeout, why.failure.Message), Stack: why.failure.Stack,
 		}}

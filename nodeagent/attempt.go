@@ -8,33 +8,22 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// work is a task to be run, and where its outcome goes.
-type work struct {
-	spec  *task.Spec
-	call  *task.Call
-	batch *batch         // that it came in; nil for a child
-	child *session.Child // of a task of this agent; nil for what came in a batch
-}
-
 // execution is one attempt that runs: the function's context, and what must be known to end it from
 // outside.
 type execution struct {
 	session.Running
-	work
+	batch *batch         // that the task came in; nil for a child
+	child *session.Child // of a task of this agent; nil for what came in a batch
 	slot  *slot
 	begun time.Duration // since the agent began; 0: when the slot's last task ended
-	timer *time.Timer   // of the timeout; nil if there is none
 
 	revoked atomic.Pointer[fault] // why it is not wanted any more; nil if it is
 }
 
-// attemptAt returns an attempt in a slot.
-func (s *slot) attemptAt(w work) *execution {
-	x := &execution{work: w, slot: s, Running: session.Running{Place: s.class.place}}
+// newAttempt returns an attempt in a slot. At what is for the caller to say.
+func (s *slot) newAttempt() *execution {
+	x := &execution{slot: s, Running: session.Running{Place: s.class.place}}
 	x.Self = x
-	if w.batch != nil {
-		x.Func, x.Attempt, x.Task = w.call.Func, int32(w.spec.Attempt), task.ID{Owner: w.batch.Owner, Number: w.spec.Number}
-	}
 	return x
 }
 
@@ -55,7 +44,7 @@ func (x *execution) attempt(e *task.Entry) became {
 		return over
 	}
 	in, why := a.inputs(x)
-	fn := a.cfg.Registry.Lookup(x.call.Func)
+	fn := a.cfg.Registry.Lookup(x.Call.Func)
 	if fn == nil {
 		why = &fault{refused: true}
 	}
@@ -75,16 +64,16 @@ func (x *execution) unwanted() *fault {
 	if x.batch == nil {
 		return nil
 	}
-	return x.slot.agent.owners.revoked(x.batch.Owner, x.spec.Number)
+	return x.slot.agent.owners.revoked(x.batch.Owner, x.Spec.Number)
 }
 
 // execute runs the function. ours is false if the agent has given the attempt up meanwhile.
 func (x *execution) execute(fn *session.Function, in task.Value) (out task.Value, why *fault, ours bool) {
 	s := x.slot
-	if timeout := x.call.Timeout; timeout > 0 {
+	if timeout := x.Call.Timeout; timeout > 0 {
 		x.EndAt(time.Now().Add(timeout))
-		x.timer = time.AfterFunc(timeout, x.timedOut)
-		defer x.timer.Stop()
+		timer := time.AfterFunc(timeout, x.timedOut)
+		defer timer.Stop()
 	}
 	defer x.End()
 	outermost := x.Depth == 0

@@ -131,7 +131,7 @@ func (s *slot) run() {
 	s.begun.Store(int64(time.Since(s.agent.begun)))
 	for s.claim() {
 		if b := s.now.batch; b != nil && b.mine { // not in claim, which may hold the agent's lock
-			s.agent.nested.Load().OfChild(&s.now.Running, s.now.spec.Number)
+			s.agent.nested.Load().OfChild(&s.now.Running, s.now.Spec.Number)
 		}
 		switch s.now.attempt(&s.entry) {
 		case over:
@@ -170,7 +170,9 @@ func (s *slot) take(spec *task.Spec) bool {
 	if spec == nil {
 		return false
 	}
-	s.now = s.attemptAt(work{spec: spec, call: &s.batch.Calls[spec.Call], batch: s.batch})
+	x := s.newAttempt()
+	x.batch, x.Spec, x.Call, x.Owner = s.batch, spec, &s.batch.Calls[spec.Call], &s.batch.Owner
+	s.now = x
 	return true
 }
 

@@ -14,9 +14,9 @@ import (
 // inputs returns the task's input. Small ones travel in the batch; the bytes of others were brought before that was
 // accepted. Those of a child are on this node, or on their way to it for its parent, and are brought now.
 func (a *Agent) inputs(x *execution) (in task.Value, why *fault) {
-	in = x.spec.Input
+	in = x.Spec.Input
 	if x.batch != nil {
-		if brought, ok := x.batch.brought[x.spec.Number]; ok {
+		if brought, ok := x.batch.brought[x.Spec.Number]; ok {
 			in = brought
 		}
 		return in, nil
@@ -24,7 +24,7 @@ func (a *Agent) inputs(x *execution) (in task.Value, why *fault) {
 	if in.Far == nil && in.Type != task.Bundle {
 		return in, nil
 	}
-	in, x.child.Pins, why = a.bringOne(x.spec, 0)
+	in, x.child.Pins, why = a.bringOne(x.Spec, 0)
 	return in, why
 }
 

@@ -103,12 +103,11 @@ func (a *Agent) Resume(r *session.Running) {
 // RunHere makes the agent a session.Host.
 func (a *Agent) RunHere(parent *session.Running, child *session.Handle) {
 	p := parent.Self.(*execution) //nolint:forcetypeassert // this agent has made it
-	x := p.slot.attemptAt(work{})
+	x := p.slot.newAttempt()
 	x.Depth, x.begun = parent.Depth+1, time.Since(a.begun)
 	if x.child = a.nested.Load().TakeThis(child, &x.Running); x.child == nil {
 		return
 	}
-	x.spec, x.call = &x.child.Spec, x.child.Call()
 	returned := false
 	defer func() {
 		if !returned {
@@ -137,12 +136,11 @@ func (s *slot) claimChild() bool {
 	if nested == nil || s.class.children().Len() == 0 || s.agent.recorder.stalled() {
 		return false
 	}
-	x := s.attemptAt(work{})
+	x := s.newAttempt()
 	x.child = nested.Take(s.class.children(), s.agent.waiting.Load() < fewWaiting, &x.Running)
 	if x.child == nil {
 		return false
 	}
-	x.spec, x.call = &x.child.Spec, x.child.Call()
 	s.now = x
 	return true
 }

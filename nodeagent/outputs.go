@@ -54,7 +54,7 @@ func (x *execution) complete(e *task.Entry, why *fault) {
 }
 
 // finish is finish for the attempt.
-func (x *execution) finish(e *task.Entry, why *fault) { *e = finish(x.spec, x.call.Retries, why) }
+func (x *execution) finish(e *task.Entry, why *fault) { *e = finish(x.Spec, x.Call.Retries, why) }
 
 // settled returns the result with the outcomes of the tasks to which it refers, failures too.
 func (x *execution) settled(value task.Value, refers []*session.Handle) (task.Value, *fault) {

@@ -160,7 +160,7 @@ func (a *Agent) cancelled(row queues.Row) {
 // revoke ends the contexts of the owner's tasks that run and are not wanted any more.
 func (a *Agent) revoke(owner string) {
 	for _, x := range a.attemptsOf(owner) {
-		if why := a.owners.revoked(owner, x.Task.Number); why != nil {
+		if why := a.owners.revoked(owner, x.Spec.Number); why != nil {
 			x.revoke(why)
 			x.revokeChildren()
 		}
@@ -172,12 +172,12 @@ func (a *Agent) attemptsOf(owner string) (all []*execution) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for s := range a.slotsRun {
-		if x := s.current.Load(); x != nil && x.Task.Owner == owner {
+		if x := s.current.Load(); x != nil && *x.Owner == owner {
 			all = append(all, x)
 		}
 	}
 	for x := range a.unsettled {
-		if x.Task.Owner == owner {
+		if *x.Owner == owner {
 			all = append(all, x)
 		}
 	}

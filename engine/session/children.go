@@ -154,12 +154,9 @@ func (s *Session) start(c *Child, x *Running) {
 	c.list.remove(c)
 	c.runs, x.of = x, c
 	h := &c.handle
-	x.Func, x.Task, x.Attempt = h.route.call.Func, task.ID{Owner: s.me.owner, Number: h.number}, h.attempt
+	x.Spec, x.Call, x.Owner = &c.Spec, &h.route.call, &s.me.owner
 	c.Spec = task.Spec{Number: h.number, Attempt: int(h.attempt), Losses: int(h.losses), Input: h.inputOf()}
 }
-
-// Call returns what the child has in common with other calls of its function.
-func (c *Child) Call() *task.Call { return &c.handle.route.call }
 
 // ChildEnded takes what became of an attempt at a child. The entry may be used again.
 func (s *Session) ChildEnded(c *Child, e *task.Entry) {

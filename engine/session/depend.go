@@ -68,12 +68,12 @@ func (s *Session) send(h *Handle) {
 // takesMore reports whether the task's input takes more than putting it together: a result of a former run is to
 // be read, or it is too large as a whole. mu is held.
 func (s *Session) takesMore(h *Handle) bool {
-	bytes := len(h.input.Data)
+	bytes := len(h.content.Data)
 	for _, d := range h.rare.deps {
 		if d.unread {
 			return true
 		}
-		bytes += d.value.Inline()
+		bytes += d.content.Inline()
 	}
 	return bytes > s.values.bundled()
 }
@@ -82,28 +82,28 @@ func (s *Session) takesMore(h *Handle) bool {
 func (h *Handle) inputOf() task.Value {
 	switch {
 	case h.rare == nil || len(h.rare.deps) == 0:
-		return h.input
+		return h.content
 	case h.rare.settled != nil:
 		return *h.rare.settled
 	case h.rare.whole:
-		return h.rare.deps[0].value
+		return h.rare.deps[0].content
 	}
-	return withRefs(h.input, h.rare.deps)
+	return withRefs(h.content, h.rare.deps)
 }
 
 // size returns about how many bytes the task takes in a batch, and how many its input has elsewhere. mu is held.
 func (h *Handle) size() (inline int, far int64) {
 	switch {
-	case h.rare == nil && h.input.Far == nil:
-		return len(h.input.Data) + task.SpecBytes, 0
+	case h.rare == nil && h.content.Far == nil:
+		return len(h.content.Data) + task.SpecBytes, 0
 	case h.rare == nil || h.rare.whole || h.rare.settled != nil || len(h.rare.deps) == 0:
 		v := h.inputOf()
 		return v.Inline() + task.SpecBytes, v.Size() - int64(v.Inline())
 	}
-	inline, all := h.input.Inline(), h.input.Size()
+	inline, all := h.content.Inline(), h.content.Size()
 	for _, d := range h.rare.deps {
-		inline += d.value.Inline() + task.RefBytes
-		all += d.value.Size()
+		inline += d.content.Inline() + task.RefBytes
+		all += d.content.Size()
 	}
 	return inline + task.SpecBytes, all - int64(inline)
 }

@@ -18,4 +18,4 @@ func (s *Session) Refusals() (n int) {
 }
 
 // Digest returns what a named job calls the task by.
-func (h *Handle) Digest() task.Digest { return h.digest }
+func (h *Handle) Digest() task.Digest { return h.digest() }

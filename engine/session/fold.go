@@ -79,7 +79,7 @@ func (s *Session) recordedOf(h *Handle, e *task.Entry) {
 // dispatchEnded notes that a task which was sent has ended. mu is held.
 func (s *Session) dispatchEnded(l *lane) {
 	before := l.window.open()
-	if l.window.end(); l.window.open() < before && len(l.waiting) > 0 {
+	if l.window.end(); l.window.open() < before && l.waiting.len() > 0 {
 		s.rouse()
 	}
 }
@@ -219,13 +219,13 @@ func (s *Session) resolve(h *Handle, e *task.Entry) {
 	history := s.notes[h.number]
 	delete(s.notes, h.number)
 	if s.job != nil {
-		delete(s.job.open, h.digest)
+		delete(s.job.open, h.digest())
 		s.job.decide(h)
 	}
 	if h.route.template.Deadline > 0 {
 		s.idleDeadline()
 	}
-	s.bytes -= len(h.input.Data) + task.SpecBytes
+	s.bytes -= len(h.content.Data) + task.SpecBytes
 	s.markStored(h) // its entry says that it was stored, whatever became of the answer
 	held := h.holdsInput()
 	if e.State == task.OK {

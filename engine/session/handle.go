@@ -22,29 +22,42 @@ type Handle struct {
 	s       *Session
 	number  uint64 // 0: never became a task
 	route   *route
-	input   task.Value  // of the task, while it is open
-	digest  task.Digest // of a named job's task
-	attempt int32       // of the newest dispatch
-	losses  int32
-	share   int32    // how many tasks that were lost with it may be in one batch
-	flushes uint32   // how often Flush was called before it was submitted
-	tag     int      // of who submitted it
-	stored  bool     // the first dispatch was acknowledged; guarded by s.mu
-	hole    bool     // made by Hole
-	stands  standing // where a former run has recorded the result; zero if none has
+	named   *named     // of a named job; nil elsewhere
+	content task.Value // guarded by s.mu; the task's input while it is open, and its value then
+	failure error      // may be read once ended is true
 
-	borrow bool          // the value may share the record's memory: it is looked at soon, and then forgotten
-	done   chan struct{} // made when somebody waits; guarded by s.mu
-	first  *Completions  // guarded by s.mu; that of the usual one who waits for many
+	attempt int32  // of the newest dispatch
+	losses  int32  // of the newest dispatch
+	share   int32  // how many tasks that were lost with it may be in one batch
+	flushes uint32 // how often Flush was called before it was submitted
+	tag     int32  // of who submitted it
+	needed  int32  // guarded by s.mu; open tasks whose inputs refer to it
 
-	ended    atomic.Bool // set last: failure may be read once it is true
-	failure  error
-	value    task.Value // guarded by s.mu
-	released bool       // guarded by s.mu
-	unread   bool       // guarded by s.mu; the value stands in the log alone
-	needed   int32      // guarded by s.mu; open tasks whose inputs refer to it
-	rare     *rare      // guarded by s.mu; nil for most
-	child    *Child     // it was submitted by a task; nil if not. It is part of that
+	ended    atomic.Bool // set last
+	stored   bool        // guarded by s.mu; the first dispatch was acknowledged
+	hole     bool        // made by Hole
+	borrow   bool        // the value may share the record's memory: it is looked at soon, and then forgotten
+	released bool        // guarded by s.mu
+	unread   bool        // guarded by s.mu; the value stands in the log alone
+
+	done  chan struct{} // guarded by s.mu; made when somebody waits
+	first *Completions  // guarded by s.mu; that of the usual one who waits for many
+	rare  *rare         // guarded by s.mu; nil for most
+	child *Child        // it was submitted by a task; nil if not. It is part of that
+}
+
+// named is what the tasks and values of named jobs have beside.
+type named struct {
+	digest task.Digest
+	stands standing // where a former run has recorded the result; zero if none has
+}
+
+// digest returns what a named job calls the task or value; zero elsewhere.
+func (h *Handle) digest() task.Digest {
+	if h.named == nil {
+		return task.Digest{}
+	}
+	return h.named.digest
 }
 
 // rare is what few handles have.
@@ -86,7 +99,7 @@ func Hole(index int) *Handle {
 	if h, ok := holes.Load(index); ok {
 		return h.(*Handle)
 	}
-	made := &Handle{tag: index, hole: true, failure: errHole}
+	made := &Handle{tag: int32(index), hole: true, failure: errHole}
 	made.ended.Store(true)
 	h, _ := holes.LoadOrStore(index, made)
 	return h.(*Handle)
@@ -102,7 +115,7 @@ func (h *Handle) Hole() (index int, ok bool) {
 	if h == nil || !h.hole {
 		return 0, false
 	}
-	return h.tag, true
+	return int(h.tag), true
 }
 
 // Local returns a handle of no session, with a value whose bytes are at hand, or the failure that stands for one.
@@ -110,7 +123,7 @@ func Local(v task.Value) *Handle {
 	if v.Type == task.Fault {
 		return Failed(failureIn(v))
 	}
-	h := &Handle{value: v}
+	h := &Handle{content: v}
 	h.ended.Store(true)
 	return h
 }
@@ -127,7 +140,7 @@ func Locals(values []task.Value) []*Handle {
 			handles = append(handles, Local(v))
 			continue
 		}
-		shared[i].value = v
+		shared[i].content = v
 		shared[i].ended.Store(true)
 		handles = append(handles, &shared[i])
 	}
@@ -151,7 +164,7 @@ func (h *Handle) Value() (v task.Value, local bool) {
 		return task.Value{}, false
 	}
 	if h.failure == nil {
-		return h.value, true
+		return h.content, true
 	}
 	f, failed := errors.AsType[*task.Failure](h.failure)
 	if !failed {
@@ -176,13 +189,13 @@ func (h *Handle) NotSubmitted() error {
 }
 
 // Tag returns the Order's tag.
-func (h *Handle) Tag() int { return h.tag }
+func (h *Handle) Tag() int { return int(h.tag) }
 
 // Ended reports whether the task has its outcome.
 func (h *Handle) Ended() bool { return h.ended.Load() }
 
 // Resumed reports whether the outcome was recorded by a former run of the named job.
-func (h *Handle) Resumed() bool { return h.stands.sequence != 0 }
+func (h *Handle) Resumed() bool { return h.named != nil && h.named.stands.sequence != 0 }
 
 // Outcome returns value or failure, once Ended. What a former run has recorded is read from the log when
 // it is first asked for, and large values from the store each time, for which ctx is. The value's bytes must not
@@ -228,9 +241,9 @@ func (h *Handle) Inner(v *task.Value, index int) *Handle {
 		r.inner = make([]*Handle, len(v.Refs()))
 	}
 	if r.inner[index] == nil {
-		inner := &Handle{s: s, value: withoutFar(ref)}
+		inner := &Handle{s: s, content: withoutFar(ref)}
 		if s.job != nil {
-			inner.digest = innerDigest(h.digest, index)
+			inner.named = &named{digest: innerDigest(h.digest(), index)}
 		}
 		inner.ended.Store(true)
 		s.hold(inner)
@@ -260,24 +273,24 @@ func (h *Handle) known(ctx context.Context) (task.Value, error) {
 	case h.failure != nil:
 		return task.Value{}, h.failure
 	case h.s == nil:
-		return h.value, nil
+		return h.content, nil
 	}
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
 	if h.Resumed() && h.unread {
-		log, at := h.s.me.log, h.stands
+		log, at := h.s.me.log, h.named.stands
 		h.s.mu.Unlock()
-		v, err := h.s.job.values.value(ctx, log, at, h.digest)
+		v, err := h.s.job.values.value(ctx, log, at, h.named.digest)
 		h.s.mu.Lock()
 		if err != nil {
 			return task.Value{}, err
 		}
-		h.value, h.unread = v, false
+		h.content, h.unread = v, false
 	}
 	if h.released {
 		return task.Value{}, ErrReleased
 	}
-	return h.value, nil
+	return h.content, nil
 }
 
 // Release forgets the value, now or when it comes; a failure stays. The task itself goes on, and so do tasks
@@ -294,9 +307,9 @@ func (h *Handle) Release() {
 
 // forget gives the value up if it was released and no task needs it. s.mu is held.
 func (h *Handle) forget() {
-	if h.released && h.needed == 0 {
+	if h.released && h.needed == 0 && h.ended.Load() {
 		h.s.let(h)
-		h.value = task.Value{}
+		h.content = task.Value{}
 	}
 }
 
@@ -360,10 +373,10 @@ func (h *Handle) Wait(ctx context.Context) error {
 func (h *Handle) end(v task.Value, failure error) {
 	first := h.first
 	h.first = nil
-	if !h.released || h.needed > 0 {
-		h.value = v
+	if h.released && h.needed == 0 {
+		v = task.Value{}
 	}
-	h.failure, h.input = failure, task.Value{}
+	h.content, h.failure = v, failure
 	h.ended.Store(true)
 	if h.done != nil {
 		close(h.done)

@@ -201,7 +201,8 @@ func callDigest(t *Template, in task.Value, deps []*Handle) task.Digest {
 		h.Write(o.ID[:])
 	}
 	for _, d := range deps {
-		h.Write(d.digest[:])
+		digest := d.digest()
+		h.Write(digest[:])
 	}
 	return task.Digest(h.Sum(head[:0])[:len(task.Digest{})])
 }

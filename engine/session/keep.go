@@ -126,7 +126,7 @@ func (s *Session) startOver() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.order {
-		l.waiting = nil
+		l.waiting.clear()
 		l.window.reset()
 	}
 	s.ends = nil

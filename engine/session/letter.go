@@ -63,7 +63,7 @@ func letterFailure(f *task.Failure, node string, most int) *LetterFailure {
 // itself stands in the owner's log. mu is held.
 func (s *Session) bury(h *Handle, f *task.Failure, history []graph.Note) {
 	l := h.route.lane
-	letter, err := s.letter(l.class, h.input, f, history)
+	letter, err := s.letter(l.class, h.content, f, history)
 	if err != nil {
 		s.cfg.Logger.Error("session: write a dead letter", "task", f.Task, "err", err)
 		return

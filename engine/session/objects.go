@@ -82,7 +82,7 @@ func (s *Session) claim(v *task.Value) (keys []objstore.Key) {
 
 // hold has the handle hold the objects of its value. mu is held.
 func (s *Session) hold(h *Handle) {
-	keys := s.claim(&h.value)
+	keys := s.claim(&h.content)
 	if len(keys) == 0 {
 		return
 	}
@@ -118,7 +118,7 @@ func (s *Session) drop(keys []objstore.Key) {
 // holdInput has an open task hold the objects that were put for its input alone. mu is held.
 func (s *Session) holdInput(h *Handle) {
 	var keys []objstore.Key
-	if o := h.input.Object(); o != nil {
+	if o := h.content.Object(); o != nil {
 		keys = append(keys, KeyOf(o))
 	}
 	if h.rare != nil && h.rare.settled != nil {
@@ -133,7 +133,7 @@ func (s *Session) holdInput(h *Handle) {
 
 // holdsInput reports whether an open task holds objects for its input. mu is held.
 func (h *Handle) holdsInput() bool {
-	return h.input.Far != nil || h.rare != nil && h.rare.settled != nil
+	return h.content.Far != nil || h.rare != nil && h.rare.settled != nil
 }
 
 // letInput ends that. mu is held.
@@ -259,9 +259,9 @@ func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handl
 	if err != nil {
 		return nil, err
 	}
-	h := &Handle{s: s, value: v}
+	h := &Handle{s: s, content: v}
 	if s.job != nil {
-		h.digest = valueDigest(&v)
+		h.named = &named{digest: valueDigest(&v)}
 	}
 	h.ended.Store(true)
 	s.hold(h)
@@ -324,7 +324,7 @@ func withRefs(v task.Value, refs []*Handle) task.Value {
 	}
 	far := &task.Far{Object: v.Object(), Refs: make([]task.Value, len(refs))}
 	for i, r := range refs {
-		far.Refs[i] = r.value
+		far.Refs[i] = r.content
 	}
 	v.Far = far
 	return v

@@ -1,8 +1,11 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/graph"
@@ -25,7 +28,7 @@ type lane struct {
 	shape task.Resources
 
 	queue   *queues.Queue // guarded by Session.mu; nil until it is opened
-	waiting []uint64      // guarded by Session.mu; numbers: a handle may be used again once its task has an outcome
+	waiting fifo          // guarded by Session.mu; numbers: a handle may be used again once its task has an outcome
 	writing int           // guarded by Session.mu; batches without an answer
 	retry   time.Time     // guarded by Session.mu; not before, after a refusal
 	gone    bool          // guarded by Session.mu; the queue is to be made again
@@ -66,10 +69,10 @@ func (s *Session) lane(key laneKey, shape task.Resources) *lane {
 // enqueue puts a task into its lane. mu is held.
 func (s *Session) enqueue(h *Handle) {
 	l := h.route.lane
-	if len(l.waiting) == 0 && l.window.open() > 0 {
+	if l.waiting.len() == 0 && l.window.open() > 0 {
 		l.hold = time.Now().Add(holdMost)
 	}
-	l.waiting = append(l.waiting, h.number)
+	l.waiting.push(h.number)
 	if l.free() && !s.submitting {
 		s.rouse()
 	}
@@ -79,7 +82,7 @@ func (s *Session) enqueue(h *Handle) {
 func (l *lane) free() bool { return l.writing == 0 || l.window.open() == 0 }
 
 func (l *lane) sendable(now time.Time) bool {
-	return len(l.waiting) > 0 && l.free() && !now.Before(l.retry) && !l.held(now)
+	return l.waiting.len() > 0 && l.free() && !now.Before(l.retry) && !l.held(now)
 }
 
 // sendable reports whether some lane can send. mu is held.
@@ -153,11 +156,11 @@ func (s *Session) sendBatch(l *lane) {
 // sendAtOnce returns the batch that a submit is to send on its caller's own goroutine, since the run loop sleeps and
 // would have to be woken for it: nil if there is nothing to be sent, or if that is for the run loop. mu is held.
 func (s *Session) sendAtOnce(l *lane) *sending {
-	if len(l.waiting) == 0 || !l.free() || !s.idle {
+	if l.waiting.len() == 0 || !l.free() || !s.idle {
 		return nil
 	}
 	now := time.Now()
-	if len(l.waiting) > 1 && l.held(now) {
+	if l.waiting.len() > 1 && l.held(now) {
 		return nil // the run loop knows since the first of them
 	}
 	if l.queue == nil || l.gone || !l.sendable(now) || !now.Before(s.until) {
@@ -173,7 +176,31 @@ type sending struct {
 	lane    *lane
 	queue   *queues.Queue
 	numbers []uint64
-	message queues.Message
+	header  queues.Header
+	*form
+}
+
+// form is the memory in which a batch is put together: what it has was copied under the lock, and is encoded without it.
+type form struct {
+	batch task.Batch
+	size  int // in bytes, about
+	data  []byte
+}
+
+var forms = sync.Pool{New: func() any { return new(form) }}
+
+// encode returns the message.
+func (f *form) encode() []byte {
+	f.data = task.AppendBatch(slices.Grow(f.data[:0], f.size), &f.batch)
+	return bytes.Clone(f.data)
+}
+
+// release lets others use the memory.
+func (f *form) release() {
+	clear(f.batch.Specs) // they would keep the inputs
+	if cap(f.data) <= batchBytes {
+		forms.Put(f)
+	}
 }
 
 // formBatch forms a batch from what waits, nil if there is nothing. mu is held.
@@ -184,7 +211,8 @@ func (s *Session) formBatch(l *lane) *sending {
 	}
 	l.writing++
 	l.window.send(len(tasks))
-	b := &sending{s, l, l.queue, make([]uint64, len(tasks)), queues.Message{Header: s.me.header, Data: s.encode(l, tasks)}}
+	b := &sending{s, l, l.queue, make([]uint64, len(tasks)), s.me.header, forms.Get().(*form)}
+	s.fill(b.form, l, tasks)
 	for i, h := range tasks {
 		b.numbers[i] = h.number
 	}
@@ -198,7 +226,9 @@ func (b *sending) send() {
 	}
 	sent := time.Now()
 	failpoint.Hit("publish.before")
-	b.queue.Send(b.message, func(err error) { b.s.stored(b.lane, b.numbers, sent, err) })
+	message := queues.Message{Header: b.header, Data: b.encode()}
+	b.release()
+	b.queue.Send(message, func(err error) { b.s.stored(b.lane, b.numbers, sent, err) })
 }
 
 // form takes the tasks of the next batch from the lane. What got its outcome while it waited is left out.
@@ -206,12 +236,12 @@ func (b *sending) send() {
 func (s *Session) form(l *lane) []*Handle {
 	s.count(l)
 	free := max(l.slots-l.window.open(), l.agents, 1) // a batch is one agent's
-	limit := min(BatchTasks, (len(l.waiting)+free-1)/free)
+	limit := min(BatchTasks, (l.waiting.len()+free-1)/free)
 	budget := max(leastWork, storesPerWork*s.storing)
 	tasks, bytes, far, work := s.forming[:0], 0, int64(0), time.Duration(0)
 	n := 0
-	for ; n < len(l.waiting) && len(tasks) < limit; n++ {
-		h := s.openTask(l.waiting[n])
+	for ; n < l.waiting.len() && len(tasks) < limit; n++ {
+		h := s.openTask(l.waiting.at(n))
 		if h == nil {
 			continue
 		}
@@ -234,7 +264,7 @@ func (s *Session) form(l *lane) []*Handle {
 		}
 		tasks = append(tasks, h)
 	}
-	l.take(n)
+	l.waiting.take(n)
 	s.forming = tasks
 	return tasks
 }
@@ -272,21 +302,14 @@ func (c *cost) unknownLimit(slots int) int {
 	return unknownTasks
 }
 
-// take removes the first n tasks.
-func (l *lane) take(n int) {
-	l.waiting = l.waiting[n:]
-	if len(l.waiting) == 0 {
-		l.waiting = nil
-	}
-}
-
-// encode writes the batch. mu is held.
-func (s *Session) encode(l *lane, tasks []*Handle) []byte {
-	b := task.Batch{Owner: s.me.owner, Class: l.class, Level: l.level, Specs: s.specs[:0], Calls: s.calls[:0]}
+// fill copies the tasks to the batch. mu is held.
+func (s *Session) fill(f *form, l *lane, tasks []*Handle) {
+	b := &f.batch
+	*b = task.Batch{Owner: s.me.owner, Class: l.class, Level: l.level, Specs: b.Specs[:0], Calls: b.Calls[:0]}
 	if s.scope != s.me.owner {
 		b.Scope = s.scope
 	}
-	size := 64 + len(b.Scope)
+	f.size = 64 + len(b.Scope)
 	for _, h := range tasks {
 		call := len(b.Calls) - 1
 		for call >= 0 && b.Calls[call] != h.route.call {
@@ -295,16 +318,14 @@ func (s *Session) encode(l *lane, tasks []*Handle) []byte {
 		if call < 0 {
 			call = len(b.Calls)
 			b.Calls = append(b.Calls, h.route.call)
-			size += len(h.route.call.Func) + task.SpecBytes
+			f.size += len(h.route.call.Func) + task.SpecBytes
 		}
 		b.Specs = append(b.Specs, task.Spec{
-			Number: h.number, Digest: h.digest, Call: call, Attempt: int(h.attempt), Losses: int(h.losses), Input: h.inputOf(),
+			Number: h.number, Digest: h.digest(), Call: call, Attempt: int(h.attempt), Losses: int(h.losses), Input: h.inputOf(),
 		})
 		inline, _ := h.size()
-		size += inline
+		f.size += inline
 	}
-	s.specs, s.calls = b.Specs, b.Calls
-	return task.AppendBatch(make([]byte, 0, size), &b)
 }
 
 // stored takes the answer to a batch: it is stored, or refused, and then its tasks wait again.
@@ -329,12 +350,12 @@ func (s *Session) stored(l *lane, numbers []uint64, sent time.Time, err error) {
 		for range numbers {
 			l.window.end()
 		}
-		l.waiting = append(numbers, l.waiting...)
+		l.waiting.putBack(numbers)
 		l.retry = time.Now().Add(refusedAgain)
 		l.gone = errors.Is(err, queues.ErrNoStream)
 		s.cfg.Logger.Warn("session: a batch was refused; trying again", "class", l.class, "tasks", len(numbers), "err", err)
 	}
-	if len(l.waiting) > 0 {
+	if l.waiting.len() > 0 {
 		s.rouse()
 	}
 }

@@ -45,12 +45,11 @@ func From(ctx context.Context) (*Session, error) {
 // somebody asks for it. It ends when the task does.
 type Running struct {
 	*Place
-	Func    string
-	Task    task.ID
-	Attempt int32
-	Depth   int32     // how many attempts are below this one on the goroutine's stack
-	Self    Attempt   // what this is of
-	Until   time.Time // the end of the attempt's timeout; zero = none; set by EndAt
+	Spec  *task.Spec // what is run
+	Call  *task.Call // and what it has in common with others
+	Owner *string    // of the task
+	Self  Attempt    // what this is of
+	Depth int32      // how many attempts are below this one on the goroutine's stack
 
 	of    *Child                // what this is an attempt at; nil if that is not of this agent's session. Guarded by Session.mu
 	brood atomic.Pointer[brood] // nil until it has children
@@ -91,16 +90,43 @@ type brood struct {
 //
 //nolint:containedctx // it is a context
 type inner struct {
-	context.Context
-	end  context.CancelCauseFunc
-	drop context.CancelFunc // of its timer; nil if it has none
+	context.Context // nil until somebody asks
+	end             context.CancelCauseFunc
+	drop            context.CancelFunc // of its timer; nil if it has none
+	until           time.Time          // the end of the attempt's timeout; zero = none
+}
+
+// ID returns the task's.
+func (r *Running) ID() task.ID { return task.ID{Owner: *r.Owner, Number: r.Spec.Number} }
+
+// Until returns the end of the attempt's timeout, zero if there is none.
+func (r *Running) Until() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.until()
+}
+
+// until is Until. mu is held.
+func (r *Running) until() time.Time {
+	if r.inner == nil {
+		return time.Time{}
+	}
+	return r.inner.until
+}
+
+// context returns the context proper, nil if nobody has asked for it. mu is held.
+func (r *Running) context() context.Context {
+	if r.inner == nil {
+		return nil
+	}
+	return r.inner.Context
 }
 
 // Deadline makes Running a context.Context.
 func (r *Running) Deadline() (time.Time, bool) {
 	at, ok := r.Base.Deadline()
-	if !r.Until.IsZero() && (!ok || r.Until.Before(at)) {
-		return r.Until, true
+	if until := r.Until(); !until.IsZero() && (!ok || until.Before(at)) {
+		return until, true
 	}
 	return at, ok
 }
@@ -114,13 +140,15 @@ func (r *Running) Done() <-chan struct{} {
 
 // within returns inner. mu is held.
 func (r *Running) within() context.Context {
-	if r.inner != nil {
+	if r.context() != nil {
 		return r.inner
 	}
+	if r.inner == nil {
+		r.inner = &inner{}
+	}
 	around := r.Base
-	r.inner = &inner{}
-	if !r.Until.IsZero() {
-		around, r.inner.drop = context.WithDeadlineCause(around, r.Until, task.ErrTimeout)
+	if until := r.inner.until; !until.IsZero() {
+		around, r.inner.drop = context.WithDeadlineCause(around, until, task.ErrTimeout)
 	}
 	r.inner.Context, r.inner.end = context.WithCancelCause(around)
 	if r.ended {
@@ -133,12 +161,13 @@ func (r *Running) within() context.Context {
 func (r *Running) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	until := r.until()
 	switch {
-	case r.inner != nil:
+	case r.context() != nil:
 		return r.inner.Err()
 	case r.ended:
 		return context.Canceled
-	case !r.Until.IsZero() && !time.Now().Before(r.Until):
+	case !until.IsZero() && !time.Now().Before(until):
 		return context.DeadlineExceeded
 	}
 	return r.Base.Err()
@@ -150,7 +179,7 @@ func (r *Running) Value(key any) any {
 		return r
 	}
 	r.mu.Lock()
-	inner := r.inner
+	inner := r.context()
 	r.mu.Unlock()
 	if inner != nil {
 		return inner.Value(key) // where the cause of its end is found
@@ -162,7 +191,7 @@ func (r *Running) Value(key any) any {
 func (r *Running) EndAt(until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.Until = until
+	r.inner = &inner{until: until}
 }
 
 // Cancel ends the context before the task has ended, which is to end then.
@@ -178,7 +207,7 @@ func (r *Running) End() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
-	if r.inner == nil {
+	if r.context() == nil {
 		return
 	}
 	r.inner.end(nil)
@@ -195,7 +224,7 @@ func RunningIn(ctx context.Context) *Running {
 
 // Logger returns a logger whose lines carry the task's names.
 func (r *Running) Logger() *slog.Logger {
-	return r.Log.With("func", r.Func, "task", r.Task.String(), "attempt", r.Attempt, "node", r.Node)
+	return r.Log.With("func", r.Call.Func, "task", r.ID().String(), "attempt", r.Spec.Attempt, "node", r.Node)
 }
 
 // EncodingError says that an input or a result does not fit its type: what cannot be encoded now cannot be later. It is

@@ -142,8 +142,6 @@ type Session struct {
 	arena    []byte          // guarded by mu; where inputs are kept
 	commands []graph.Command // guarded by mu; scratch
 	forming  []*Handle       // guarded by mu; scratch
-	specs    []task.Spec     // guarded by mu; scratch
-	calls    []task.Call     // guarded by mu; scratch
 	broken   error           // guarded by mu; why the session can read its log no more, or ErrClosed
 	trimmer  trimmer         // guarded by mu
 	storing  time.Duration   // guarded by mu; moving mean of how long a store takes
@@ -388,7 +386,7 @@ func (s *Session) sleep(now time.Time) time.Duration {
 		earlier(s.due[0].at)
 	}
 	for _, l := range s.order {
-		if len(l.waiting) > 0 && l.free() {
+		if l.waiting.len() > 0 && l.free() {
 			if l.held(now) {
 				earlier(l.hold)
 			} else {

@@ -96,7 +96,7 @@ type decision struct {
 
 // decide notes that the task has its outcome. Session.mu is held.
 func (j *job) decide(h *Handle) {
-	j.decided = append(j.decided, decision{h.digest, h.number, weak.Make(h)})
+	j.decided = append(j.decided, decision{h.digest(), h.number, weak.Make(h)})
 }
 
 // decideAgain appends the outcomes that the log of a named job has no more, so that the next run finds what
@@ -129,17 +129,17 @@ func (s *Session) missing(from int, w *task.RecordWriter) (next int, more bool) 
 	for ; from < len(decided) && w.Len() < maxEnds && w.Size() < s.maxValue/2; from++ {
 		d := decided[from]
 		h := d.handle.Value()
-		if h == nil || h.digest != d.digest { // let go of, or used for another task
+		if h == nil || h.digest() != d.digest { // let go of, or used for another task
 			continue
 		}
 		if sequence, index, ended := s.job.past.Ended(d.digest); ended {
 			if h.unread {
-				h.stands = standing{sequence, index}
+				h.named.stands = standing{sequence, index}
 			}
 			continue
 		}
 		if h.unread { // who asks for it is told that it is gone
-			h.stands.sequence = gone
+			h.named.stands.sequence = gone
 			continue
 		}
 		if e, ok := h.entry(); ok {
@@ -155,7 +155,7 @@ const gone = ^uint64(0)
 // entry returns an entry with the task's outcome; ok is false if the outcome is not at hand. Session.mu is
 // held.
 func (h *Handle) entry() (e task.Entry, ok bool) {
-	e = task.Entry{Number: h.number, Digest: h.digest, State: task.OK, Attempt: int(max(h.attempt, 1)), Losses: int(h.losses), Value: h.value}
+	e = task.Entry{Number: h.number, Digest: h.digest(), State: task.OK, Attempt: int(max(h.attempt, 1)), Losses: int(h.losses), Value: h.content}
 	if h.failure == nil {
 		return e, h.ended.Load() && !h.released && !h.unread
 	}

@@ -122,7 +122,7 @@ func (s *Session) handle(h *Handle, o Order, child bool) *Handle {
 	default:
 		s.let(h)
 	}
-	*h = Handle{s: s, first: o.Collect, tag: o.Tag, borrow: o.Borrow && !child, child: c}
+	*h = Handle{s: s, first: o.Collect, tag: int32(o.Tag), borrow: o.Borrow && !child, child: c}
 	return h
 }
 
@@ -173,11 +173,11 @@ func (s *Session) begin(h *Handle, o Order) {
 		event.Task = s.number
 	}
 	if s.job != nil {
-		s.job.open[h.digest] = event.Task
+		s.job.open[h.digest()] = event.Task
 	}
 	h.number, h.attempt, h.losses, h.flushes = event.Task, int32(max(event.Attempt, 1)), int32(event.Losses), s.flushed
-	h.input = task.Value{Type: o.Input.Type, Data: s.keepInput(o.Input.Data), Far: o.Input.Far}
-	s.bytes += len(h.input.Data) + task.SpecBytes
+	h.content = task.Value{Type: o.Input.Type, Data: s.keepInput(o.Input.Data), Far: o.Input.Far}
+	s.bytes += len(h.content.Data) + task.SpecBytes
 	s.holdInput(h)
 	s.depend(h, o, &event)
 	if h.stored = event.Queued || event.Delay > 0 || len(event.Deps) > 0 || h.local() != nil; !h.stored { // others are not runnable yet
@@ -200,12 +200,12 @@ func (s *Session) begin(h *Handle, o Order) {
 // recorded; else event says where the task goes on. mu is held.
 func (s *Session) recall(h *Handle, o Order, event *graph.Event) (recorded bool) {
 	digest, left, known, failed := s.job.recall(o.Template, o.Input, o.Deps)
-	h.digest = digest
+	h.named = &named{digest: digest}
 	for _, f := range failed {
 		s.seeLetter(h, o.Input, f)
 	}
 	if known && left.State.Final() {
-		h.stands = standing{left.Sequence, left.Index}
+		h.named.stands = standing{left.Sequence, left.Index}
 		s.job.decide(h)
 		return true
 	}

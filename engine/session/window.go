@@ -42,5 +42,5 @@ const (
 
 // held reports whether what waits in the lane is better kept back, for others to join it. Session.mu is held.
 func (l *lane) held(now time.Time) bool {
-	return l.window.open() >= batchesASlot*max(1, l.slots)+batchesMore && len(l.waiting) < BatchTasks && now.Before(l.hold)
+	return l.window.open() >= batchesASlot*max(1, l.slots)+batchesMore && l.waiting.len() < BatchTasks && now.Before(l.hold)
 }

@@ -42,7 +42,8 @@ func TestWindow(t *testing.T) {
 // What waits is held back while agents have more batches than they can use, until it makes a full one, and not for long.
 func TestHeld(t *testing.T) {
 	now := time.Now()
-	l := &lane{slots: 2, waiting: make([]uint64, 1), hold: now.Add(holdMost)}
+	l := &lane{slots: 2, hold: now.Add(holdMost)}
+	l.waiting.push(1)
 	for range batchesASlot*l.slots + batchesMore - 1 {
 		l.window.send(1)
 	}
@@ -56,7 +57,7 @@ func TestHeld(t *testing.T) {
 	if l.held(now.Add(holdMost)) {
 		t.Error("held for longer than is promised")
 	}
-	l.waiting = make([]uint64, BatchTasks)
+	l.waiting.putBack(make([]uint64, BatchTasks))
 	if l.held(now) {
 		t.Error("a full batch is held")
 	}
