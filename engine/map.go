@@ -25,7 +25,7 @@ func Map[I, O any](ctx context.Context, f *Func[I, O], in iter.Seq[I], opts ...O
 			return
 		}
 		m.borrow = true
-		err = m.run(unkeyed(in), func(_ None, h *session.Handle) bool { return yield(value[O](ctx, h)) })
+		err = m.run(unkeyed(in), func(_ None, h *session.Handle) bool { return yield(decoded(ctx, h, f.out)) })
 		if err != nil {
 			yield(zero, err)
 		}

@@ -46,12 +46,16 @@ func (r Ref[T]) Get(ctx context.Context) (T, error) {
 
 // value returns the outcome of a handle that has one.
 func value[T any](ctx context.Context, h *session.Handle) (T, error) {
+	return decoded(ctx, h, codecFor[T]())
+}
+
+// decoded returns the value of a task that has ended.
+func decoded[T any](ctx context.Context, h *session.Handle, c codec[T]) (T, error) {
 	var zero T
 	v, err := h.Outcome(ctx)
 	if err != nil {
 		return zero, wrap("get", err)
 	}
-	c := codecFor[T]()
 	out, err := c.decode(v, inside{of: h})
 	if err != nil {
 		return zero, &task.Failure{Kind: task.KindOutput, Message: "decode the result: " + err.Error()}

@@ -41,7 +41,8 @@ func (x *execution) abandon() {
 		return // it has ended
 	}
 	a := s.agent
-	entry := finish(x.Spec, x.Call.Retries, x.judge(&fault{failure: &task.Failure{Kind: task.KindTimeout, Message: "abandoned"}}))
+	var entry task.Entry
+	x.finish(&entry, x.judge(&fault{failure: &task.Failure{Kind: task.KindTimeout, Message: "abandoned"}}))
 	if until := x.Until(); !until.IsZero() {
 		entry.Ran = x.Call.Timeout + time.Since(until)
 	}

@@ -39,12 +39,13 @@ const (
 // attempt runs the task, and writes to e what is to be recorded.
 func (x *execution) attempt(e *task.Entry) became {
 	a := x.slot.agent
+	e.Ran = 0
 	if why := x.unwanted(); why != nil {
 		x.finish(e, why)
 		return over
 	}
 	in, why := a.inputs(x)
-	fn := a.cfg.Registry.Lookup(x.Call.Func)
+	fn := x.function()
 	if fn == nil {
 		why = &fault{refused: true}
 	}
@@ -57,6 +58,18 @@ func (x *execution) attempt(e *task.Entry) became {
 		return notOurs
 	}
 	return x.outputs(e, value, why)
+}
+
+// function returns the function to be called, nil if this agent does not know it.
+func (x *execution) function() *session.Function {
+	s := x.slot
+	if x.Depth > 0 { // not on the slot's goroutine
+		return s.agent.cfg.Registry.Lookup(x.Call.Func)
+	}
+	if s.called != x.Call || s.fn == nil { // a name is registered once
+		s.called, s.fn = x.Call, s.agent.cfg.Registry.Lookup(x.Call.Func)
+	}
+	return s.fn
 }
 
 // unwanted returns why the task is not to be started, nil if it is. Of children, the session knows.

@@ -122,6 +122,9 @@ type slot struct {
 	out   []byte     // where results are encoded, used again
 	entry task.Entry // of the task that has run, used again
 
+	called *task.Call        // the call that was looked up last
+	fn     *session.Function // its function
+
 	current atomic.Pointer[execution] // of the task that runs; whoever takes it away speaks for the task
 }
 

@@ -57,7 +57,8 @@ func (a *Agent) bring(b *batch) bool {
 			return false
 		}
 		if why != nil {
-			e := finish(&spec, b.Calls[spec.Call].Retries, why)
+			var e task.Entry
+			finish(&e, &spec, b.Calls[spec.Call].Retries, why)
 			a.recorder.add(b, &e)
 			continue
 		}

@@ -21,7 +21,7 @@ func (x *execution) outputs(e *task.Entry, value task.Value, why *fault) became 
 	if why == nil && x.child == nil {
 		x.slot.reuse(value.Data)
 	}
-	*e = task.Entry{Ran: ran, Value: value}
+	e.Ran, e.Value = ran, value
 	if len(refers) > 0 && !session.Settled(refers) {
 		e.Value.Data = bytes.Clone(value.Data) // the slot goes on
 		return unsettled
@@ -42,19 +42,14 @@ func (x *execution) leave(result []*session.Handle) {
 
 // complete fills in what is to be recorded of an attempt: its result, which is in the entry, or why there is none.
 func (x *execution) complete(e *task.Entry, why *fault) {
-	value, ran := e.Value, e.Ran
 	if why == nil {
-		value, why = x.store(value)
+		e.Value, why = x.store(e.Value)
 	}
 	x.finish(e, why)
-	e.Ran = ran
-	if why == nil {
-		e.Value = value
-	}
 }
 
-// finish is finish for the attempt.
-func (x *execution) finish(e *task.Entry, why *fault) { *e = finish(x.Spec, x.Call.Retries, why) }
+// finish says in the entry what became of the attempt. How long it ran, and its result, are there already.
+func (x *execution) finish(e *task.Entry, why *fault) { finish(e, x.Spec, x.Call.Retries, why) }
 
 // settled returns the result with the outcomes of the tasks to which it refers, failures too.
 func (x *execution) settled(value task.Value, refers []*session.Handle) (task.Value, *fault) {
@@ -137,12 +132,16 @@ func (x *execution) moved(ctx context.Context, v task.Value) (task.Value, error)
 	return x.slot.agent.values.Without(ctx, s.Scope(), v)
 }
 
-// finish makes the entry of an attempt: its result, without the value; its last failure; or a note, if it
-// has attempts left or this agent cannot run it.
-func finish(spec *task.Spec, retries int, why *fault) task.Entry {
-	e := task.Entry{Number: spec.Number, Digest: spec.Digest, State: task.OK, Attempt: spec.Attempt, Losses: spec.Losses}
+// finish says in the entry of an attempt that it has a result, its last failure, or a note, if it has attempts left or
+// this agent cannot run it.
+func finish(e *task.Entry, spec *task.Spec, retries int, why *fault) {
+	e.Number, e.Digest, e.Attempt, e.Losses = spec.Number, spec.Digest, spec.Attempt, spec.Losses
+	e.State, e.Failure = task.OK, nil
+	if why == nil {
+		return
+	}
+	e.Value = task.Value{}
 	switch {
-	case why == nil:
 	case why.refused:
 		e.State = task.Refused
 	case why.cancelled:
@@ -154,7 +153,6 @@ func finish(spec *task.Spec, retries int, why *fault) task.Entry {
 	default:
 		e.State, e.Failure = task.Failed, why.failure
 	}
-	return e
 }
 
 // lap returns how long the task ran. In a slot, its end is the begin of the next.
