@@ -40,20 +40,43 @@ func (c *Completions) Watch(h *Handle) {
 	}
 }
 
-func (c *Completions) add(h *Handle) {
+func (c *Completions) add(h ...*Handle) {
 	if c.closed.Load() {
 		return
 	}
 	c.mu.Lock()
-	c.ready = append(c.ready, h)
+	c.ready = append(c.ready, h...)
 	c.resume()
 	c.mu.Unlock()
-	if c.count.Add(1) == 1 {
+	if n := int64(len(h)); c.count.Add(n) == n {
 		select {
 		case c.signal <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// tellOf tells a collection of a handle that has ended; of those in a fold, of many at a time. The handle may be used again
+// at once. mu is held.
+func (s *Session) tellOf(c *Completions, h *Handle) {
+	if !s.folding {
+		c.add(h)
+		return
+	}
+	if s.tellTo != c {
+		s.tellAll()
+		s.tellTo = c
+	}
+	s.telling = append(s.telling, h)
+}
+
+// tellAll tells what was put off. mu is held.
+func (s *Session) tellAll() {
+	if len(s.telling) > 0 {
+		s.tellTo.add(s.telling...)
+	}
+	clear(s.telling)
+	s.telling, s.tellTo = s.telling[:0], nil
 }
 
 // Len returns how many handles are ready to be taken.

@@ -50,6 +50,7 @@ func (s *Session) foldSome(me *self, sequence uint64, from, to int) {
 		return // of a name that was given up
 	}
 	s.writer = me.record.Writer
+	s.folding = true
 	for i := from; i < to; i++ {
 		e := &me.record.Entries[i]
 		h := s.handleOf(e, sequence, i)
@@ -59,6 +60,8 @@ func (s *Session) foldSome(me *self, sequence uint64, from, to int) {
 		}
 		s.recordedOf(h, e)
 	}
+	s.folding = false
+	s.tellAll()
 	s.roomAgain()
 }
 

@@ -272,7 +272,7 @@ func (h *Handle) known(ctx context.Context) (task.Value, error) {
 	switch {
 	case h.failure != nil:
 		return task.Value{}, h.failure
-	case h.s == nil:
+	case h.s == nil, h.borrow && !h.unread: // of nobody but who asks
 		return h.content, nil
 	}
 	h.s.mu.Lock()
@@ -395,7 +395,7 @@ func (h *Handle) end(v task.Value, failure error) {
 		h.rare.watchers = nil
 	}
 	if first != nil {
-		first.add(h)
+		h.s.tellOf(first, h)
 	}
 }
 

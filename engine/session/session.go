@@ -140,6 +140,9 @@ type Session struct {
 	flushed  uint32          // guarded by mu; how often Flush was called
 	unstored int             // guarded by mu; tasks whose first dispatch is not acknowledged
 	arena    []byte          // guarded by mu; where inputs are kept
+	folding  bool            // guarded by mu; entries are being folded, and collections are told of what ends after some
+	telling  []*Handle       // guarded by mu; of which tellTo is to be told
+	tellTo   *Completions    // guarded by mu
 	commands []graph.Command // guarded by mu; scratch
 	forming  []*Handle       // guarded by mu; scratch
 	broken   error           // guarded by mu; why the session can read its log no more, or ErrClosed
