@@ -33,8 +33,7 @@ func openRow() row {
 }
 
 // openLoop submits so many tasks a second for a while, whatever becomes of them. A task's time is from when it was
-// to be submitted until its result was taken, with those of all that were submitted meanwhile: what stands in its way
-// counts.
+// to be submitted until its result was taken; they are taken in order. What stands in a task's way counts.
 func openLoop(ctx context.Context, perSecond float64, length time.Duration) (sample, error) {
 	n := int(perSecond * length.Seconds())
 	took := make([]time.Duration, n)
@@ -58,19 +57,15 @@ func openLoop(ctx context.Context, perSecond float64, length time.Duration) (sam
 			refs <- Noop.Submit(ctx, i)
 		}
 	}()
-	for i := 0; i < n; {
-		some := []engine.Ref[int]{<-refs}
-		for range len(refs) { // all that were submitted meanwhile
-			some = append(some, <-refs)
+	for i := range n {
+		ref, more := <-refs
+		if !more {
+			return nil, context.Cause(ctx)
 		}
-		if _, err := engine.GetAll(ctx, some); err != nil {
+		if _, err := ref.Get(ctx); err != nil {
 			return nil, err
 		}
-		now := time.Now()
-		for range some {
-			took[i] = now.Sub(due(i))
-			i++
-		}
+		took[i] = time.Since(due(i))
 	}
 	return m.stop(n).and(sample{p50: quantile(took, 0.5), p99: quantile(took, 0.99)}), nil
 }
