@@ -4,45 +4,65 @@ import (
 	"context"
 	"time"
 
-	"github.com/tidemill/tidemill"
 	"github.com/tidemill/tidemill/engine"
 )
 
-// openRow is how long tasks take that come when they come, at half of what the cluster can do at most.
+// openRow is how long tasks take that come when they come, at half of what can be done at most. The floor does so
+// with half of its own greatest rate, a fifteenth of ours: it shows what the machine gives to a chain of goroutines.
 func openRow() row {
 	return row{
 		name: "open loop", about: "no-op tasks at half of the greatest rate, each timed from when it was to begin",
 		open: func(ctx context.Context, sc scale) (*trial, error) {
-			return inCluster(ctx, tidemill.Config{}, func(c *tidemill.Cluster) []side {
-				return []side{{"tidemill", func(ctx context.Context) (sample, error) {
-					ctx = c.Context(ctx)
+			c, err := openContest(ctx, 1)
+			if err != nil {
+				return nil, err
+			}
+			return c.trial(
+				func(ctx context.Context) (sample, error) {
 					most, err := submitThenGetAll(ctx, sc.submits)
 					if err != nil {
 						return nil, err
 					}
-					return openLoop(ctx, most[rate]/2, sc.open)
-				}}}
-			})
+					submit := func(i int) (engine.Ref[int], error) { return Noop.Submit(ctx, i), nil }
+					return openLoop(ctx, most[rate]/2, sc.open, submit, func(ref engine.Ref[int]) error {
+						_, err := ref.Get(ctx)
+						return err
+					})
+				},
+				func(ctx context.Context) (sample, error) {
+					m := startMeter()
+					if err := c.floor.burst(ctx, sc.floors); err != nil {
+						return nil, err
+					}
+					most := m.stop(sc.floors)
+					submit := func(int) (struct{}, error) { return struct{}{}, c.floor.submit() }
+					return openLoop(ctx, most[rate]/2, sc.open, submit, func(struct{}) error { return c.floor.await(ctx, 1) })
+				},
+			), nil
 		},
 		figures: []figure{
 			{"p99", seconds, reading{0, p99}, reading{}, "", atMost(0.005)},
-			{"p50", seconds, reading{0, p50}, reading{}, "", goal{}},
-			{"rate", perSecond, reading{0, rate}, reading{}, "", goal{}},
+			{"p99", seconds, reading{0, p99}, reading{1, p99}, "floor, at half of its own rate", goal{}},
+			{"p50", seconds, reading{0, p50}, reading{1, p50}, "floor, at half of its own rate", goal{}},
+			{"rate", perSecond, reading{0, rate}, reading{1, rate}, "floor", goal{}},
 		},
 	}
 }
 
 // openLoop submits so many tasks a second for a while, whatever becomes of them. A task's time is from when it was
 // to be submitted until its result was taken; they are taken in order. What stands in a task's way counts.
-func openLoop(ctx context.Context, perSecond float64, length time.Duration) (sample, error) {
+func openLoop[T any](
+	ctx context.Context, perSecond float64, length time.Duration, submit func(i int) (T, error), take func(T) error,
+) (sample, error) {
 	n := int(perSecond * length.Seconds())
 	took := make([]time.Duration, n)
-	refs := make(chan engine.Ref[int], n) // so that nobody waits for who takes results
+	submitted := make(chan T, n) // so that nobody waits for who takes results
+	failed := make(chan error, 1)
 	start := time.Now()
 	due := func(i int) time.Time { return start.Add(time.Duration(float64(i) / perSecond * 1e9)) }
 	m := startMeter()
 	go func() {
-		defer close(refs)
+		defer close(submitted)
 		timer := time.NewTimer(0)
 		defer timer.Stop()
 		for i := range n {
@@ -51,18 +71,24 @@ func openLoop(ctx context.Context, perSecond float64, length time.Duration) (sam
 				select {
 				case <-timer.C: // what is due meanwhile goes at once afterwards
 				case <-ctx.Done():
+					failed <- context.Cause(ctx)
 					return
 				}
 			}
-			refs <- Noop.Submit(ctx, i)
+			t, err := submit(i)
+			if err != nil {
+				failed <- err
+				return
+			}
+			submitted <- t
 		}
 	}()
 	for i := range n {
-		ref, more := <-refs
+		t, more := <-submitted
 		if !more {
-			return nil, context.Cause(ctx)
+			return nil, <-failed
 		}
-		if _, err := ref.Get(ctx); err != nil {
+		if err := take(t); err != nil {
 			return nil, err
 		}
 		took[i] = time.Since(due(i))
