@@ -37,6 +37,7 @@ type class struct {
 type acked struct {
 	recent [1024]message
 	next   int
+	newest uint64 // the greatest sequence that was ever added
 }
 
 // message is one message for sure: another stream of the same name may have its sequence.
@@ -48,11 +49,12 @@ type message struct {
 func (a *acked) add(d *queues.Delivery) {
 	a.recent[a.next] = message{d.Sequence, d.Stored}
 	a.next = (a.next + 1) % len(a.recent)
+	a.newest = max(a.newest, d.Sequence)
 }
 
-// has looks through all: only what is delivered is looked for, and that is rare beside the tasks in it.
+// has looks through all, but for what comes in its order: its sequence is greater than any before.
 func (a *acked) has(d *queues.Delivery) bool {
-	return slices.Contains(a.recent[:], message{d.Sequence, d.Stored})
+	return d.Sequence <= a.newest && slices.Contains(a.recent[:], message{d.Sequence, d.Stored})
 }
 
 // level is one queue of a class.

@@ -1,6 +1,7 @@
 package queues
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -115,6 +116,10 @@ func (p *publisher) answered(msg *nats.Msg) {
 		p.finish(number, 0, ErrNoStream)
 		return
 	}
+	if sequence, ok := storedAs(msg.Data); ok {
+		p.finish(number, sequence, nil)
+		return
+	}
 	var ack struct {
 		Sequence uint64    `json:"seq"`
 		Error    *apiError `json:"error"`
@@ -123,6 +128,21 @@ func (p *publisher) answered(msg *nats.Msg) {
 		return
 	}
 	p.finish(number, ack.Sequence, ack.Error.err())
+}
+
+// storedAs reads the answer that all but few are: the name of the stream, and a number. ok is false for any other.
+func storedAs(answer []byte) (sequence uint64, ok bool) {
+	_, number, ok := bytes.Cut(answer, []byte(`","seq":`))
+	if !ok || !bytes.HasPrefix(answer, []byte(`{"stream":"`)) || len(number) < 2 || number[len(number)-1] != '}' {
+		return 0, false
+	}
+	for _, c := range number[:len(number)-1] {
+		if c < '0' || '9' < c || sequence > 1<<59 {
+			return 0, false
+		}
+		sequence = 10*sequence + uint64(c-'0')
+	}
+	return sequence, true
 }
 
 type apiError struct {
