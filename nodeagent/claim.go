@@ -374,11 +374,15 @@ func (a *Agent) ask(c *class) {
 }
 
 // mostAhead bounds how many batches a slot draws ahead.
-const mostAhead = 8
+const mostAhead = 4
 
 // batchesAhead returns how many batches a slot draws ahead: one, and more of tasks so short that even full batches are
-// little work, since each request is a message. Agent.mu is held.
+// little work, since each request is a message. What was asked for cannot be given back, and the next tasks may be
+// longer: where there are other agents, it is one. Agent.mu is held.
 func (c *class) batchesAhead() int {
+	if c.agent.nodes.Count() > 1 {
+		return 1
+	}
 	return int(min(mostAhead, max(1, ahead/(session.BatchTasks*max(1, c.mean)))))
 }
 

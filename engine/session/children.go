@@ -25,8 +25,8 @@ type Child struct {
 	runs   *Running // the attempt that runs here, nil if none does. Guarded by Session.mu
 	parent *Running // the attempt that has submitted it; nil once it has its outcome. Guarded by Session.mu
 
-	Spec task.Spec // what is to be run; of the attempt
-	Pins Pins      // of its input; of the attempt
+	first task.Spec // what its first attempt is to run. Fixed once that has begun
+	Pins  Pins      // of its input; of the attempt
 }
 
 // Waiting are the children of one class that wait on this agent. The newest one goes first, since the children of
@@ -154,8 +154,12 @@ func (s *Session) start(c *Child, x *Running) {
 	c.list.remove(c)
 	c.runs, x.of = x, c
 	h := &c.handle
-	x.Spec, x.Call, x.Owner = &c.Spec, &h.route.call, &s.me.owner
-	c.Spec = task.Spec{Number: h.number, Attempt: int(h.attempt), Losses: int(h.losses), Input: h.inputOf()}
+	spec := &c.first
+	if spec.Number != 0 { // goroutines of an attempt may outlive it
+		spec = new(task.Spec)
+	}
+	*spec = task.Spec{Number: h.number, Attempt: int(h.attempt), Losses: int(h.losses), Input: h.inputOf()}
+	x.Spec, x.Call, x.Owner = spec, &h.route.call, &s.me.owner
 }
 
 // ChildEnded takes what became of an attempt at a child. The entry may be used again.

@@ -10,7 +10,7 @@ import (
 // Completions collects handles as they end. One goroutine takes from it.
 type Completions struct {
 	signal chan struct{} // has a token when ready is not empty
-	count  atomic.Int64  // len(ready)
+	count  atomic.Int64  // len(ready); changed under mu
 	closed atomic.Bool   // what ends later is dropped
 
 	mu    sync.Mutex // taken after a session's
@@ -46,9 +46,10 @@ func (c *Completions) add(h ...*Handle) {
 	}
 	c.mu.Lock()
 	c.ready = append(c.ready, h...)
+	first := c.count.Add(int64(len(h))) == int64(len(h))
 	c.resume()
 	c.mu.Unlock()
-	if n := int64(len(h)); c.count.Add(n) == n {
+	if first {
 		select {
 		case c.signal <- struct{}{}:
 		default:

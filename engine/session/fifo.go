@@ -6,7 +6,7 @@ type fifo struct {
 	head    int // how many of numbers were taken
 }
 
-// Of what was taken, no more is kept than this, and no more than half.
+// fifoKeeps is for how many numbers memory is kept, however few there are.
 const fifoKeeps = 4096
 
 func (q *fifo) len() int { return len(q.numbers) - q.head }
@@ -15,8 +15,11 @@ func (q *fifo) at(i int) uint64 { return q.numbers[q.head+i] }
 
 func (q *fifo) push(number uint64) {
 	if len(q.numbers) == cap(q.numbers) && q.head > len(q.numbers)/2 {
-		q.numbers = q.numbers[:copy(q.numbers, q.numbers[q.head:])]
-		q.head = 0
+		to := q.numbers[:0]
+		if cap(to) > fifoKeeps && q.len() < cap(to)/4 {
+			to = nil
+		}
+		q.numbers, q.head = append(to, q.numbers[q.head:]...), 0
 	}
 	q.numbers = append(q.numbers, number)
 }

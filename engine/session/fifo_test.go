@@ -55,4 +55,15 @@ func TestFifoMemory(t *testing.T) {
 	if cap(q.numbers) > 1024 {
 		t.Errorf("a queue of 100 numbers has room for %d", cap(q.numbers))
 	}
+	for i := range uint64(1_000_000) { // many at a time, and then few again
+		q.push(i)
+	}
+	q.take(q.len() - 10)
+	for i := range uint64(4_000_000) {
+		q.push(i)
+		q.take(1)
+	}
+	if cap(q.numbers) > 4*fifoKeeps {
+		t.Errorf("a queue of 10 numbers has room for %d", cap(q.numbers))
+	}
 }

@@ -191,7 +191,10 @@ func (r *Running) Value(key any) any {
 func (r *Running) EndAt(until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.inner = &inner{until: until}
+	if r.inner == nil { // it may have been cancelled already
+		r.inner = &inner{}
+	}
+	r.inner.until = until
 }
 
 // Cancel ends the context before the task has ended, which is to end then.

@@ -1,0 +1,46 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Two sessions may tell one collection at a time, of different numbers of handles: what takes from it is woken.
+func TestCompletionsOfTwoSessions(t *testing.T) {
+	const turns = 500
+	for round := range 20 {
+		c := NewCompletions()
+		var tellers sync.WaitGroup
+		for _, n := range []int{2, 3} {
+			tellers.Go(func() {
+				ended := make([]*Handle, n)
+				for range turns {
+					c.add(ended...)
+				}
+			})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		var batch []*Handle
+		for got := 0; got < 5*turns; got += len(batch) {
+			var err error
+			if batch, err = c.Take(ctx, batch); err != nil {
+				t.Fatalf("round %d: after %d of %d, with %d there: %v", round, got, 5*turns, c.Len(), err)
+			}
+		}
+		cancel()
+		tellers.Wait()
+	}
+}
+
+// An attempt can be cancelled before its timeout is set: while its input is brought.
+func TestCancelledBeforeItsTimeoutIsSet(t *testing.T) {
+	r := &Running{Place: &Place{Base: t.Context()}}
+	r.Cancel(errors.New("not wanted"))
+	r.EndAt(time.Now().Add(time.Hour))
+	if r.Err() == nil {
+		t.Error("it goes on")
+	}
+}
