@@ -10,8 +10,8 @@ import (
 
 // Two sessions may tell one collection at a time, of different numbers of handles: what takes from it is woken.
 func TestCompletionsOfTwoSessions(t *testing.T) {
-	const turns = 500
-	for round := range 20 {
+	const turns = 2_000
+	for round := range 100 {
 		c := NewCompletions()
 		var tellers sync.WaitGroup
 		for _, n := range []int{2, 3} {
@@ -22,7 +22,7 @@ func TestCompletionsOfTwoSessions(t *testing.T) {
 				}
 			})
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		var batch []*Handle
 		for got := 0; got < 5*turns; got += len(batch) {
 			var err error
