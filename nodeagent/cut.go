@@ -71,6 +71,9 @@ func (a *Agent) cut(l *level, o overdue) {
 			kept = append(kept, b)
 			continue
 		}
+		if o.all {
+			l.puller.Recall() // or it would come back
+		}
 		a.handBackIn(b, 1)
 	}
 	clear(l.todo[len(kept):])

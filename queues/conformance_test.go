@@ -149,6 +149,42 @@ func TestQueueDeliversAsManyAsWereAskedFor(t *testing.T) {
 	})
 }
 
+func TestQueueCreditCanBeTakenBack(t *testing.T) {
+	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
+		b := connect()
+		q := must(b.OpenQueue(ctx, b.Batches("cpu", "normal")))(t)
+		got := make(chan string, 100)
+		pull := func(name string) *queues.Puller {
+			return q.Pull(func(d *queues.Delivery) {
+				check(t, d.Ack())
+				got <- name + " " + string(d.Data)
+			})
+		}
+		p, other := pull("p"), pull("other")
+		defer p.Stop()
+		defer other.Stop()
+		check(t, p.Ask(10))
+		check(t, q.Publish(ctx, text("1")))
+		if m := receive(t, ctx, got); m != "p 1" {
+			t.Error(m)
+		}
+		p.Recall()
+		if c := p.Credit(); c != 0 {
+			t.Errorf("credit %d after all was taken back", c)
+		}
+		check(t, other.Ask(1))
+		check(t, q.Publish(ctx, text("2")))
+		if m := receive(t, ctx, got); m != "other 2" {
+			t.Error(m)
+		}
+		check(t, p.Ask(1))
+		check(t, q.Publish(ctx, text("3")))
+		if m := receive(t, ctx, got); m != "p 3" {
+			t.Error(m)
+		}
+	})
+}
+
 func TestQueueDeliversAgainWhatIsGivenBackAndCounts(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		b := connect()

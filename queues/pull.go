@@ -186,6 +186,20 @@ func (p *Puller) Tend(ctx context.Context) {
 	}
 }
 
+// Recall takes back the credit that was not used. What the server has sent for it meanwhile is delivered still.
+func (p *Puller) Recall() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owed = 0
+	for i := range p.lanes {
+		l := &p.lanes[i]
+		if l.open > 0 {
+			_ = l.sub.Drain() // without it the server forgets the request; what is on its way comes
+			*l = lane{}
+		}
+	}
+}
+
 func (p *Puller) isGone() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
