@@ -81,9 +81,15 @@ func (r *recorder) stalled() bool { return r.stall.Load() }
 // add records an entry of the batch, soon. The entry is encoded at once and may be used again.
 func (r *recorder) add(b *batch, e *task.Entry) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	out := r.put(b, e)
+	r.mu.Unlock()
+	out.send()
+}
+
+// put is add without the sending. mu is held.
+func (r *recorder) put(b *batch, e *task.Entry) outgoing {
 	if r.closed {
-		return
+		return outgoing{}
 	}
 	p := r.pendingOf(b.Owner)
 	if p.entries.Len() >= maxEntries || p.entries.Len() > 0 && p.entries.Size()+len(e.Value.Data) > r.maxRecord {
@@ -97,11 +103,12 @@ func (r *recorder) add(b *batch, e *task.Entry) {
 	switch {
 	case b.unstarted() == 0 || p.entries.Size() >= goodRecord:
 		p.hurry = true
-		p.send()
+		return p.next()
 	case !p.armed:
 		p.armed = true
 		p.timer.Reset(maxWait)
 	}
+	return outgoing{}
 }
 
 // pendingOf returns what is to be recorded for an owner: most often for the one of the last entry. mu is held.
@@ -136,10 +143,11 @@ func (p *pending) share(b *batch) {
 // waited is called when entries have waited long enough.
 func (p *pending) waited() {
 	p.r.mu.Lock()
-	defer p.r.mu.Unlock()
 	p.armed = false
 	p.hurry = p.entries.Len() > 0
-	p.send()
+	out := p.next()
+	p.r.mu.Unlock()
+	out.send()
 }
 
 // seal makes a record of the entries. mu is held.
@@ -149,14 +157,21 @@ func (p *pending) seal() {
 	p.shares, p.hurry = nil, false
 }
 
-// send sends the next record, if none is on its way. mu is held: sending is appending to a buffer.
-func (p *pending) send() {
+// outgoing is a record that is to be sent; the zero value is none.
+type outgoing struct {
+	*pending
+	record
+}
+
+// next returns the next record, if none is on its way. mu is held, and who holds it sends the record when it does no
+// more: the connection may be busy for a while, and slots are not to wait for it.
+func (p *pending) next() outgoing {
 	if p.busy || p.r.closed {
-		return
+		return outgoing{}
 	}
 	if len(p.sealed) == 0 {
 		if !p.hurry {
-			return
+			return outgoing{}
 		}
 		p.seal()
 	}
@@ -164,9 +179,15 @@ func (p *pending) send() {
 		p.log = p.r.broker.LogThere(p.r.broker.Log(p.owner)) // the agent has made the stream
 	}
 	p.busy = true
-	rec := p.sealed[0]
+	return outgoing{p, p.sealed[0]}
+}
+
+func (o outgoing) send() {
+	if o.pending == nil {
+		return
+	}
 	failpoint.Hit("record.before")
-	p.log.Send(queues.Message{Data: rec.data}, func(_ uint64, err error) { p.sent(rec, err) })
+	o.log.Send(queues.Message{Data: o.data}, func(_ uint64, err error) { o.sent(o.record, err) })
 }
 
 // sent takes the server's answer to a record. When it is stored, batches of which nothing is left are
@@ -185,13 +206,14 @@ func (p *pending) sent(rec record, err error) {
 	if len(p.sealed) == 0 {
 		p.sealed = nil
 	}
-	p.send()
+	next := p.next()
 	p.r.checkIdle()
 	resume := p.r.stall.CompareAndSwap(true, false)
 	if p.r.settling && !p.r.anyPending() {
 		p.r.settling, resume = false, true
 	}
 	p.r.mu.Unlock()
+	next.send()
 	for _, s := range rec.shares {
 		if s.batch.left.Add(-s.n) == 0 {
 			p.r.recorded(s.batch)
@@ -242,19 +264,25 @@ func (r *recorder) anyPending() bool {
 // called then.
 func (r *recorder) settle() bool {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	var out []outgoing
 	if r.settling = r.anyPending(); r.settling {
-		r.hurryAll()
+		out = r.hurryAll()
 	}
-	return !r.settling
+	settled := !r.settling
+	r.mu.Unlock()
+	for _, o := range out {
+		o.send()
+	}
+	return settled
 }
 
-// hurryAll sends what waits for more. mu is held.
-func (r *recorder) hurryAll() {
+// hurryAll returns what waits for more, to be sent. mu is held.
+func (r *recorder) hurryAll() (out []outgoing) {
 	for _, p := range r.owners {
 		p.hurry = p.entries.Len() > 0
-		p.send()
+		out = append(out, p.next())
 	}
+	return out
 }
 
 func (r *recorder) checkIdle() {
@@ -280,9 +308,12 @@ func (r *recorder) flush() {
 	if r.closed {
 		r.closeIdle()
 	}
-	r.hurryAll()
+	out := r.hurryAll()
 	r.checkIdle()
 	r.mu.Unlock()
+	for _, o := range out {
+		o.send()
+	}
 	<-idle
 }
 
