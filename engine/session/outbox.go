@@ -224,10 +224,10 @@ func (b *sending) send() {
 	if b == nil {
 		return
 	}
-	sent := time.Now()
-	failpoint.Hit("publish.before")
 	message := queues.Message{Header: b.header, Data: b.encode()}
 	b.release()
+	sent := time.Now()
+	failpoint.Hit("publish.before")
 	b.queue.Send(message, func(err error) { b.s.stored(b.lane, b.numbers, sent, err) })
 }
 
