@@ -140,19 +140,25 @@ func (r *Running) Done() <-chan struct{} {
 
 // within returns inner. mu is held.
 func (r *Running) within() context.Context {
-	if r.context() != nil {
-		return r.inner
-	}
-	if r.inner == nil {
-		r.inner = &inner{}
+	in := r.made()
+	if in.Context != nil {
+		return in
 	}
 	around := r.Base
-	if until := r.inner.until; !until.IsZero() {
-		around, r.inner.drop = context.WithDeadlineCause(around, until, task.ErrTimeout)
+	if !in.until.IsZero() {
+		around, in.drop = context.WithDeadlineCause(around, in.until, task.ErrTimeout)
 	}
-	r.inner.Context, r.inner.end = context.WithCancelCause(around)
+	in.Context, in.end = context.WithCancelCause(around)
 	if r.ended {
-		r.inner.end(nil)
+		in.end(nil)
+	}
+	return in
+}
+
+// made returns inner to be filled. mu is held.
+func (r *Running) made() *inner {
+	if r.inner == nil {
+		r.inner = &inner{}
 	}
 	return r.inner
 }
@@ -191,10 +197,7 @@ func (r *Running) Value(key any) any {
 func (r *Running) EndAt(until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.inner == nil { // it may have been cancelled already
-		r.inner = &inner{}
-	}
-	r.inner.until = until
+	r.made().until = until // it may have been cancelled already
 }
 
 // Cancel ends the context before the task has ended, which is to end then.
