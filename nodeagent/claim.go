@@ -377,8 +377,8 @@ func (a *Agent) ask(c *class) {
 const mostAhead = 4
 
 // batchesAhead returns how many batches a slot draws ahead: one, and more of tasks so short that even full batches are
-// little work, since each request is a message. What was asked for cannot be given back, and the next tasks may be
-// longer: where there are other agents, it is one. Agent.mu is held.
+// little work, since each request is a message. The next tasks may be longer, and what was asked for is taken back only
+// when they have stood in the way for a while: where there are other agents, it is one. Agent.mu is held.
 func (c *class) batchesAhead() int {
 	if c.agent.nodes.Count() > 1 {
 		return 1

@@ -14,7 +14,7 @@ import (
 
 // recorder appends entries to the logs of their owners, and acks a batch when all of it is recorded.
 // Entries that end while a record is on its way go together into the next one. Otherwise an entry waits
-// for others of its batch while those run, a millisecond at most.
+// for others of its batch while those run, for maxWait at most.
 type recorder struct {
 	broker    *queues.Broker
 	node      string
@@ -190,6 +190,12 @@ func (o outgoing) send() {
 	o.log.Send(queues.Message{Data: o.data}, func(_ uint64, err error) { o.sent(o.record, err) })
 }
 
+func sendAll(out []outgoing) {
+	for _, o := range out {
+		o.send()
+	}
+}
+
 // sent takes the server's answer to a record. When it is stored, batches of which nothing is left are
 // acked. Until then they are not: a refused record is sent again, and if this process ends first, its
 // tasks run again.
@@ -270,9 +276,7 @@ func (r *recorder) settle() bool {
 	}
 	settled := !r.settling
 	r.mu.Unlock()
-	for _, o := range out {
-		o.send()
-	}
+	sendAll(out)
 	return settled
 }
 
@@ -311,9 +315,7 @@ func (r *recorder) flush() {
 	out := r.hurryAll()
 	r.checkIdle()
 	r.mu.Unlock()
-	for _, o := range out {
-		o.send()
-	}
+	sendAll(out)
 	<-idle
 }
 
