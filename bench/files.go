@@ -22,11 +22,7 @@ func filesRow() row {
 			}
 			t := c.trial(
 				func(ctx context.Context) (sample, error) { return submitThenGetAll(ctx, sc.submits) },
-				func(ctx context.Context) (sample, error) {
-					m := startMeter()
-					err := c.floor.burst(ctx, sc.synced)
-					return m.stop(sc.synced), err
-				},
+				func(ctx context.Context) (sample, error) { return c.floor.measure(ctx, sc.synced) },
 			)
 			closeBoth := t.close
 			t.close = func() error { return errors.Join(closeBoth(), os.RemoveAll(home)) }

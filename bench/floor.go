@@ -199,6 +199,13 @@ func (f *floor) burst(ctx context.Context, messages int) error {
 	return <-submitted
 }
 
+// measure is burst with its figures, a task each.
+func (f *floor) measure(ctx context.Context, messages int) (sample, error) {
+	m := startMeter()
+	err := f.burst(ctx, messages)
+	return m.stop(messages * len(f.payload) / floorTask), err
+}
+
 func (f *floor) submit() error {
 	_, err := f.driver.PublishMsgAsync(&nats.Msg{Subject: "t.f", Data: f.payload}, jetstream.WithStallWait(floorStall))
 	return err

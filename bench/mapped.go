@@ -24,10 +24,7 @@ func mapRow() row {
 			return c.trial(
 				func(ctx context.Context) (sample, error) { return mapAll(ctx, sc.mapped) },
 				func(ctx context.Context) (sample, error) {
-					messages := (sc.mapped + floorBatch - 1) / floorBatch
-					m := startMeter()
-					err := c.floor.burst(ctx, messages)
-					return m.stop(messages * floorBatch), err
+					return c.floor.measure(ctx, (sc.mapped+floorBatch-1)/floorBatch)
 				},
 			), nil
 		},

@@ -30,11 +30,10 @@ func openRow() row {
 					})
 				},
 				func(ctx context.Context) (sample, error) {
-					m := startMeter()
-					if err := c.floor.burst(ctx, sc.floors); err != nil {
+					most, err := c.floor.measure(ctx, sc.floors)
+					if err != nil {
 						return nil, err
 					}
-					most := m.stop(sc.floors)
 					submit := func(int) (struct{}, error) { return struct{}{}, c.floor.submit() }
 					return openLoop(ctx, most[rate]/2, sc.open, submit, func(struct{}) error { return c.floor.await(ctx, 1) })
 				},

@@ -17,11 +17,7 @@ func submitRow() row {
 			}
 			return c.trial(
 				func(ctx context.Context) (sample, error) { return submitThenGetAll(ctx, sc.submits) },
-				func(ctx context.Context) (sample, error) {
-					m := startMeter()
-					err := c.floor.burst(ctx, sc.floors)
-					return m.stop(sc.floors), err
-				},
+				func(ctx context.Context) (sample, error) { return c.floor.measure(ctx, sc.floors) },
 			), nil
 		},
 		figures: []figure{
