@@ -147,7 +147,7 @@ func (f *Func[I, O]) Submit(ctx context.Context, in I, opts ...Option) Ref[O] {
 	if err != nil {
 		return failed[O](f.badInput(in, err))
 	}
-	return Ref[O]{h: s.Submit(ctx, session.Order{Template: template, Input: v, Deps: refs}, nil)}
+	return Ref[O]{h: s.Submit(ctx, &session.Order{Template: template, Input: v, Deps: refs}, nil)}
 }
 
 // SubmitRef is Submit with an input that exists or will: the task is dispatched when it does. If it fails, so does
@@ -163,7 +163,7 @@ func (f *Func[I, O]) SubmitRef(ctx context.Context, in Ref[I], opts ...Option) R
 	if err != nil {
 		return failed[O](wrap("submit "+f.name, err))
 	}
-	return Ref[O]{h: s.Submit(ctx, session.Order{Template: template, Deps: []*session.Handle{in.h}, Whole: true}, nil)}
+	return Ref[O]{h: s.Submit(ctx, &session.Order{Template: template, Deps: []*session.Handle{in.h}, Whole: true}, nil)}
 }
 
 // call returns the session to submit to and the template of the call.

@@ -158,7 +158,7 @@ func (m *mapping[K, I, O]) submit(k K, in I) {
 	if order.Input, order.Deps, err = m.f.in.toSubmit(&m.scratch, in); err != nil {
 		order.Failure = m.f.badInput(in, err)
 	}
-	fl.h = m.s.Submit(m.ctx, order, fl.h)
+	fl.h = m.s.Submit(m.ctx, &order, fl.h)
 	m.open++
 	if m.inOrder {
 		m.order = append(m.order, tag)

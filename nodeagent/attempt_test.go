@@ -35,7 +35,7 @@ func TestAttemptThatIsOver(t *testing.T) {
 		if err != nil {
 			return task.Value{}, err
 		}
-		return task.Value{}, s.Submit(ctx, session.Order{Template: child}, nil).Wait(ctx)
+		return task.Value{}, s.Submit(ctx, &session.Order{Template: child}, nil).Wait(ctx)
 	}}))
 	b.publish(oneCPU(t), "parent", task.Spec{Number: 1})
 	if e := <-b.entries; e.State != task.OK {

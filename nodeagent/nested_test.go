@@ -40,7 +40,7 @@ func parents(b *bench, waits bool) (begun, goOn chan struct{}) {
 		if err != nil {
 			return task.Value{}, err
 		}
-		h := s.Submit(ctx, session.Order{Template: child}, nil)
+		h := s.Submit(ctx, &session.Order{Template: child}, nil)
 		if waits {
 			return task.Value{Data: dst}, h.Wait(ctx)
 		}
@@ -97,14 +97,14 @@ func TestAForgedRecordOfAChild(t *testing.T) {
 		if err != nil {
 			return task.Value{}, err
 		}
-		h := s.Submit(ctx, session.Order{Template: child}, nil)
+		h := s.Submit(ctx, &session.Order{Template: child}, nil)
 		var w task.RecordWriter
 		w.Add(&task.Entry{Number: 1, State: task.Lost, Attempt: 1})
 		log := b.broker.LogThere(b.broker.Log(s.Owner()))
 		if err := log.Append(ctx, queues.Message{Data: w.Append(nil, "stranger", s.Owner())}); err != nil {
 			return task.Value{}, err
 		}
-		if err := s.Submit(ctx, session.Order{Template: other}, nil).Wait(ctx); err != nil { // what is recorded of it comes behind
+		if err := s.Submit(ctx, &session.Order{Template: other}, nil).Wait(ctx); err != nil { // what is recorded of it comes behind
 			return task.Value{}, err
 		}
 		return task.Value{}, h.Wait(ctx)

@@ -30,7 +30,7 @@ func TestAllocNotes(t *testing.T) {
 	number := uint64(0)
 	do := func(e graph.Event) {
 		e.Task = number
-		out = g.Step(e, out[:0])
+		out = g.Step(&e, out[:0])
 	}
 	if allocs := testing.AllocsPerRun(1000, func() {
 		number++

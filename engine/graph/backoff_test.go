@@ -28,15 +28,16 @@ func lossDelay(t *testing.T, seed, number uint64, n int) time.Duration {
 func lastDelay(t *testing.T, seed, number uint64, n int, note func(i int) graph.Event) time.Duration {
 	t.Helper()
 	g := graph.New(seed)
-	g.Step(graph.Event{What: graph.Submitted, Task: number, Retries: n}, nil)
+	g.Step(&graph.Event{What: graph.Submitted, Task: number, Retries: n}, nil)
 	var delay time.Duration
 	for i := range n {
-		commands := g.Step(note(i+1), nil)
+		e := note(i + 1)
+		commands := g.Step(&e, nil)
 		if len(commands) != 1 || commands[0].Do != graph.Wait {
 			t.Fatalf("note %d: %s", i+1, inWords(commands))
 		}
 		delay = commands[0].Delay
-		g.Step(graph.Event{What: graph.Due, Task: number}, nil)
+		g.Step(&graph.Event{What: graph.Due, Task: number}, nil)
 	}
 	return delay
 }
@@ -77,8 +78,8 @@ func TestBackoffIsDeterministic(t *testing.T) {
 		t.Errorf("first %v, then %v", a, b)
 	}
 	var zero graph.Graph
-	zero.Step(graph.Event{What: graph.Submitted, Task: 1, Retries: 1}, nil)
-	commands := zero.Step(graph.Event{What: graph.Recorded, Task: 1, State: task.Errored, Attempt: 1}, nil)
+	zero.Step(&graph.Event{What: graph.Submitted, Task: 1, Retries: 1}, nil)
+	commands := zero.Step(&graph.Event{What: graph.Recorded, Task: 1, State: task.Errored, Attempt: 1}, nil)
 	if want := errorDelay(t, 0, 1, 1); len(commands) != 1 || commands[0].Delay != want {
 		t.Errorf("the zero Graph: %s, want a wait of %v", inWords(commands), want)
 	}

@@ -113,8 +113,8 @@ const (
 func (g *Graph) Open() int { return g.tasks.Len() }
 
 // Step takes one event and appends what is to be done to out, which it returns. It allocates nothing but
-// what out needs.
-func (g *Graph) Step(e Event, out []Command) []Command {
+// what out needs, and keeps nothing of the event.
+func (g *Graph) Step(e *Event, out []Command) []Command {
 	if e.What == Submitted {
 		return g.submitted(e, out)
 	}
@@ -139,7 +139,7 @@ func (g *Graph) Step(e Event, out []Command) []Command {
 	return g.note(e, n, out)
 }
 
-func (g *Graph) submitted(e Event, out []Command) []Command {
+func (g *Graph) submitted(e *Event, out []Command) []Command {
 	n := node{attempt: int32(max(e.Attempt, 1)), losses: int16(e.Losses), retries: int32(e.Retries)}
 	g.tasks.Put(e.Task, n)
 	place := g.tasks.Get(e.Task)
@@ -200,7 +200,7 @@ func (n *node) again(number uint64, out []Command) []Command {
 // note acts on an entry that is not final. One of an attempt or a loss that is over was acted upon
 // already; of a task that is to end, nothing more is tried. A refusal ends no dispatch: while its delay
 // lasts, another copy may err or be lost, and a later fold of the log will count that.
-func (g *Graph) note(e Event, n *node, out []Command) []Command {
+func (g *Graph) note(e *Event, n *node, out []Command) []Command {
 	if n.state == ending || e.Attempt != int(n.attempt) || e.Losses != int(n.losses) {
 		return out
 	}

@@ -226,7 +226,7 @@ func (d *driver) submit() {
 // index in the record.
 func (d *driver) step(e graph.Event, at, index int) {
 	d.m.tell("%s: %s", d.name, eventInWords(e))
-	for _, c := range d.graph.Step(e, nil) {
+	for _, c := range d.graph.Step(&e, nil) {
 		d.m.tell("   %s", inWords([]graph.Command{c}))
 		t := d.open[c.Task]
 		if t == nil {

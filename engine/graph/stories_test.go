@@ -70,7 +70,7 @@ func (s *story) tell(t *testing.T, d *datadriven.TestData) string {
 	return ""
 }
 
-func (s *story) step(e graph.Event) string { return inWords(s.graph.Step(e, nil)) }
+func (s *story) step(e graph.Event) string { return inWords(s.graph.Step(&e, nil)) }
 
 // lose records a loss of each dispatch in turn, from the first one on.
 func (s *story) lose(number uint64, times int) string {

@@ -102,7 +102,7 @@ func (w *world) fail(format string, args ...any) {
 }
 
 func (w *world) step(e graph.Event) {
-	w.obey(e, w.graph.Step(e, nil))
+	w.obey(e, w.graph.Step(&e, nil))
 	w.check()
 }
 

@@ -182,7 +182,7 @@ func (s *Session) endHere(c graph.Command) {
 	if h := s.openTask(c.Task); h != nil {
 		e := lastEntry(h, c)
 		s.writer = s.me.owner
-		s.stepOnce(graph.Event{What: graph.Recorded, Task: c.Task, State: e.State, Attempt: e.Attempt, Losses: e.Losses}, h, &e)
+		s.stepOnce(&graph.Event{What: graph.Recorded, Task: c.Task, State: e.State, Attempt: e.Attempt, Losses: e.Losses}, h, &e)
 	}
 }
 
@@ -221,7 +221,7 @@ func (s *Session) followUp() {
 		if c.Do != cancelChild {
 			s.endHere(c)
 		} else if h := s.openTask(c.Task); h != nil {
-			s.stepOnce(graph.Event{What: graph.Cancel, Task: c.Task}, h, nil)
+			s.stepOnce(&graph.Event{What: graph.Cancel, Task: c.Task}, h, nil)
 		}
 	}
 	s.followUps = s.followUps[:0]

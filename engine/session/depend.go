@@ -11,7 +11,7 @@ import (
 )
 
 // depend notes to what a task's input refers, and tells event of what is not there yet. mu is held.
-func (s *Session) depend(h *Handle, o Order, event *graph.Event) {
+func (s *Session) depend(h *Handle, o *Order, event *graph.Event) {
 	if len(o.Deps) == 0 {
 		return
 	}
@@ -214,7 +214,7 @@ const settleAgain = graph.What(255)
 // condemn has a task fail whose input can never be sent. mu is held.
 func (s *Session) condemn(h *Handle, f *task.Failure) {
 	h.rarely().doom = f
-	s.step(graph.Event{What: graph.Doomed, Task: h.number}, h, nil)
+	s.step(&graph.Event{What: graph.Doomed, Task: h.number}, h, nil)
 }
 
 // doom notes why a task is to fail whose input refers to one that has failed, or is about to. mu is held.

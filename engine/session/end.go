@@ -33,7 +33,7 @@ func (s *Session) Revoke(handles ...*Handle) {
 	}
 	for _, h := range handles {
 		if h.s == s && !h.ended.Load() {
-			s.step(graph.Event{What: graph.Cancel, Task: h.number}, h, nil)
+			s.step(&graph.Event{What: graph.Cancel, Task: h.number}, h, nil)
 		}
 	}
 }

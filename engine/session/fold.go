@@ -76,7 +76,7 @@ func (s *Session) recordedOf(h *Handle, e *task.Entry) {
 	if h.local() == nil && e.State != task.Started && e.State != task.Returned {
 		s.dispatchEnded(h.route.lane)
 	}
-	s.step(graph.Event{What: graph.Recorded, Task: h.number, State: e.State, Attempt: e.Attempt, Losses: e.Losses}, h, e)
+	s.step(&graph.Event{What: graph.Recorded, Task: h.number, State: e.State, Attempt: e.Attempt, Losses: e.Losses}, h, e)
 }
 
 // dispatchEnded notes that a task which was sent has ended. mu is held.
@@ -159,15 +159,17 @@ func lostIn(entries []task.Entry) (n int) {
 
 // step tells the graph of an event and does what it commands. e is the entry behind a Recorded. mu is
 // held.
-func (s *Session) step(event graph.Event, h *Handle, e *task.Entry) {
+func (s *Session) step(event *graph.Event, h *Handle, e *task.Entry) {
 	s.stepOnce(event, h, e)
 	s.followUp()
 }
 
 // stepOnce is step without what is left to be done after it. mu is held.
-func (s *Session) stepOnce(event graph.Event, h *Handle, e *task.Entry) {
-	s.commands = s.graph.Step(event, s.commands[:0])
-	for _, c := range s.commands {
+func (s *Session) stepOnce(event *graph.Event, h *Handle, e *task.Entry) {
+	commands := s.graph.Step(event, s.commands[:0])
+	s.commands = commands
+	for i := range commands {
+		c := &commands[i]
 		of := h
 		if c.Task != event.Task { // one that waited for this one
 			of = s.openTask(c.Task)
@@ -183,10 +185,10 @@ func (s *Session) stepOnce(event graph.Event, h *Handle, e *task.Entry) {
 		case graph.End:
 			s.blame(of, h, c)
 			if of.local() != nil {
-				s.followUps = append(s.followUps, c)
+				s.followUps = append(s.followUps, *c)
 				continue
 			}
-			s.ends = append(s.ends, c)
+			s.ends = append(s.ends, *c)
 			s.rouse()
 		}
 	}
@@ -194,7 +196,7 @@ func (s *Session) stepOnce(event graph.Event, h *Handle, e *task.Entry) {
 
 // blame notes why a task is to fail, if it is for another one: the one that the event was of, or one that waited
 // for it too. mu is held.
-func (s *Session) blame(of, h *Handle, c graph.Command) {
+func (s *Session) blame(of, h *Handle, c *graph.Command) {
 	if c.Cause == 0 {
 		return
 	}

@@ -138,7 +138,7 @@ func (s *Session) startOver() {
 	})
 	slices.SortFunc(handles, func(x, y *Handle) int { return int(int64(x.number) - int64(y.number)) })
 	for _, h := range handles {
-		s.step(graph.Event{What: graph.Void, Task: h.number}, h, nil)
+		s.step(&graph.Event{What: graph.Void, Task: h.number}, h, nil)
 	}
 	s.rouse()
 }

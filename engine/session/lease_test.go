@@ -114,7 +114,7 @@ func TestAJobThatLostItsLeaseEnds(t *testing.T) {
 		s, err := session.Open(r.ctx, r.broker, session.Config{Job: "j", Logger: slog.New(slog.DiscardHandler)})
 		check(t, err)
 		defer s.Close()
-		h := s.Submit(r.ctx, session.Order{Template: f}, nil)
+		h := s.Submit(r.ctx, &session.Order{Template: f}, nil)
 		if _, err := session.Open(r.ctx, r.broker, session.Config{Job: "j"}); !errors.Is(err, session.ErrHeld) {
 			t.Errorf("a second run: %v", err)
 		}
@@ -188,7 +188,7 @@ func TestAFullStoreTakesNothingNew(t *testing.T) {
 		check(t, err)
 		defer s.Close()
 		submit := func() *session.Handle {
-			return s.Submit(r.ctx, session.Order{Template: f, Input: task.Value{Data: []byte{1}}}, nil)
+			return s.Submit(r.ctx, &session.Order{Template: f, Input: task.Value{Data: []byte{1}}}, nil)
 		}
 		open := submit()
 		full = session.ErrStorageFull

@@ -72,7 +72,7 @@ func (s *Session) wakeDue(now time.Time) {
 		case d.what == settleAgain:
 			s.unsettle(d.number)
 		default:
-			s.step(graph.Event{What: d.what, Task: d.number}, h, nil)
+			s.step(&graph.Event{What: d.what, Task: d.number}, h, nil)
 		}
 	}
 }

@@ -134,7 +134,7 @@ func encode(owner string, entries ...task.Entry) []byte {
 var f = &session.Template{Func: "f", Retries: 2}
 
 func (r *rig) submit() *session.Handle {
-	return r.session.Submit(r.ctx, session.Order{Template: f, Input: task.Value{Data: []byte{1}}}, nil)
+	return r.session.Submit(r.ctx, &session.Order{Template: f, Input: task.Value{Data: []byte{1}}}, nil)
 }
 
 func (r *rig) outcome(h *session.Handle) (string, error) {
@@ -456,7 +456,7 @@ func TestCloseEndsAllWaiting(t *testing.T) {
 	done.Watch(h)
 	full := &session.Template{Func: "f", Pending: 1}
 	waiting := make(chan *session.Handle)
-	go func() { waiting <- r.session.Submit(r.ctx, session.Order{Template: full}, nil) }()
+	go func() { waiting <- r.session.Submit(r.ctx, &session.Order{Template: full}, nil) }()
 	r.session.Close()
 	r.session.Close()
 	for i, h := range []*session.Handle{h, receive(t, waiting), r.submit()} {

@@ -124,7 +124,7 @@ func (j *jobRig) open(job string) *session.Session {
 }
 
 func (j *jobRig) submit(s *session.Session, input byte) *session.Handle {
-	return s.Submit(j.Context(), session.Order{Template: &session.Template{Func: "f"}, Input: task.Value{Data: []byte{input}}}, nil)
+	return s.Submit(j.Context(), &session.Order{Template: &session.Template{Func: "f"}, Input: task.Value{Data: []byte{input}}}, nil)
 }
 
 // record draws the task that has this input, and records its result.

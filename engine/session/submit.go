@@ -52,9 +52,9 @@ type Order struct {
 
 // Submit numbers a task and puts it on its way. It waits only while a bound on open tasks is reached. A
 // failure to submit is the handle's outcome. The handle is h, which nobody else may hold any more, or a
-// new one if h is nil. A task that submits more than the bound runs what it submits itself, at once: so it need not
+// new one if h is nil; nothing is kept of o. A task that submits more than the bound runs what it submits itself, at once: so it need not
 // wait for others, which may wait for the same.
-func (s *Session) Submit(ctx context.Context, o Order, h *Handle) *Handle {
+func (s *Session) Submit(ctx context.Context, o *Order, h *Handle) *Handle {
 	h, batch := s.submit(ctx, o, h)
 	batch.send()
 	if h.child != nil && s.crowded(h, o.Template) {
@@ -71,7 +71,7 @@ func (s *Session) crowded(h *Handle, t *Template) bool {
 }
 
 // submit returns a batch, too, if one is to be sent.
-func (s *Session) submit(ctx context.Context, o Order, h *Handle) (*Handle, *sending) {
+func (s *Session) submit(ctx context.Context, o *Order, h *Handle) (*Handle, *sending) {
 	err := o.Failure
 	if err == nil {
 		err = ctx.Err()
@@ -82,7 +82,7 @@ func (s *Session) submit(ctx context.Context, o Order, h *Handle) (*Handle, *sen
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var claimed []objstore.Key
-	if err == nil {
+	if err == nil && !isSmall(&o.Input) {
 		o.Input, claimed, err = s.fit(ctx, o.Input)
 	}
 	parent := s.nestedIn(ctx)
@@ -111,7 +111,7 @@ func (s *Session) submit(ctx context.Context, o Order, h *Handle) (*Handle, *sen
 
 // handle returns the handle of a new task: h, which may have been used before, or a new one. A child has one of
 // its own. mu is held.
-func (s *Session) handle(h *Handle, o Order, child bool) *Handle {
+func (s *Session) handle(h *Handle, o *Order, child bool) *Handle {
 	var c *Child
 	switch {
 	case child:
@@ -161,7 +161,7 @@ func usable(deps []*Handle) error {
 }
 
 // begin puts an admitted task on its way, or finds what a former run has left of it. mu is held.
-func (s *Session) begin(h *Handle, o Order) {
+func (s *Session) begin(h *Handle, o *Order) {
 	t := o.Template
 	event := graph.Event{What: graph.Submitted, Retries: t.Retries, Delay: t.Delay}
 	if s.job != nil && s.recall(h, o, &event) {
@@ -193,12 +193,12 @@ func (s *Session) begin(h *Handle, o Order) {
 	if t.Deadline > 0 {
 		s.wait(h.number, t.Deadline, graph.Expired)
 	}
-	s.step(event, h, nil)
+	s.step(&event, h, nil)
 }
 
 // recall gives a task the digest that it has in all runs of the job. It reports whether its result is
 // recorded; else event says where the task goes on. mu is held.
-func (s *Session) recall(h *Handle, o Order, event *graph.Event) (recorded bool) {
+func (s *Session) recall(h *Handle, o *Order, event *graph.Event) (recorded bool) {
 	digest, left, known, failed := s.job.recall(o.Template, o.Input, o.Deps)
 	h.named = &named{digest: digest}
 	for _, f := range failed {
