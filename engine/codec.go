@@ -59,24 +59,28 @@ var (
 // maxDepth bounds how deeply values are nested.
 const maxDepth = 10_000
 
-// encode appends the encoded value to dst, which it may use or not, and returns what it refers to.
-func (c codec[T]) encode(dst []byte, v T) (task.Value, []*session.Handle, error) {
+// encode sets out, a value of CBOR, to the encoded value, and returns what that refers to. It appends to out's bytes, or
+// leaves them alone.
+func (c codec[T]) encode(out *task.Value, v T) ([]*session.Handle, error) {
 	switch x := any(&v).(type) {
 	case *[]byte:
 		if *x == nil { // nil is no empty slice
-			return task.Value{Type: task.CBOR, Data: append(dst, cborNull)}, nil, nil
+			out.Data = append(out.Data, cborNull)
+			return nil, nil
 		}
-		return task.Value{Type: task.Bytes, Data: append(dst, *x...)}, nil, nil
+		out.Type, out.Data = task.Bytes, append(out.Data, *x...)
 	case *string:
-		return task.Value{Type: task.Text, Data: append(dst, *x...)}, nil, nil
+		out.Type, out.Data = task.Text, append(out.Data, *x...)
 	case *int:
-		return task.Value{Data: task.AppendInt(dst, int64(*x))}, nil, nil
+		out.Data = task.AppendInt(out.Data, int64(*x))
 	case *int64:
-		return task.Value{Data: task.AppendInt(dst, *x)}, nil, nil
+		out.Data = task.AppendInt(out.Data, *x)
 	case *None:
-		return task.Value{Data: append(dst, cborEmptyMap)}, nil, nil
+		out.Data = append(out.Data, cborEmptyMap)
+	default:
+		return c.encodeAny(out, v)
 	}
-	return c.encodeAny(dst, v)
+	return nil, nil
 }
 
 // alias returns the value without copying it, if it is large bytes or text: for who copies it anyway before it
@@ -96,7 +100,8 @@ func (c codec[T]) toSubmit(scratch *[]byte, v T) (task.Value, []*session.Handle,
 	if whole, ok := c.alias(v); ok {
 		return whole, nil, nil
 	}
-	encoded, refs, err := c.encode((*scratch)[:0], v)
+	encoded := task.Value{Data: (*scratch)[:0]}
+	refs, err := c.encode(&encoded, v)
 	if err == nil && cap(encoded.Data) <= maxScratch {
 		*scratch = encoded.Data[:0]
 	}
@@ -106,26 +111,26 @@ func (c codec[T]) toSubmit(scratch *[]byte, v T) (task.Value, []*session.Handle,
 // maxScratch bounds the memory that a scratch buffer keeps.
 const maxScratch = 1 << 20
 
-func (c codec[T]) encodeAny(dst []byte, v T) (task.Value, []*session.Handle, error) {
+func (c codec[T]) encodeAny(out *task.Value, v T) (_ []*session.Handle, err error) {
 	if c.deep {
 		if err := checkDepth(v); err != nil {
-			return task.Value{}, nil, err
+			return nil, err
 		}
 	}
 	if c.plan == nil {
-		data, err := appendCBOR(dst, v)
-		return task.Value{Data: data}, nil, err
+		out.Data, err = appendCBOR(out.Data, v)
+		return nil, err
 	}
 	if c.plan.kind == planPart && !reflect.ValueOf(&v).Elem().IsNil() {
-		whole, err := partOf(reflect.TypeFor[T]()).value(any(v))
-		return whole, nil, err
+		*out, err = partOf(reflect.TypeFor[T]()).value(any(v))
+		return nil, err
 	}
 	var to parts
 	if err := c.plan.lift(reflect.ValueOf(&v).Elem(), &to); err != nil { // v is a copy
-		return task.Value{}, nil, err
+		return nil, err
 	}
-	data, err := appendCBOR(dst, v)
-	return task.Value{Data: data}, to.handles, err
+	out.Data, err = appendCBOR(out.Data, v)
+	return to.handles, err
 }
 
 // appendCBOR appends the value in CBOR.
@@ -141,7 +146,7 @@ func appendCBOR(dst []byte, v any) ([]byte, error) {
 
 // decode returns the value, which shares no memory with the bytes, but for Arrow data. in knows what references in
 // it stand for.
-func (c codec[T]) decode(v task.Value, in inside) (out T, err error) {
+func (c codec[T]) decode(v *task.Value, in inside) (out T, err error) {
 	switch x := any(&out).(type) {
 	case *[]byte:
 		if v.Type == task.Bytes {
@@ -170,28 +175,28 @@ func (c codec[T]) decode(v task.Value, in inside) (out T, err error) {
 }
 
 // decodeAny reads what has no form of its own. The error says what was there and what was wanted.
-func (c codec[T]) decodeAny(v task.Value, in inside) (T, error) {
-	out := new(T)
-	err := c.decodeInto(out, v, in)
+func (c codec[T]) decodeAny(v *task.Value, in inside) (T, error) {
+	out, whole := new(T), *v // a copy, so that v need not be on the heap
+	err := c.decodeInto(out, &whole, in)
 	if err != nil {
 		err = fmt.Errorf("%s is no %s: %w", typeInWords(v), reflect.TypeFor[T](), err)
 	}
 	return *out, err
 }
 
-func (c codec[T]) decodeInto(out *T, v task.Value, in inside) (err error) {
+func (c codec[T]) decodeInto(out *T, v *task.Value, in inside) (err error) {
 	switch {
 	case v.Type == task.JSON:
 		err = json.Unmarshal(v.Data, out)
 	case v.Type == task.Arrow && c.plan != nil && c.plan.kind == planPart:
-		return decodePart(reflect.ValueOf(out).Elem(), &v)
+		return decodePart(reflect.ValueOf(out).Elem(), v)
 	case v.Type != task.CBOR:
 		err = errOtherType
 	default:
 		err = decoder.Unmarshal(v.Data, out)
 	}
 	if err == nil && c.plan != nil {
-		err = c.plan.fill(reflect.ValueOf(out).Elem(), &filler{&v, in})
+		err = c.plan.fill(reflect.ValueOf(out).Elem(), &filler{v, in})
 	}
 	return err
 }
@@ -199,7 +204,7 @@ func (c codec[T]) decodeInto(out *T, v task.Value, in inside) (err error) {
 var errOtherType = fmt.Errorf("another type of value")
 
 // typeInWords says what kind of value the bytes are.
-func typeInWords(v task.Value) string {
+func typeInWords(v *task.Value) string {
 	switch v.Type {
 	case task.Bytes:
 		return "a []byte"

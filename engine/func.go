@@ -61,8 +61,8 @@ func NewFunc[I, O any](name string, fn func(context.Context, I) (O, error), opts
 func (f *Func[I, O]) Name() string { return f.name }
 
 // invoker returns fn from bytes to bytes.
-func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(context.Context, task.Value, []byte) (task.Value, error) {
-	return func(ctx context.Context, v task.Value, dst []byte) (task.Value, error) {
+func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(context.Context, *task.Value, []byte) (task.Value, error) {
+	return func(ctx context.Context, v *task.Value, dst []byte) (task.Value, error) {
 		in, err := f.in.decode(v, inside{refs: localRefs(v)})
 		if err != nil {
 			return task.Value{}, &session.EncodingError{Failure: &task.Failure{Kind: task.KindInput, Message: "decode the input: " + err.Error()}}
@@ -71,9 +71,10 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 		if err != nil {
 			return task.Value{}, err
 		}
-		result, handles, err := f.out.encode(dst, out)
-		if err == nil {
-			result, err = referTo(ctx, result, handles)
+		result := task.Value{Data: dst}
+		handles, err := f.out.encode(&result, out)
+		if err == nil && len(handles) > 0 {
+			err = referTo(ctx, &result, handles)
 		}
 		if err != nil {
 			return task.Value{}, &session.EncodingError{Failure: &task.Failure{Kind: task.KindOutput, Message: fmt.Sprintf("encode the result %T: %v", out, err)}}
@@ -83,16 +84,13 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 }
 
 // localRefs returns what references in an input stand for inside of its task: their values came with it.
-func localRefs(v task.Value) []*session.Handle {
+func localRefs(v *task.Value) []*session.Handle {
 	return session.Locals(v.Refs())
 }
 
 // referTo adds what a result refers to: what came with the task's input, is a part of the result, or is of the
 // task's own making. The last may not be over; the agent waits for it before it records the result.
-func referTo(ctx context.Context, v task.Value, handles []*session.Handle) (task.Value, error) {
-	if len(handles) == 0 {
-		return v, nil
-	}
+func referTo(ctx context.Context, v *task.Value, handles []*session.Handle) error {
 	running := session.RunningIn(ctx)
 	v.Far = &task.Far{Refs: make([]task.Value, len(handles))}
 	var made []*session.Handle
@@ -102,10 +100,10 @@ func referTo(ctx context.Context, v task.Value, handles []*session.Handle) (task
 			continue
 		}
 		if err := h.NotSubmitted(); err != nil {
-			return v, err
+			return err
 		}
 		if running == nil || !running.Mine(h) {
-			return v, errForeignRef
+			return errForeignRef
 		}
 		if made == nil {
 			made = make([]*session.Handle, len(handles))
@@ -115,7 +113,7 @@ func referTo(ctx context.Context, v task.Value, handles []*session.Handle) (task
 	if made != nil {
 		running.Refer(made)
 	}
-	return v, nil
+	return nil
 }
 
 var errForeignRef = errors.New("it has a Ref that neither came with the task's input nor is of a task or value that the task made")

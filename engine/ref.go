@@ -56,7 +56,7 @@ func decoded[T any](ctx context.Context, h *session.Handle, c codec[T]) (T, erro
 	if err != nil {
 		return zero, wrap("get", err)
 	}
-	out, err := c.decode(v, inside{of: h})
+	out, err := c.decode(&v, inside{of: h})
 	if err != nil {
 		return zero, &task.Failure{Kind: task.KindOutput, Message: "decode the result: " + err.Error()}
 	}

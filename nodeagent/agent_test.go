@@ -103,7 +103,7 @@ func (b *bench) read(e queues.LogEntry) {
 // define registers a function from bytes to bytes.
 func (b *bench) define(name string, fn func(ctx context.Context, in []byte) ([]byte, error)) {
 	b.Helper()
-	check(b.T, b.registry.Add(&session.Function{Name: name, Invoke: func(ctx context.Context, in task.Value, dst []byte) (task.Value, error) {
+	check(b.T, b.registry.Add(&session.Function{Name: name, Invoke: func(ctx context.Context, in *task.Value, dst []byte) (task.Value, error) {
 		out, err := fn(ctx, in.Data)
 		return task.Value{Data: append(dst, out...)}, err
 	}}))

@@ -53,11 +53,11 @@ func (x *execution) attempt(e *task.Entry) became {
 		x.finish(e, why)
 		return over
 	}
-	value, why, ours := x.execute(fn, in)
+	why, ours := x.execute(fn, in, &e.Value)
 	if !ours {
 		return notOurs
 	}
-	return x.outputs(e, value, why)
+	return x.outputs(e, why)
 }
 
 // function returns the function to be called, nil if this agent does not know it.
@@ -80,8 +80,8 @@ func (x *execution) unwanted() *fault {
 	return x.slot.agent.owners.revoked(x.batch.Owner, x.Spec.Number)
 }
 
-// execute runs the function. ours is false if the agent has given the attempt up meanwhile.
-func (x *execution) execute(fn *session.Function, in task.Value) (out task.Value, why *fault, ours bool) {
+// execute runs the function, whose result goes to out. ours is false if the agent has given the attempt up meanwhile.
+func (x *execution) execute(fn *session.Function, in, out *task.Value) (why *fault, ours bool) {
 	s := x.slot
 	if timeout := x.Call.Timeout; timeout > 0 {
 		x.EndAt(time.Now().Add(timeout))
@@ -96,8 +96,7 @@ func (x *execution) execute(fn *session.Function, in task.Value) (out task.Value
 	if why := x.unwanted(); why != nil { // since it was looked at before
 		x.revoke(why)
 	}
-	out, why = invoke(&x.Running, fn, in, x.scratch())
-	why = x.judge(why)
+	why = x.judge(invoke(&x.Running, fn, in, x.scratch(), out))
 	x.join(why)
 	x.Over()
 	ours = !outermost || s.current.CompareAndSwap(x, nil)
@@ -105,9 +104,9 @@ func (x *execution) execute(fn *session.Function, in task.Value) (out task.Value
 		if outermost { // it may have failed because the agent has ended its context: it is the next agent's
 			s.left = true
 		}
-		return task.Value{}, nil, false
+		return nil, false
 	}
-	return out, why, ours
+	return why, ours
 }
 
 // join waits for what other goroutines of the task run in its slot.
@@ -147,7 +146,7 @@ func (x *execution) exited() {
 	x.join(&fault{})
 	x.Over()
 	var e task.Entry
-	x.outputs(&e, task.Value{}, &fault{retry: true, failure: &task.Failure{
+	x.outputs(&e, &fault{retry: true, failure: &task.Failure{
 		Kind: task.KindExited, Message: "the function ended its goroutine (runtime.Goexit; in a test, FailNow does)",
 	}})
 	x.deliver(&e)

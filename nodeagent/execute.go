@@ -238,20 +238,20 @@ type fault struct {
 	late      bool // its deadline has passed
 }
 
-// invoke calls the function. All code of its author runs below the recover: the function, its types'
-// encodings, and the methods of the error that it returns.
-func invoke(ctx context.Context, fn *session.Function, in task.Value, dst []byte) (out task.Value, why *fault) {
+// invoke calls the function and writes its result to out. All code of its author runs below the recover: the function,
+// its types' encodings, and the methods of the error that it returns.
+func invoke(ctx context.Context, fn *session.Function, in *task.Value, dst []byte, out *task.Value) (why *fault) {
 	defer func() {
 		if p := recover(); p != nil {
-			out = task.Value{}
 			why = &fault{retry: true, failure: &task.Failure{Kind: task.KindPanic, Message: printed(p), Stack: string(debug.Stack())}}
 		}
 	}()
-	out, err := fn.Invoke(ctx, in, dst)
+	value, err := fn.Invoke(ctx, in, dst)
 	if err != nil {
-		return task.Value{}, faultOf(err)
+		return faultOf(err)
 	}
-	return out, nil
+	*out = value
+	return nil
 }
 
 // printed returns what was panicked with, in words.

@@ -13,19 +13,20 @@ import (
 
 // inputs returns the task's input. Small ones travel in the batch; the bytes of others were brought before that was
 // accepted. Those of a child are on this node, or on their way to it for its parent, and are brought now.
-func (a *Agent) inputs(x *execution) (in task.Value, why *fault) {
-	in = x.Spec.Input
-	if x.batch != nil {
-		if brought, ok := x.batch.brought[x.Spec.Number]; ok {
-			in = brought
-		}
-		return in, nil
-	}
+func (a *Agent) inputs(x *execution) (in *task.Value, why *fault) {
+	in = &x.Spec.Input
 	if in.Far == nil && in.Type != task.Bundle {
 		return in, nil
 	}
-	in, x.child.Pins, why = a.bringOne(x.Spec, 0)
-	return in, why
+	if x.batch == nil {
+		var brought task.Value
+		brought, x.child.Pins, why = a.bringOne(x.Spec, 0)
+		return &brought, why
+	}
+	if brought, ok := x.batch.brought[x.Spec.Number]; ok {
+		return &brought, nil
+	}
+	return in, nil
 }
 
 // isFar reports whether bytes of the batch's inputs are to be brought.

@@ -33,7 +33,7 @@ func parents(b *bench, waits bool) (begun, goOn chan struct{}) {
 	begun, goOn = make(chan struct{}, 1), make(chan struct{})
 	child := template(b.T, "child", 0.5)
 	b.define("child", func(context.Context, []byte) ([]byte, error) { return nil, nil })
-	check(b.T, b.registry.Add(&session.Function{Name: "parent", Invoke: func(ctx context.Context, _ task.Value, dst []byte) (task.Value, error) {
+	check(b.T, b.registry.Add(&session.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, dst []byte) (task.Value, error) {
 		begun <- struct{}{}
 		<-goOn
 		s, err := session.From(ctx)
@@ -92,7 +92,7 @@ func TestAForgedRecordOfAChild(t *testing.T) {
 	b := start(t, map[string]float64{"cpu": 1})
 	child, other := template(t, "child", 1), template(t, "child", 0.5)
 	b.define("child", func(context.Context, []byte) ([]byte, error) { return nil, nil })
-	check(t, b.registry.Add(&session.Function{Name: "parent", Invoke: func(ctx context.Context, _ task.Value, _ []byte) (task.Value, error) {
+	check(t, b.registry.Add(&session.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, _ []byte) (task.Value, error) {
 		s, err := session.From(ctx)
 		if err != nil {
 			return task.Value{}, err

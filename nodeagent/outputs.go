@@ -10,24 +10,23 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// outputs makes the entry of a task that ran, unless its result refers to tasks that are not over.
-func (x *execution) outputs(e *task.Entry, value task.Value, why *fault) became {
-	ran := x.lap()
+// outputs makes the entry of a task that ran, unless its result, which is there already, refers to tasks that are not over.
+func (x *execution) outputs(e *task.Entry, why *fault) became {
+	e.Ran = x.lap()
 	refers := x.Refers()
 	if why != nil {
 		refers = nil
 	}
 	x.leave(refers)
 	if why == nil && x.child == nil {
-		x.slot.reuse(value.Data)
+		x.slot.reuse(e.Value.Data)
 	}
-	e.Ran, e.Value = ran, value
 	if len(refers) > 0 && !session.Settled(refers) {
-		e.Value.Data = bytes.Clone(value.Data) // the slot goes on
+		e.Value.Data = bytes.Clone(e.Value.Data) // the slot goes on
 		return unsettled
 	}
 	if why == nil && len(refers) > 0 {
-		e.Value, why = x.settled(value, refers)
+		e.Value, why = x.settled(e.Value, refers)
 	}
 	x.complete(e, why)
 	return over
@@ -43,7 +42,7 @@ func (x *execution) leave(result []*session.Handle) {
 // complete fills in what is to be recorded of an attempt: its result, which is in the entry, or why there is none.
 func (x *execution) complete(e *task.Entry, why *fault) {
 	if why == nil {
-		e.Value, why = x.store(e.Value)
+		why = x.store(&e.Value)
 	}
 	x.finish(e, why)
 }
@@ -96,22 +95,25 @@ func (x *execution) awaitAll() bool {
 }
 
 // store puts what is too large of a result for a record into the store, under its owner's scope.
-func (x *execution) store(value task.Value) (task.Value, *fault) {
+func (x *execution) store(value *task.Value) *fault {
 	a := x.slot.agent
+	if a.values.Fits(value) {
+		return nil
+	}
 	var err error
 	if x.batch != nil && value.Far != nil {
-		value, err = x.moved(a.base, value)
+		*value, err = x.moved(a.base, *value)
 	}
 	if err == nil {
-		value, err = a.values.Fit(a.base, x.scope(), value, false)
+		*value, err = a.values.Fit(a.base, x.scope(), *value, false)
 	}
 	if err == nil {
-		return value, nil
+		return nil
 	}
 	if f, ok := errors.AsType[*task.Failure](err); ok {
-		return value, &fault{failure: f}
+		return &fault{failure: f}
 	}
-	return value, &fault{retry: true, failure: &task.Failure{Kind: task.KindOutput, Message: "keep the result: " + err.Error()}}
+	return &fault{retry: true, failure: &task.Failure{Kind: task.KindOutput, Message: "keep the result: " + err.Error()}}
 }
 
 // scope is whose objects those of the result are.

@@ -41,7 +41,7 @@ type pending struct {
 
 	entries task.RecordWriter // guarded by recorder.mu
 	shares  []share           // guarded by recorder.mu; of entries
-	sealed  []record          // guarded by recorder.mu; full records that wait to be sent
+	sealed  []*record         // guarded by recorder.mu; full records that wait to be sent
 	busy    bool              // guarded by recorder.mu; a record is on its way
 	hurry   bool              // guarded by recorder.mu; entries are to be sent when not busy
 	timer   *time.Timer       // fires maxWait after the first entry
@@ -152,7 +152,7 @@ func (p *pending) waited() {
 
 // seal makes a record of the entries. mu is held.
 func (p *pending) seal() {
-	p.sealed = append(p.sealed, record{p.entries.Append(nil, p.r.node, p.owner), p.shares})
+	p.sealed = append(p.sealed, &record{p.entries.Append(nil, p.r.node, p.owner), p.shares})
 	p.entries.Reset()
 	p.shares, p.hurry = nil, false
 }
@@ -160,7 +160,7 @@ func (p *pending) seal() {
 // outgoing is a record that is to be sent; the zero value is none.
 type outgoing struct {
 	*pending
-	record
+	*record
 }
 
 // next returns the next record, if none is on its way. mu is held, and who holds it sends the record when it does no
@@ -199,7 +199,7 @@ func sendAll(out []outgoing) {
 // sent takes the server's answer to a record. When it is stored, batches of which nothing is left are
 // acked. Until then they are not: a refused record is sent again, and if this process ends first, its
 // tasks run again.
-func (p *pending) sent(rec record, err error) {
+func (p *pending) sent(rec *record, err error) {
 	p.r.mu.Lock()
 	p.busy = false
 	if err != nil {

@@ -17,10 +17,10 @@ type Function struct {
 	Name    string
 	Version string // part of a task's identity: changed when the code's answer changes
 
-	// Invoke decodes the input, calls the code and encodes its result behind dst. An error that is a
+	// Invoke decodes the input, calls the code and encodes its result behind dst. It changes nothing of in. An error that is a
 	// *task.Failure is the task's failure as it stands; any other is the code's own. It may panic: who
 	// calls it recovers.
-	Invoke func(ctx context.Context, in task.Value, dst []byte) (task.Value, error)
+	Invoke func(ctx context.Context, in *task.Value, dst []byte) (task.Value, error)
 }
 
 // Registry keeps functions by name. It is safe for concurrent use, and functions may be added while

@@ -248,7 +248,7 @@ func TestASequenceOfAnotherMessage(t *testing.T) {
 		first := serverOn(t, dir)
 		j := &jobRig{T: t, on: &stage{server: first}, registry: session.NewRegistry()}
 		release, ran := make(chan struct{}), [256]atomic.Int32{} // by input; two slots count
-		check(t, j.registry.Add(&session.Function{Name: "f", Invoke: func(_ context.Context, in task.Value, dst []byte) (task.Value, error) {
+		check(t, j.registry.Add(&session.Function{Name: "f", Invoke: func(_ context.Context, in *task.Value, dst []byte) (task.Value, error) {
 			if n := ran[in.Data[0]].Add(1); in.Data[0] == 'A' && n == 1 {
 				<-release
 			}

@@ -31,7 +31,7 @@ type Values struct {
 // the store's, and must not be changed. With an error comes the value as far as that has gone, for who removes what
 // was put. v itself stays as it is.
 func (x Values) Fit(ctx context.Context, scope string, v task.Value, shared bool) (task.Value, error) {
-	if isSmall(&v) && len(v.Data) <= x.Most {
+	if x.Fits(&v) {
 		return v, nil
 	}
 	if x.Store == nil {
@@ -49,6 +49,9 @@ func (x Values) Fit(ctx context.Context, scope string, v task.Value, shared bool
 	}
 	return v, err
 }
+
+// Fits reports whether the value is as Fit would return it, as most are.
+func (x Values) Fits(v *task.Value) bool { return isSmall(v) && len(v.Data) <= x.Most }
 
 // deepestRef leaves room for the value that a bundle is.
 const deepestRef = task.MaxRefDepth - 1
