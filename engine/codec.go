@@ -95,17 +95,18 @@ func (c codec[T]) alias(v T) (task.Value, bool) {
 	return task.Value{}, false
 }
 
-// toSubmit encodes an input, or a value that is put: into a scratch buffer, since sessions copy it.
-func (c codec[T]) toSubmit(scratch *[]byte, v T) (task.Value, []*session.Handle, error) {
+// toSubmit is as encode, for an input, or a value that is put: into a scratch buffer, since sessions copy it.
+func (c codec[T]) toSubmit(out *task.Value, scratch *[]byte, v T) ([]*session.Handle, error) {
 	if whole, ok := c.alias(v); ok {
-		return whole, nil, nil
+		*out = whole
+		return nil, nil
 	}
-	encoded := task.Value{Data: (*scratch)[:0]}
-	refs, err := c.encode(&encoded, v)
-	if err == nil && cap(encoded.Data) <= maxScratch {
-		*scratch = encoded.Data[:0]
+	out.Data = (*scratch)[:0]
+	refs, err := c.encode(out, v)
+	if err == nil && cap(out.Data) <= maxScratch {
+		*scratch = out.Data[:0]
 	}
-	return encoded, refs, err
+	return refs, err
 }
 
 // maxScratch bounds the memory that a scratch buffer keeps.

@@ -141,11 +141,11 @@ func (f *Func[I, O]) Submit(ctx context.Context, in I, opts ...Option) Ref[O] {
 	}
 	scratch := scratches.Get().(*[]byte)
 	defer scratches.Put(scratch)
-	v, refs, err := f.in.toSubmit(scratch, in)
-	if err != nil {
+	order := session.Order{Template: template}
+	if order.Deps, err = f.in.toSubmit(&order.Input, scratch, in); err != nil {
 		return failed[O](f.badInput(in, err))
 	}
-	return Ref[O]{h: s.Submit(ctx, &session.Order{Template: template, Input: v, Deps: refs}, nil)}
+	return Ref[O]{h: s.Submit(ctx, &order, nil)}
 }
 
 // SubmitRef is Submit with an input that exists or will: the task is dispatched when it does. If it fails, so does

@@ -155,7 +155,7 @@ func (m *mapping[K, I, O]) submit(k K, in I) {
 	}
 	order := session.Order{Template: m.template, Collect: m.done, Tag: tag, Borrow: m.borrow}
 	var err error
-	if order.Input, order.Deps, err = m.f.in.toSubmit(&m.scratch, in); err != nil {
+	if order.Deps, err = m.f.in.toSubmit(&order.Input, &m.scratch, in); err != nil {
 		order.Failure = m.f.badInput(in, err)
 	}
 	fl.h = m.s.Submit(m.ctx, &order, fl.h)

@@ -52,8 +52,8 @@ func value[T any](ctx context.Context, h *session.Handle) (T, error) {
 // decoded returns the value of a task that has ended.
 func decoded[T any](ctx context.Context, h *session.Handle, c codec[T]) (T, error) {
 	var zero T
-	v, err := h.Outcome(ctx)
-	if err != nil {
+	var v task.Value
+	if err := h.Outcome(ctx, &v); err != nil {
 		return zero, wrap("get", err)
 	}
 	out, err := c.decode(&v, inside{of: h})
@@ -117,7 +117,8 @@ func Put[T any](ctx context.Context, v T) Ref[T] {
 	scratch := scratches.Get().(*[]byte)
 	defer scratches.Put(scratch)
 	c := codecFor[T]()
-	encoded, refs, err := c.toSubmit(scratch, v)
+	var encoded task.Value
+	refs, err := c.toSubmit(&encoded, scratch, v)
 	if err != nil {
 		return failed[T](wrap("put", err))
 	}

@@ -250,7 +250,7 @@ func invoke(ctx context.Context, fn *session.Function, in *task.Value, dst []byt
 	if err != nil {
 		return faultOf(err)
 	}
-	*out = value
+	out.Set(&value)
 	return nil
 }
 

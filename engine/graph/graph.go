@@ -51,14 +51,14 @@ const (
 // Event is something that happened.
 type Event struct {
 	What    What
+	State   task.State // of Recorded
+	Queued  bool       // of Submitted: a copy that is to run waits in a queue already
 	Task    uint64
-	State   task.State    // of Recorded
 	Attempt int           // of Recorded: as in the entry. Of Submitted: where it goes on; 0 = 1
 	Losses  int           // of Recorded: as in the entry. Of Submitted: where it goes on
 	Retries int           // of Submitted: attempts after the first that an error may cost
 	Delay   time.Duration // of Submitted: it is not to be dispatched before
 	Deps    []uint64      // of Submitted: open tasks whose results its input refers to; not kept
-	Queued  bool          // of Submitted: a copy that is to run waits in a queue already
 }
 
 // What happened.

@@ -321,7 +321,8 @@ func (s *Session) Referring(ctx context.Context, v task.Value, refers []*Handle)
 		if h == nil {
 			continue // it is there already
 		}
-		known, err := h.known(ctx)
+		var known task.Value
+		err := h.known(ctx, &known)
 		f, failed := errors.AsType[*task.Failure](err)
 		switch {
 		case failed:

@@ -179,8 +179,9 @@ func (s *Session) settleOne(number uint64) error {
 func (s *Session) knowAll(ctx context.Context, all []*Handle) error {
 	s.mu.Unlock()
 	defer s.mu.Lock()
+	var v task.Value
 	for i, h := range all {
-		if _, err := h.known(ctx); err != nil {
+		if err := h.known(ctx, &v); err != nil {
 			return becauseOf(err, i)
 		}
 	}

@@ -40,8 +40,8 @@ func (s *Session) Export(ctx context.Context, h *Handle, ttl time.Duration) (tok
 	if err := h.Wait(ctx); err != nil {
 		return "", err
 	}
-	v, err := h.Outcome(ctx)
-	if err != nil {
+	var v task.Value
+	if err := h.Outcome(ctx, &v); err != nil {
 		return "", err
 	}
 	token = newToken()

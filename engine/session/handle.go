@@ -197,17 +197,16 @@ func (h *Handle) Ended() bool { return h.ended.Load() }
 // Resumed reports whether the outcome was recorded by a former run of the named job.
 func (h *Handle) Resumed() bool { return h.named != nil && h.named.stands.sequence != 0 }
 
-// Outcome returns value or failure, once Ended. What a former run has recorded is read from the log when
+// Outcome sets v to the value, or returns the failure, once Ended. What a former run has recorded is read from the log when
 // it is first asked for, and large values from the store each time, for which ctx is. The value's bytes must not
 // be changed.
-func (h *Handle) Outcome(ctx context.Context) (task.Value, error) {
-	v, err := h.known(ctx)
-	if err != nil || h.s == nil || v.Far == nil && v.Type != task.Bundle {
-		return v, err
+func (h *Handle) Outcome(ctx context.Context, v *task.Value) (err error) {
+	if err := h.known(ctx, v); err != nil || h.s == nil || v.Far == nil && v.Type != task.Bundle {
+		return err
 	}
-	v, err = insist(ctx, func() (task.Value, error) { return h.s.values.Read(ctx, v) })
+	*v, err = insist(ctx, func() (task.Value, error) { return h.s.values.Read(ctx, *v) })
 	runtime.KeepAlive(h) // it holds the objects
-	return v, err
+	return err
 }
 
 // insist reads what is kept for sure: until there is an answer, however long its server is away, or ctx ends.
@@ -222,7 +221,8 @@ func insist[T any](ctx context.Context, read func() (T, error)) (T, error) {
 
 // Size returns how many bytes the value has, once Ended, with all it refers to, without moving them.
 func (h *Handle) Size(ctx context.Context) (int64, error) {
-	v, err := h.known(ctx)
+	var v task.Value
+	err := h.known(ctx, &v)
 	return v.Size(), err
 }
 
@@ -267,30 +267,32 @@ func withoutFar(v task.Value) task.Value {
 	return v
 }
 
-// known returns value or failure, once Ended, without bytes that are in the store.
-func (h *Handle) known(ctx context.Context) (task.Value, error) {
+// known is as Outcome, without bytes that are in the store.
+func (h *Handle) known(ctx context.Context, v *task.Value) error {
 	switch {
 	case h.failure != nil:
-		return task.Value{}, h.failure
+		return h.failure
 	case h.s == nil, h.borrow && !h.unread: // of nobody but who asks
-		return h.content, nil
+		v.Set(&h.content)
+		return nil
 	}
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
 	if h.Resumed() && h.unread {
 		log, at := h.s.me.log, h.named.stands
 		h.s.mu.Unlock()
-		v, err := h.s.job.values.value(ctx, log, at, h.named.digest)
+		read, err := h.s.job.values.value(ctx, log, at, h.named.digest)
 		h.s.mu.Lock()
 		if err != nil {
-			return task.Value{}, err
+			return err
 		}
-		h.content, h.unread = v, false
+		h.content, h.unread = read, false
 	}
 	if h.released {
-		return task.Value{}, ErrReleased
+		return ErrReleased
 	}
-	return h.content, nil
+	v.Set(&h.content)
+	return nil
 }
 
 // Release forgets the value, now or when it comes; a failure stays. The task itself goes on, and so do tasks
@@ -376,7 +378,8 @@ func (h *Handle) end(v task.Value, failure error) {
 	if h.released && h.needed == 0 {
 		v = task.Value{}
 	}
-	h.content, h.failure = v, failure
+	h.content.Set(&v)
+	h.failure = failure
 	h.ended.Store(true)
 	if h.done != nil {
 		close(h.done)

@@ -192,7 +192,7 @@ func TestAFullStoreTakesNothingNew(t *testing.T) {
 		}
 		open := submit()
 		full = session.ErrStorageFull
-		if _, err := submit().Outcome(r.ctx); !errors.Is(err, session.ErrStorageFull) {
+		if err := submit().Outcome(r.ctx, &task.Value{}); !errors.Is(err, session.ErrStorageFull) {
 			t.Errorf("while it is full: %v", err)
 		}
 		r.specs(1)

@@ -242,7 +242,7 @@ func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handl
 		if err := r.Wait(ctx); err != nil {
 			return nil, err
 		}
-		if _, err := r.known(ctx); err != nil {
+		if err := r.known(ctx, &task.Value{}); err != nil {
 			return nil, becauseOf(err, i)
 		}
 	}

@@ -305,12 +305,12 @@ func (c *cost) unknownLimit(slots int) int {
 // fill copies the tasks to the batch. mu is held.
 func (s *Session) fill(f *form, l *lane, tasks []*Handle) {
 	b := &f.batch
-	*b = task.Batch{Owner: s.me.owner, Class: l.class, Level: l.level, Specs: b.Specs[:0], Calls: b.Calls[:0]}
+	*b = task.Batch{Owner: s.me.owner, Class: l.class, Level: l.level, Specs: slices.Grow(b.Specs[:0], len(tasks))[:len(tasks)], Calls: b.Calls[:0]}
 	if s.scope != s.me.owner {
 		b.Scope = s.scope
 	}
 	f.size = 64 + len(b.Scope)
-	for _, h := range tasks {
+	for i, h := range tasks {
 		call := len(b.Calls) - 1
 		for call >= 0 && b.Calls[call] != h.route.call {
 			call--
@@ -320,12 +320,24 @@ func (s *Session) fill(f *form, l *lane, tasks []*Handle) {
 			b.Calls = append(b.Calls, h.route.call)
 			f.size += len(h.route.call.Func) + task.SpecBytes
 		}
-		b.Specs = append(b.Specs, task.Spec{
-			Number: h.number, Digest: h.digest(), Call: call, Attempt: int(h.attempt), Losses: int(h.losses), Input: h.inputOf(),
-		})
+		h.fill(&b.Specs[i], call)
 		inline, _ := h.size()
 		f.size += inline
 	}
+}
+
+// fill copies the task to spec, which is zero. Session.mu is held.
+func (h *Handle) fill(spec *task.Spec, call int) {
+	spec.Number, spec.Call, spec.Attempt, spec.Losses = h.number, call, int(h.attempt), int(h.losses)
+	if h.named != nil {
+		spec.Digest = h.named.digest
+	}
+	if h.rare == nil {
+		spec.Input.Set(&h.content)
+		return
+	}
+	in := h.inputOf()
+	spec.Input.Set(&in)
 }
 
 // stored takes the answer to a batch: it is stored, or refused, and then its tasks wait again.

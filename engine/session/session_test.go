@@ -140,7 +140,8 @@ func (r *rig) submit() *session.Handle {
 func (r *rig) outcome(h *session.Handle) (string, error) {
 	r.Helper()
 	receive(r.T, h.Done())
-	v, err := h.Outcome(r.ctx)
+	var v task.Value
+	err := h.Outcome(r.ctx, &v)
 	return string(v.Data), err
 }
 

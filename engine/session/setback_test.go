@@ -171,7 +171,8 @@ func goBack(t *testing.T, job string) {
 		t.Helper()
 		for input, h := range handles {
 			check(t, h.Wait(t.Context()))
-			if v, err := h.Outcome(t.Context()); err != nil || string(v.Data) != want[input] {
+			var v task.Value
+			if err := h.Outcome(t.Context(), &v); err != nil || string(v.Data) != want[input] {
 				t.Errorf("task %d: %q, %v", input, v.Data, err)
 			}
 		}
@@ -234,7 +235,8 @@ func TestAResultThatIsGone(t *testing.T) {
 		passes(time.Minute)
 		two := j.submit(s, 3)
 		j.record(s, brokerOn(t, second), two, 3, "two")
-		if v, err := one.Outcome(t.Context()); err == nil {
+		var v task.Value
+		if err := one.Outcome(t.Context(), &v); err == nil {
 			t.Errorf("its result is %q", v.Data)
 		}
 	})
@@ -308,7 +310,8 @@ func TestARecordedResultIsWaitedFor(t *testing.T) {
 			passes(time.Minute)
 			j.on.put(serverOn(t, dir))
 		}()
-		if v, err := recorded.Outcome(t.Context()); err != nil || string(v.Data) != "two" {
+		var v task.Value
+		if err := recorded.Outcome(t.Context(), &v); err != nil || string(v.Data) != "two" {
 			t.Errorf("%q, %v", v.Data, err)
 		}
 		<-back

@@ -176,7 +176,7 @@ func (s *Session) begin(h *Handle, o *Order) {
 		s.job.open[h.digest()] = event.Task
 	}
 	h.number, h.attempt, h.losses, h.flushes = event.Task, int32(max(event.Attempt, 1)), int32(event.Losses), s.flushed
-	h.content = task.Value{Type: o.Input.Type, Data: s.keepInput(o.Input.Data), Far: o.Input.Far}
+	h.content.Type, h.content.Data, h.content.Far = o.Input.Type, s.keepInput(o.Input.Data), o.Input.Far
 	s.bytes += len(h.content.Data) + task.SpecBytes
 	s.holdInput(h)
 	s.depend(h, o, &event)

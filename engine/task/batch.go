@@ -210,12 +210,13 @@ func (b *Batch) readSpecs(r *reader) {
 		if r.err != nil {
 			return
 		}
-		b.Specs = append(b.Specs, readSpec(r))
+		b.Specs = b.Specs[:len(b.Specs)+1]
+		b.Specs[len(b.Specs)-1].read(r)
 	}
 }
 
-func readSpec(r *reader) Spec {
-	s := Spec{Attempt: 1}
+func (s *Spec) read(r *reader) {
+	*s = Spec{Attempt: 1}
 	for range r.count(majorMap, 2) {
 		switch r.uint() {
 		case specNumber:
@@ -241,7 +242,6 @@ func readSpec(r *reader) Spec {
 		}
 	}
 	s.Input.Data = s.Input.near()
-	return s
 }
 
 // check reports what a batch says that cannot be.

@@ -239,9 +239,10 @@ func (rec *Record) readNumbers(r *reader, version uint64) {
 		r.fail(fmt.Errorf("%d entries, at most %d", n, MaxSpecs))
 		return
 	}
-	rec.Entries = slices.Grow(rec.Entries, n)
-	for range n {
-		rec.Entries = append(rec.Entries, Entry{Number: r.uint(), Attempt: 1})
+	rec.Entries = slices.Grow(rec.Entries, n)[:n]
+	clear(rec.Entries)
+	for i := range rec.Entries {
+		rec.Entries[i].Number, rec.Entries[i].Attempt = r.uint(), 1
 	}
 }
 

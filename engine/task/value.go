@@ -43,6 +43,10 @@ func (f *Far) Copy() *Far {
 	return &Far{f.Object, slices.Clone(f.Refs)}
 }
 
+// Set is *v = *w, field by field. Values are too large for registers, and a copy as a whole is made of moves of two words,
+// each of which waits for the stores of one word that w was made by a moment ago.
+func (v *Value) Set(w *Value) { v.Type, v.Data, v.Far = w.Type, w.Data, w.Far }
+
 // Object returns where the bytes are, nil if they are in Data.
 func (v *Value) Object() *Object {
 	if v.Far == nil {
