@@ -134,7 +134,7 @@ func (g *Graph) Step(e *Event, out []Command) []Command {
 		return n.endUnlessEnding(e.Task, TooLate, out)
 	case e.State.Final():
 		g.tasks.Delete(e.Task)
-		return g.settle(e.Task, e.State == task.OK, append(out, Command{Do: Resolve, Task: e.Task}))
+		return g.settle(e.Task, e.State == task.OK, command(out, Resolve, e.Task))
 	}
 	return g.note(e, n, out)
 }
@@ -167,11 +167,22 @@ func (n *node) ready(number uint64, out []Command) []Command {
 		return out
 	}
 	n.state = dispatched
-	return append(out, n.dispatch(number))
+	return n.dispatch(number, out)
 }
 
-func (n *node) dispatch(number uint64) Command {
-	return Command{Do: Dispatch, Task: number, Attempt: int(n.attempt), Losses: int(n.losses)}
+func (n *node) dispatch(number uint64, out []Command) []Command {
+	out = command(out, Dispatch, number)
+	c := &out[len(out)-1]
+	c.Attempt, c.Losses = int(n.attempt), int(n.losses)
+	return out
+}
+
+// command appends one, in place.
+func command(out []Command, do Do, number uint64) []Command {
+	out = append(out, Command{})
+	c := &out[len(out)-1]
+	c.Do, c.Task = do, number
+	return out
 }
 
 func (n *node) due(number uint64, out []Command) []Command {
@@ -189,7 +200,7 @@ func (n *node) due(number uint64, out []Command) []Command {
 func (n *node) again(number uint64, out []Command) []Command {
 	switch n.state {
 	case dispatched:
-		return append(out, n.dispatch(number))
+		return n.dispatch(number, out)
 	case ending:
 		return n.end(number, n.why, out)
 	default:

@@ -122,7 +122,8 @@ func (s *Session) handle(h *Handle, o *Order, child bool) *Handle {
 	default:
 		s.let(h)
 	}
-	*h = Handle{s: s, first: o.Collect, tag: int32(o.Tag), borrow: o.Borrow && !child, child: c}
+	*h = Handle{}
+	h.s, h.first, h.tag, h.borrow, h.child = s, o.Collect, int32(o.Tag), o.Borrow && !child, c
 	return h
 }
 

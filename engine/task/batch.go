@@ -216,7 +216,8 @@ func (b *Batch) readSpecs(r *reader) {
 }
 
 func (s *Spec) read(r *reader) {
-	*s = Spec{Attempt: 1}
+	*s = Spec{}
+	s.Attempt = 1
 	for range r.count(majorMap, 2) {
 		switch r.uint() {
 		case specNumber:
