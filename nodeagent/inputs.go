@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/session"
@@ -15,7 +14,7 @@ import (
 // accepted. Those of a child are on this node, or on their way to it for its parent, and are brought now.
 func (a *Agent) inputs(x *execution) (in *task.Value, why *fault) {
 	in = &x.Spec.Input
-	if in.Far == nil && in.Type != task.Bundle {
+	if in.IsHere() {
 		return in, nil
 	}
 	if x.batch == nil {
@@ -31,7 +30,12 @@ func (a *Agent) inputs(x *execution) (in *task.Value, why *fault) {
 
 // isFar reports whether bytes of the batch's inputs are to be brought.
 func (b *batch) isFar() bool {
-	return slices.ContainsFunc(b.Specs, func(s task.Spec) bool { return s.Input.Far != nil || s.Input.Type == task.Bundle })
+	for i := range b.Specs {
+		if !b.Specs[i].Input.IsHere() {
+			return true
+		}
+	}
+	return false
 }
 
 // fetchAgain is how long an agent waits before it asks again for an input that the store did not bring.

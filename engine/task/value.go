@@ -132,6 +132,20 @@ func (v *Value) HasObjects() bool {
 	return v.Object() != nil || slices.ContainsFunc(v.Refs(), func(r Value) bool { return r.HasObjects() })
 }
 
+// IsHere reports whether all bytes of the value, and of its references, are in it as they are: nothing is in an object, nor
+// bundled.
+func (v *Value) IsHere() bool {
+	if v.Type == Bundle || v.Object() != nil {
+		return false
+	}
+	for i := range v.Refs() {
+		if !v.Far.Refs[i].IsHere() {
+			return false
+		}
+	}
+	return true
+}
+
 // Clone returns a copy that shares no memory with the message that the value came in.
 func (v *Value) Clone() Value {
 	c := Value{Type: v.Type, Data: append([]byte(nil), v.Data...)}
@@ -259,6 +273,9 @@ func (r *reader) value(depth int) (v Value) {
 	return v
 }
 
+// fewRefs are made room for at once: a message may claim more than it has.
+const fewRefs = 8
+
 // valueLeast is the length of the shortest value: a map with empty data.
 const valueLeast = 3
 
@@ -268,7 +285,11 @@ func (r *reader) values(depth int) (refs []Value) {
 		r.fail(errDepth)
 		return nil
 	}
-	for range r.count(majorArray, valueLeast) {
+	n := r.count(majorArray, valueLeast)
+	if n > 0 {
+		refs = make([]Value, 0, min(n, fewRefs))
+	}
+	for range n {
 		if r.refs++; r.refs > MaxRefs {
 			r.fail(fmt.Errorf("more than %d references", MaxRefs))
 		}
