@@ -25,28 +25,31 @@ func failed[T any](err error) Ref[T] { return Ref[T]{h: session.Failed(err)} }
 // if only the waiting ended. Inside a task, Get of a Ref that came with its input returns at once, and Get of a nested
 // task runs that on the caller's goroutine, or lends the task's CPUs while it waits.
 func (r Ref[T]) Get(ctx context.Context) (T, error) {
-	var zero T
-	if r.h == nil {
-		return zero, wrap("get", errZeroRef)
-	}
-	if err := r.h.NotSubmitted(); err != nil {
+	if err := r.wait(ctx); err != nil {
+		var zero T
 		return zero, err
 	}
-	if _, local := r.h.Value(); local {
-		return value[T](ctx, r.h)
-	}
-	if _, err := session.From(ctx); err != nil {
-		return zero, wrap("get", err)
-	}
-	if err := r.h.Wait(ctx); err != nil {
-		return zero, wrap("get", err)
-	}
-	return value[T](ctx, r.h)
+	return decoded(ctx, r.h, codecFor[T]())
 }
 
-// value returns the outcome of a handle that has one.
-func value[T any](ctx context.Context, h *session.Handle) (T, error) {
-	return decoded(ctx, h, codecFor[T]())
+// wait waits for the value, or returns why Get can have none.
+func (r Ref[T]) wait(ctx context.Context) error {
+	if r.h == nil {
+		return wrap("get", errZeroRef)
+	}
+	if err := r.h.NotSubmitted(); err != nil {
+		return err
+	}
+	if _, local := r.h.Value(); local {
+		return nil
+	}
+	if _, err := session.From(ctx); err != nil {
+		return wrap("get", err)
+	}
+	if err := r.h.Wait(ctx); err != nil {
+		return wrap("get", err)
+	}
+	return nil
 }
 
 // decoded returns the value of a task that has ended.

@@ -16,44 +16,51 @@ var errZeroRef = errors.New("the zero Ref refers to nothing")
 // anything is fetched: values of more bytes in all than the session's budget (Config.Budget) are ErrTooLarge, which
 // names the total, instead of the end of this process. Completed yields them one by one.
 func GetAll[T any](ctx context.Context, refs []Ref[T]) ([]T, error) {
-	if err := within(ctx, refs); err != nil {
+	there, err := within(ctx, refs)
+	if err != nil {
 		return nil, err
 	}
-	values := make([]T, len(refs))
+	values, c := make([]T, len(refs)), codecFor[T]()
 	for i, r := range refs {
-		var err error
-		if values[i], err = r.Get(ctx); err != nil {
+		if !there {
+			err = r.wait(ctx)
+		}
+		if err == nil {
+			values[i], err = decoded(ctx, r.h, c)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("ref %d of %d: %w", i, len(refs), err)
 		}
 	}
 	return values, nil
 }
 
-// within waits for all values, and returns an error if they are too large together.
-func within[T any](ctx context.Context, refs []Ref[T]) error {
+// within waits for all values, and returns an error if they are too large together. there is false if Get is to say what
+// one of them is.
+func within[T any](ctx context.Context, refs []Ref[T]) (there bool, err error) {
 	s, err := session.From(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // Get says it better; inside a task, what came with the input is here
+		return false, nil //nolint:nilerr // Get says it better; inside a task, what came with the input is here
 	}
 	total := int64(0)
 	for i, r := range refs {
 		if r.h == nil {
-			return nil // Get says so
+			return false, nil
 		}
 		if err := r.h.Wait(ctx); err != nil {
-			return wrap(fmt.Sprintf("get all: ref %d of %d", i, len(refs)), err)
+			return false, wrap(fmt.Sprintf("get all: ref %d of %d", i, len(refs)), err)
 		}
 		n, err := r.h.Size(ctx)
 		if err != nil {
-			return nil //nolint:nilerr // Get says it better
+			return false, nil //nolint:nilerr // Get says it better
 		}
 		if total += n; total > s.Budget() && len(refs) > 1 {
 			total += sizesOf(ctx, refs[i+1:])
-			return wrap("get all", fmt.Errorf("%w: the %d values have %d bytes or more together, and the budget is %d: take them one by one, or raise Config.Budget",
+			return false, wrap("get all", fmt.Errorf("%w: the %d values have %d bytes or more together, and the budget is %d: take them one by one, or raise Config.Budget",
 				ErrTooLarge, len(refs), total, s.Budget()))
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // sizesOf adds up what is known of the rest without waiting.
