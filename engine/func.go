@@ -85,7 +85,10 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 
 // localRefs returns what references in an input stand for inside of its task: their values came with it.
 func localRefs(v *task.Value) []*session.Handle {
-	return session.Locals(v.Refs())
+	if v.Far == nil { // as usual: Locals has so large a frame that a slot's stack would grow for it
+		return nil
+	}
+	return session.Locals(v.Far.Refs)
 }
 
 // referTo adds what a result refers to: what came with the task's input, is a part of the result, or is of the

@@ -78,6 +78,7 @@ type Agent struct {
 	former   *former
 	slots    *session.Slots
 	values   session.Values
+	hands    chan func()   // to goroutines that have run a slot, and wait for another
 	fetching chan struct{} // has a token while the inputs of a batch are brought
 	told     told          // only tend
 
@@ -89,10 +90,11 @@ type Agent struct {
 	done   chan struct{} // closed by Close
 	ended  chan struct{} // closed when tend has ended
 
-	nested  atomic.Pointer[session.Session] // that owns what tasks of this agent submit; nil before the first
-	opening chan struct{}                   // has a token while that is opened, and after its end
-	waiting atomic.Int64                    // tasks that lend their slots
-	hungry  atomic.Bool                     // there is room for another task
+	nested    atomic.Pointer[session.Session] // that owns what tasks of this agent submit; nil before the first
+	opening   chan struct{}                   // has a token while that is opened, and after its end
+	waiting   atomic.Int64                    // tasks that lend their slots
+	hungry    atomic.Bool                     // there is room for another task
+	idleHands atomic.Int32                    // goroutines that wait for hands
 
 	nodes     *directory.Nodes
 	idleTimer *time.Timer   // calls tellIdle
@@ -134,7 +136,7 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, broker: b, slots: session.NewSlots(cfg.Resources),
 		classes: map[task.Class]*class{}, slotsRun: map[*slot]bool{},
-		fetching: make(chan struct{}, 1), values: session.Values{Store: cfg.Objects, Most: session.MaxValue(b.MaxPayload())},
+		hands: make(chan func()), fetching: make(chan struct{}, 1), values: session.Values{Store: cfg.Objects, Most: session.MaxValue(b.MaxPayload())},
 		former: newFormer(), begun: time.Now(), done: make(chan struct{}), ended: make(chan struct{}),
 		opening: make(chan struct{}, 1), kick: make(chan struct{}, 1), unsettled: map[*execution]bool{},
 	}

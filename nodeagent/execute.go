@@ -93,7 +93,36 @@ func (a *Agent) begin(s *slot, run func()) {
 	s.class.running++
 	a.active++
 	a.slotsRun[s] = true
-	go run()
+	select {
+	case a.hands <- run:
+	default:
+		go a.work(run)
+	}
+}
+
+// mostHands bounds how many goroutines wait for a slot to run.
+const mostHands = 64
+
+// work runs a slot, and then others as they begin: the stack of a new goroutine would have to grow for each lone task,
+// which takes longer than the task.
+func (a *Agent) work(run func()) {
+	for run != nil {
+		run()
+		run = a.nextSlot()
+	}
+}
+
+// nextSlot waits for a slot that begins. It returns nil if enough others wait for one, or the agent ends.
+func (a *Agent) nextSlot() (run func()) {
+	defer a.idleHands.Add(-1)
+	if a.idleHands.Add(1) > mostHands {
+		return nil
+	}
+	select {
+	case run = <-a.hands:
+	case <-a.done:
+	}
+	return run
 }
 
 // since returns when the oldest batch with unstarted tasks came; a class without one comes last.
