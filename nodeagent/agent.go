@@ -106,6 +106,7 @@ type Agent struct {
 	mu       sync.Mutex
 	classes  map[task.Class]*class // guarded by mu
 	order    []*class              // guarded by mu; by age of the oldest batch with unstarted tasks
+	asking   []*queues.Puller      // guarded by mu; that have credit for which nobody has asked yet; see unlock
 	unserved []queues.Row          // guarded by mu; rows of classes that could not be opened yet
 	idle     time.Duration         // guarded by mu; until idle CPUs are told again
 	spare    bool                  // guarded by mu; a CPU is free
@@ -292,7 +293,7 @@ func (a *Agent) listen() {
 // askAgain gives every class its credit, whatever became of what it had.
 func (a *Agent) askAgain() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	defer a.unlock()
 	for _, c := range a.order {
 		a.ask(c)
 	}

@@ -130,7 +130,7 @@ func (a *Agent) serve(row queues.Row) {
 		l.old, err = l.queue.Last(ctx)
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	defer a.unlock()
 	if err != nil {
 		a.cfg.Logger.Warn("nodeagent: serve a class; trying again", "class", name, "level", at, "err", err)
 		a.unserved = append(a.unserved, row)
@@ -168,7 +168,7 @@ func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
 		b.mine = b.Owner == nested.Owner()
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	defer a.unlock()
 	defer failpoint.Hit("deliver.after")
 	if held := c.held[d.Sequence]; held != nil && held.delivery.Stored != d.Stored { // the server came back with older files
 		held.foreign.Store(true)
@@ -348,7 +348,7 @@ func (a *Agent) bury(c *class, d *queues.Delivery, why error) {
 		a.cfg.Logger.Error("nodeagent: keep a dead letter; the message comes again", "err", err)
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	defer a.unlock()
 	a.ask(c)
 }
 
@@ -361,7 +361,8 @@ const (
 	bridged = 250 * time.Millisecond
 )
 
-// ask gives the class's pullers the credit for as many batches as can be used. mu is held.
+// ask gives the class's pullers the credit for as many batches as can be used. mu is held, and who holds it gives it up by
+// unlock.
 func (a *Agent) ask(c *class) {
 	if a.deaf() || time.Now().Before(c.barred) {
 		return
@@ -404,7 +405,19 @@ func (a *Agent) askLevel(c *class, l *level) {
 	if want <= credit || want-credit < (want+1)/2 {
 		return // small requests cost as much as large ones
 	}
-	if err := l.puller.Ask(want - credit); err != nil {
-		a.cfg.Logger.Warn("nodeagent: pull", "class", c.name, "err", err)
+	l.puller.Owe(want - credit)
+	a.asking = append(a.asking, l.puller)
+}
+
+// unlock gives mu up, and asks for what credit was given for: the connection may be busy for a while, and slots are not to
+// wait for it.
+func (a *Agent) unlock() {
+	asking := a.asking
+	a.asking = nil
+	a.mu.Unlock()
+	for _, p := range asking {
+		if err := p.Request(); err != nil {
+			a.cfg.Logger.Warn("nodeagent: pull", "err", err)
+		}
 	}
 }

@@ -221,7 +221,7 @@ func (b *batch) start() *task.Spec {
 func (s *slot) claimNext() bool {
 	a, c := s.agent, s.class
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	defer a.unlock()
 	s.learn()
 	only := a.childrenOnly()
 	if s.batch != nil && a.blocked.Load() <= int64(c.since()) && !only || a.recorder.stalled() || a.deaf() {
@@ -320,7 +320,7 @@ func (s *slot) end() {
 		s.now.exited()
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	defer a.unlock()
 	s.learn()
 	if abandoned {
 		a.lost--

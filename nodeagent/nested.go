@@ -81,7 +81,7 @@ func (a *Agent) Wake() {
 func (a *Agent) Lend(r *session.Running) {
 	x := r.Self.(*execution) //nolint:forcetypeassert // this agent has made it
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	defer a.unlock()
 	a.slots.Give(x.slot.class.lent)
 	a.waiting.Add(1)
 	a.dispatch()

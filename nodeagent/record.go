@@ -40,6 +40,7 @@ type pending struct {
 	log   *queues.Log // nil until first used
 
 	entries task.RecordWriter // guarded by recorder.mu
+	spare   task.RecordWriter // guarded by recorder.mu; memory for entries
 	shares  []share           // guarded by recorder.mu; of entries
 	sealed  []*record         // guarded by recorder.mu; full records that wait to be sent
 	busy    bool              // guarded by recorder.mu; a record is on its way
@@ -55,9 +56,11 @@ type share struct {
 	n     int64
 }
 
+// record is made of the entries by who sends it first: slots that add others do not wait for that.
 type record struct {
-	data   []byte
-	shares []share
+	entries task.RecordWriter
+	data    []byte // nil before
+	shares  []share
 }
 
 const (
@@ -152,8 +155,8 @@ func (p *pending) waited() {
 
 // seal makes a record of the entries. mu is held.
 func (p *pending) seal() {
-	p.sealed = append(p.sealed, &record{p.entries.Append(nil, p.r.node, p.owner), p.shares})
-	p.entries.Reset()
+	p.sealed = append(p.sealed, &record{entries: p.entries, shares: p.shares})
+	p.entries, p.spare = p.spare, task.RecordWriter{}
 	p.shares, p.hurry = nil, false
 }
 
@@ -186,6 +189,9 @@ func (o outgoing) send() {
 	if o.pending == nil {
 		return
 	}
+	if o.data == nil {
+		o.data = o.record.entries.Append(nil, o.r.node, o.owner)
+	}
 	failpoint.Hit("record.before")
 	o.log.Send(queues.Message{Data: o.data}, func(_ uint64, err error) { o.sent(o.record, err) })
 }
@@ -209,6 +215,8 @@ func (p *pending) sent(rec *record, err error) {
 	}
 	failpoint.Hit("record.after")
 	p.sealed = p.sealed[1:]
+	p.spare = rec.entries
+	p.spare.Reset()
 	if len(p.sealed) == 0 {
 		p.sealed = nil
 	}

@@ -2,6 +2,7 @@ package queues
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -54,10 +55,23 @@ func (q *Queue) Pull(deliver func(*Delivery)) *Puller {
 
 // Ask adds credit for n messages. Credit stays until it is used: requests that lapse are made again.
 func (p *Puller) Ask(n int) error {
+	p.Owe(n)
+	return p.Request()
+}
+
+// Owe adds credit for n messages, for which Request asks.
+func (p *Puller) Owe(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.owed += n
-	return p.request()
+}
+
+// Request asks for what is owed, if a lane is free. It waits while the connection is busy.
+func (p *Puller) Request() error {
+	p.mu.Lock()
+	r, err := p.next()
+	p.mu.Unlock()
+	return errors.Join(err, p.send(r))
 }
 
 // Credit returns how many messages may still come.
@@ -71,15 +85,21 @@ func (p *Puller) Credit() int {
 	return n
 }
 
-// request opens a request for what is owed, if a lane is free. mu is held: a publish is an append to a
-// buffer.
-func (p *Puller) request() error {
+// pull is a request to be sent; the zero value is none.
+type pull struct {
+	inbox string
+	n     int // messages
+}
+
+// next opens a request for what is owed, if a lane is free. mu is held, and who holds it sends the request when it does no
+// more: one that gets lost is made again by Tend.
+func (p *Puller) next() (pull, error) {
 	if p.owed <= 0 || p.closed {
-		return nil
+		return pull{}, nil
 	}
 	for i := range p.lanes {
 		if err := p.subscribe(i); err != nil {
-			return err
+			return pull{}, err
 		}
 	}
 	for i := range p.lanes {
@@ -88,11 +108,17 @@ func (p *Puller) request() error {
 			continue
 		}
 		l.open, l.heard, p.owed = p.owed, time.Now(), 0
-		body := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, l.open, expiry, heartbeat)
-		subject := "$JS.API.CONSUMER.MSG.NEXT." + p.q.name.Stream + "." + p.q.name.Consumer
-		return p.q.b.conn.PublishRequest(subject, l.inbox, body)
+		return pull{l.inbox, l.open}, nil
 	}
-	return nil
+	return pull{}, nil
+}
+
+func (p *Puller) send(r pull) error {
+	if r.n == 0 {
+		return nil
+	}
+	body := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, r.n, expiry, heartbeat)
+	return p.q.b.conn.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+p.q.name.Stream+"."+p.q.name.Consumer, r.inbox, body)
 }
 
 func (p *Puller) subscribe(i int) error {
@@ -120,13 +146,17 @@ func (p *Puller) arrived(i int, inbox string, msg *nats.Msg) {
 		}
 	}
 	p.mu.Lock()
-	l := &p.lanes[i]
-	if l.inbox == inbox {
+	var r pull
+	var err error
+	if l := &p.lanes[i]; l.inbox == inbox {
 		l.heard = time.Now()
-		p.account(l, status)
+		if p.account(l, status) {
+			r, err = p.next()
+		}
 	}
 	closed := p.closed
 	p.mu.Unlock()
+	p.warn(errors.Join(err, p.send(r)))
 	if status != "" || closed {
 		return // what comes after Stop is not acked, and so comes again
 	}
@@ -138,8 +168,8 @@ func (p *Puller) arrived(i int, inbox string, msg *nats.Msg) {
 	p.deliver(d)
 }
 
-// account books what has arrived on the lane. mu is held.
-func (p *Puller) account(l *lane, status string) {
+// account books what has arrived on the lane, and reports whether more may be asked for. mu is held.
+func (p *Puller) account(l *lane, status string) bool {
 	switch status {
 	case "": // a message
 		if l.open > 0 {
@@ -151,10 +181,14 @@ func (p *Puller) account(l *lane, status string) {
 		l.open = 0
 		if status != "408" { // it did not lapse, but nobody can serve it: asking at once would spin, Tend asks again
 			p.gone = true
-			return
+			return false
 		}
 	}
-	if err := p.request(); err != nil {
+	return true
+}
+
+func (p *Puller) warn(err error) {
+	if err != nil {
 		p.q.b.log.Warn("queues: pull", "err", err)
 	}
 }
@@ -168,10 +202,15 @@ func (p *Puller) Tend(ctx context.Context) {
 			return
 		}
 	}
+	p.expire(time.Now())
+	p.warn(p.Request())
+}
+
+// expire ends requests of which nothing was heard for long.
+func (p *Puller) expire(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.gone = false
-	now := time.Now()
 	for i := range p.lanes {
 		l := &p.lanes[i]
 		if l.open > 0 && now.Sub(l.heard) > silence {
@@ -180,9 +219,6 @@ func (p *Puller) Tend(ctx context.Context) {
 			p.gone = true // if it is there all the same, nothing is lost by looking
 			p.drop(l)     // what the old request may still bring must not be booked on the next one
 		}
-	}
-	if err := p.request(); err != nil {
-		p.q.b.log.Warn("queues: pull", "err", err)
 	}
 }
 
