@@ -80,6 +80,7 @@ type batch struct {
 	brought  map[uint64]task.Value // inputs whose bytes are at hand now, by task; set before it is accepted
 	pins     session.Pins          // of them
 	foreign  atomic.Bool           // the stream has another message under its sequence: it is not to be acked
+	low      atomic.Int64          // index of the spec at whose start the class is to ask for more
 	next     atomic.Int64          // index of the next spec to start
 	left     atomic.Int64          // specs that are not recorded
 }
@@ -301,7 +302,7 @@ func (b *batch) decode() error {
 // noteLost notes all tasks of a batch that comes a second time as lost, and runs none of them: what was
 // recorded is not run again, and the owner publishes what is still open.
 func (a *Agent) noteLost(b *batch) {
-	for spec := b.start(); spec != nil; spec = b.start() {
+	for spec, _ := b.start(); spec != nil; spec, _ = b.start() {
 		a.recorder.add(b, noteOf(spec, task.Lost))
 	}
 }
@@ -385,6 +386,21 @@ func (c *class) batchesAhead() int {
 		return 1
 	}
 	return int(min(mostAhead, max(1, ahead/(session.BatchTasks*max(1, c.mean)))))
+}
+
+// lead returns how many tasks the slots of the class start while more of them are on their way. Agent.mu is held.
+func (c *class) lead() int {
+	if c.mean == 0 || c.mean > bridged {
+		return 0
+	}
+	return int(ahead * time.Duration(c.shape.Times(c.agent.cfg.Resources)) / c.mean)
+}
+
+// watch has the slots of a batch that is run ask for more when so few tasks of the level have not begun that they are to be
+// brought. Agent.mu is held.
+func (l *level) watch(b *batch) {
+	others := l.unstarted() - b.unstarted()
+	b.low.Store(int64(len(b.Specs) + others - b.class.lead()))
 }
 
 // askLevel asks for one batch a free slot, and some ahead. mu is held.

@@ -130,7 +130,7 @@ func (a *Agent) handBack(b *batch) { a.handBackIn(b, len(b.Specs)) }
 // returned. When all is stored, the batch is done with here. mu is held.
 func (a *Agent) handBackIn(b *batch, most int) {
 	var rest []task.Spec
-	for spec := b.start(); spec != nil; spec = b.start() {
+	for spec, _ := b.start(); spec != nil; spec, _ = b.start() {
 		rest = append(rest, *spec)
 	}
 	for part := range slices.Chunk(rest, max(1, most)) {

@@ -181,7 +181,8 @@ func (s *slot) run() {
 // is none, or when an older batch of another class waits for what this slot holds.
 func (s *slot) claim() bool {
 	if s.solo {
-		return s.take(s.batch.start())
+		spec, _ := s.batch.start()
+		return s.take(spec)
 	}
 	if s.agent.slots.Over() {
 		return false // a task has taken back what it had lent
@@ -190,7 +191,11 @@ func (s *slot) claim() bool {
 		return true
 	}
 	if s.batch != nil && s.agent.blocked.Load() > int64(s.batch.came) && !s.agent.recorder.stalled() && !s.class.contended.Load() {
-		if s.take(s.batch.start()) {
+		spec, low := s.batch.start()
+		if low {
+			s.agent.askMore(s.class)
+		}
+		if s.take(spec) {
 			return true
 		}
 	}
@@ -209,12 +214,20 @@ func (s *slot) take(spec *task.Spec) bool {
 }
 
 // start takes a spec of the batch to run, nil if all were taken. Slots share a batch by this counter
-// alone, so that each gets as much as it can do.
-func (b *batch) start() *task.Spec {
-	if i := b.next.Add(1) - 1; i < int64(len(b.Specs)) {
-		return &b.Specs[i]
+// alone, so that each gets as much as it can do. To one of them it says that the batch is low, and more is to be asked for.
+func (b *batch) start() (spec *task.Spec, low bool) {
+	i := b.next.Add(1) - 1
+	if i < int64(len(b.Specs)) {
+		spec = &b.Specs[i]
 	}
-	return nil
+	return spec, i == b.low.Load()
+}
+
+// askMore asks for more while a batch is run.
+func (a *Agent) askMore(c *class) {
+	a.mu.Lock()
+	defer a.unlock()
+	a.ask(c)
 }
 
 // claimNext goes on to the next batch held, and asks for more.
@@ -229,7 +242,9 @@ func (s *slot) claimNext() bool {
 	}
 	for l := c.pick(only); l != nil; l = c.pick(only) {
 		s.batch = l.todo[0]
-		if s.take(s.batch.start()) {
+		l.watch(s.batch)
+		if spec, _ := s.batch.start(); s.take(spec) {
+			a.ask(c)
 			l.pass += strides[l.name.Rank()]
 			c.contend()
 			return true
