@@ -148,6 +148,7 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 	a.janitor = newJanitor(b, cfg)
 	if err := a.join(ctx); err != nil {
 		a.cancel()
+		close(a.done)
 		a.leave(ctx)
 		return nil, fmt.Errorf("nodeagent: start %s: %w", cfg.NodeID, err)
 	}

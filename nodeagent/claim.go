@@ -221,6 +221,7 @@ func (a *Agent) accept(b *batch) {
 		l.pass = max(l.pass, b.class.pass())
 	}
 	l.todo = append(l.todo, b)
+	l.watch(l.todo[0])
 	b.class.contend()
 }
 

@@ -88,7 +88,7 @@ func (s *slot) runAlone() {
 	s.run()
 }
 
-// begin starts a slot, which runs on a goroutine of its own. mu is held, and its resources are taken.
+// begin starts a slot, on a goroutine that waits for one, or a new one. mu is held, and its resources are taken.
 func (a *Agent) begin(s *slot, run func()) {
 	s.class.running++
 	a.active++
@@ -160,7 +160,7 @@ type slot struct {
 // run is a task's way through the agent, again and again.
 func (s *slot) run() {
 	defer s.end()
-	s.begun.Store(int64(time.Since(s.agent.begun)))
+	s.beginNow()
 	for s.claim() {
 		if b := s.now.batch; b != nil && b.mine { // not in claim, which may hold the agent's lock
 			s.agent.nested.Load().OfChild(&s.now.Running, s.now.Spec.Number)
@@ -192,15 +192,20 @@ func (s *slot) claim() bool {
 	}
 	if s.batch != nil && s.agent.blocked.Load() > int64(s.batch.came) && !s.agent.recorder.stalled() && !s.class.contended.Load() {
 		spec, low := s.batch.start()
-		if low {
+		if low && spec != nil {
 			s.agent.askMore(s.class)
+			s.beginNow()
 		}
 		if s.take(spec) {
 			return true
 		}
 	}
+	defer s.beginNow()
 	return s.claimNext()
 }
+
+// beginNow has the next task begin now, and not when the last one ended: the connection may have been busy.
+func (s *slot) beginNow() { s.begun.Store(int64(time.Since(s.agent.begun))) }
 
 // take has the slot run a task of its batch, if there is one.
 func (s *slot) take(spec *task.Spec) bool {

@@ -92,7 +92,8 @@ type pull struct {
 }
 
 // next opens a request for what is owed, if a lane is free. mu is held, and who holds it sends the request when it does no
-// more: one that gets lost is made again by Tend.
+// more: one that gets lost is made again by Tend. One that comes after its lane was dropped finds nobody who listens, and the server
+// forgets it.
 func (p *Puller) next() (pull, error) {
 	if p.owed <= 0 || p.closed {
 		return pull{}, nil

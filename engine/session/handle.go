@@ -226,8 +226,8 @@ func (h *Handle) Size(ctx context.Context) (int64, error) {
 	return v.Size(), err
 }
 
-// Inner returns the handle of a reference in the value, by its index: the same one each time. v is what Outcome
-// has returned.
+// Inner returns the handle of a reference in the value, by its index: the same one each time. v is as Outcome
+// has set it.
 func (h *Handle) Inner(v *task.Value, index int) *Handle {
 	ref := v.Refs()[index]
 	if h.s == nil || ref.Type == task.Fault { // a failure holds nothing

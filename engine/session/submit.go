@@ -52,7 +52,7 @@ type Order struct {
 
 // Submit numbers a task and puts it on its way. It waits only while a bound on open tasks is reached. A
 // failure to submit is the handle's outcome. The handle is h, which nobody else may hold any more, or a
-// new one if h is nil; nothing is kept of o. A task that submits more than the bound runs what it submits itself, at once: so it need not
+// new one if h is nil. o is not to be used again. A task that submits more than the bound runs what it submits itself, at once: so it need not
 // wait for others, which may wait for the same.
 func (s *Session) Submit(ctx context.Context, o *Order, h *Handle) *Handle {
 	h, batch := s.submit(ctx, o, h)
