@@ -74,15 +74,15 @@ type batch struct {
 	class    *class
 	level    *level
 	delivery *queues.Delivery
-	came     time.Duration         // since the agent began
-	mine     bool                  // its owner is this agent's own session; set before it is accepted
-	noted    bool                  // a start is recorded of each of its tasks; set before it is accepted
-	brought  map[uint64]task.Value // inputs whose bytes are at hand now, by task; set before it is accepted
-	pins     session.Pins          // of them
-	foreign  atomic.Bool           // the stream has another message under its sequence: it is not to be acked
-	low      atomic.Int64          // index of the spec at whose start the class is to ask for more
-	next     atomic.Int64          // index of the next spec to start
-	left     atomic.Int64          // specs that are not recorded
+	came     time.Duration          // since the agent began
+	mine     bool                   // its owner is this agent's own session; set before it is accepted
+	noted    bool                   // a start is recorded of each of its tasks; set before it is accepted
+	brought  map[uint64]*task.Value // inputs whose bytes are at hand now, by task; set before it is accepted
+	pins     session.Pins           // of them
+	foreign  atomic.Bool            // the stream has another message under its sequence: it is not to be acked
+	low      atomic.Int64           // index of the spec at whose start the class is to ask for more
+	next     atomic.Int64           // index of the next spec to start
+	left     atomic.Int64           // specs that are not recorded
 }
 
 // unstarted returns how many specs were not started.
@@ -221,7 +221,7 @@ func (a *Agent) accept(b *batch) {
 		l.pass = max(l.pass, b.class.pass())
 	}
 	l.todo = append(l.todo, b)
-	l.watch(l.todo[0])
+	l.watch()
 	b.class.contend()
 }
 
@@ -389,17 +389,19 @@ func (c *class) batchesAhead() int {
 	return int(min(mostAhead, max(1, ahead/(session.BatchTasks*max(1, c.mean)))))
 }
 
-// lead returns how many tasks the slots of the class start while more of them are on their way. Agent.mu is held.
+// lead returns how many tasks that have not begun a level has at least, or more are asked for. Agent.mu is held.
 func (c *class) lead() int {
 	if c.mean == 0 || c.mean > bridged {
 		return 0
 	}
-	return int(ahead * time.Duration(c.shape.Times(c.agent.cfg.Resources)) / c.mean)
+	work := ahead * time.Duration(c.shape.Times(c.agent.cfg.Resources))
+	return int((work + c.mean - 1) / c.mean)
 }
 
-// watch has the slots of a batch that is run ask for more when so few tasks of the level have not begun that they are to be
-// brought. Agent.mu is held.
-func (l *level) watch(b *batch) {
+// watch has the slots of the batch that is run, the oldest one, ask for more when the level has less than its lead. Agent.mu
+// is held.
+func (l *level) watch() {
+	b := l.todo[0]
 	others := l.unstarted() - b.unstarted()
 	b.low.Store(int64(len(b.Specs) + others - b.class.lead()))
 }
@@ -415,7 +417,7 @@ func (a *Agent) askLevel(c *class, l *level) {
 			want = max(want, 1) // while others hold everything: what is not drawn can not wait its turn
 		}
 	}
-	if 0 < c.mean && c.mean <= bridged && time.Duration(unstarted)*c.mean < ahead*time.Duration(slots) && !c.stuck() {
+	if unstarted < c.lead() && !c.stuck() {
 		want += slots * c.batchesAhead()
 	}
 	credit := l.puller.Credit()

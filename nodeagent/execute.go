@@ -192,7 +192,7 @@ func (s *slot) claim() bool {
 	}
 	if s.batch != nil && s.agent.blocked.Load() > int64(s.batch.came) && !s.agent.recorder.stalled() && !s.class.contended.Load() {
 		spec, low := s.batch.start()
-		if low && spec != nil {
+		if low {
 			s.agent.askMore(s.class)
 			s.beginNow()
 		}
@@ -221,11 +221,10 @@ func (s *slot) take(spec *task.Spec) bool {
 // start takes a spec of the batch to run, nil if all were taken. Slots share a batch by this counter
 // alone, so that each gets as much as it can do. To one of them it says that the batch is low, and more is to be asked for.
 func (b *batch) start() (spec *task.Spec, low bool) {
-	i := b.next.Add(1) - 1
-	if i < int64(len(b.Specs)) {
-		spec = &b.Specs[i]
+	if i := b.next.Add(1) - 1; i < int64(len(b.Specs)) {
+		return &b.Specs[i], i == b.low.Load()
 	}
-	return spec, i == b.low.Load()
+	return nil, false
 }
 
 // askMore asks for more while a batch is run.
@@ -247,7 +246,7 @@ func (s *slot) claimNext() bool {
 	}
 	for l := c.pick(only); l != nil; l = c.pick(only) {
 		s.batch = l.todo[0]
-		l.watch(s.batch)
+		l.watch()
 		if spec, _ := s.batch.start(); s.take(spec) {
 			a.ask(c)
 			l.pass += strides[l.name.Rank()]

@@ -14,18 +14,18 @@ import (
 // accepted. Those of a child are on this node, or on their way to it for its parent, and are brought now.
 func (a *Agent) inputs(x *execution) (in *task.Value, why *fault) {
 	in = &x.Spec.Input
+	if x.batch != nil {
+		if brought := x.batch.brought[x.Spec.Number]; brought != nil {
+			in = brought
+		}
+		return in, nil
+	}
 	if in.IsHere() {
 		return in, nil
 	}
-	if x.batch == nil {
-		var brought task.Value
-		brought, x.child.Pins, why = a.bringOne(x.Spec, 0)
-		return &brought, why
-	}
-	if brought, ok := x.batch.brought[x.Spec.Number]; ok {
-		return &brought, nil
-	}
-	return in, nil
+	var brought task.Value
+	brought, x.child.Pins, why = a.bringOne(x.Spec, 0)
+	return &brought, why
 }
 
 // isFar reports whether bytes of the batch's inputs are to be brought.
@@ -51,7 +51,7 @@ func (a *Agent) bring(b *batch) bool {
 		return false
 	}
 	defer func() { <-a.fetching }()
-	b.brought = map[uint64]task.Value{}
+	b.brought = map[uint64]*task.Value{}
 	kept := b.Specs[:0]
 	for i := range b.Specs {
 		spec := b.Specs[i]
@@ -67,7 +67,7 @@ func (a *Agent) bring(b *batch) bool {
 			a.recorder.add(b, &e)
 			continue
 		}
-		b.brought[spec.Number] = v
+		b.brought[spec.Number] = &v
 		kept = append(kept, spec)
 	}
 	b.Specs = kept

@@ -177,7 +177,7 @@ func (n *node) dispatch(number uint64, out []Command) []Command {
 	return out
 }
 
-// command appends one, in place.
+// command appends one, in place: a literal would be made on the stack and copied, which takes longer (see task.Value.Set).
 func command(out []Command, do Do, number uint64) []Command {
 	out = append(out, Command{})
 	c := &out[len(out)-1]

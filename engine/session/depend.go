@@ -166,7 +166,7 @@ func (s *Session) settleOne(number uint64) error {
 	if v.Inline() <= s.values.bundled() {
 		return nil
 	}
-	v, claimed, err := s.fit(ctx, v)
+	claimed, err := s.fit(ctx, &v)
 	defer func() { s.drop(claimed) }()
 	if h = s.openTask(number); h != nil && err == nil {
 		h.rare.settled = &v

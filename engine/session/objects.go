@@ -251,7 +251,8 @@ func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handl
 	if err := usable(refs); err != nil {
 		return nil, err
 	}
-	v, claimed, err := s.fit(ctx, withRefs(v, refs))
+	v = withRefs(v, refs)
+	claimed, err := s.fit(ctx, &v)
 	defer func() { s.drop(claimed) }()
 	if err == nil {
 		err = s.broken
@@ -271,16 +272,17 @@ func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handl
 // fit makes the value such that it fits into messages. Its objects are claimed while it does, and afterwards, with an
 // error too: what was put is removed when the claim is dropped and nobody else holds it. mu is held, and given up
 // while it puts.
-func (s *Session) fit(ctx context.Context, v task.Value) (fit task.Value, claimed []objstore.Key, err error) {
-	if isSmall(&v) {
-		return v, nil, nil
+func (s *Session) fit(ctx context.Context, v *task.Value) (claimed []objstore.Key, err error) {
+	if isSmall(v) {
+		return nil, nil
 	}
-	given := s.claim(&v)
+	var fit task.Value
+	given := s.claim(v)
 	s.objects.putting++
 	for again := true; again && err == nil; {
 		begun := s.objects.removals
 		s.mu.Unlock()
-		fit, err = s.values.Fit(ctx, s.scope, v, true)
+		fit, err = s.values.Fit(ctx, s.scope, *v, true)
 		s.mu.Lock()
 		if err == nil {
 			again, err = s.removedSince(ctx, begun, &fit)
@@ -291,7 +293,8 @@ func (s *Session) fit(ctx context.Context, v task.Value) (fit task.Value, claime
 	}
 	claimed = s.claim(&fit)
 	s.drop(given)
-	return fit, claimed, err
+	*v = fit
+	return claimed, err
 }
 
 // removedSince reports whether an object of the value was removed while it was put: the store may have had it when

@@ -328,14 +328,7 @@ func (s *Session) fill(f *form, l *lane, tasks []*Handle) {
 
 // fill copies the task to spec, which is zero. Session.mu is held.
 func (h *Handle) fill(spec *task.Spec, call int) {
-	spec.Number, spec.Call, spec.Attempt, spec.Losses = h.number, call, int(h.attempt), int(h.losses)
-	if h.named != nil {
-		spec.Digest = h.named.digest
-	}
-	if h.rare == nil {
-		spec.Input.Set(&h.content)
-		return
-	}
+	spec.Number, spec.Digest, spec.Call, spec.Attempt, spec.Losses = h.number, h.digest(), call, int(h.attempt), int(h.losses)
 	in := h.inputOf()
 	spec.Input.Set(&in)
 }

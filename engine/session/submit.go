@@ -82,8 +82,8 @@ func (s *Session) submit(ctx context.Context, o *Order, h *Handle) (*Handle, *se
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var claimed []objstore.Key
-	if err == nil && !isSmall(&o.Input) {
-		o.Input, claimed, err = s.fit(ctx, o.Input)
+	if err == nil {
+		claimed, err = s.fit(ctx, &o.Input)
 	}
 	parent := s.nestedIn(ctx)
 	h = s.handle(h, o, parent != nil)
