@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 	"github.com/tidemill/tidemill/nodeagent"
 	"github.com/tidemill/tidemill/objstore"
 	"github.com/tidemill/tidemill/objstore/jetstream"
@@ -99,7 +100,7 @@ func (c *Cluster) Objects() objstore.Stats { return c.objects.Stats() }
 // full returns why nothing new may be submitted, nil if there is room.
 func (c *Cluster) full() error {
 	if err := c.server.Full(); err != nil {
-		return fmt.Errorf("%w: %w", session.ErrStorageFull, err)
+		return fmt.Errorf("%w: %w", values.ErrStorageFull, err)
 	}
 	return nil
 }

@@ -369,9 +369,9 @@ func lossesIn(t *testing.T, dir, owner string) (losses int) {
 		check(t, err)
 		check(t, task.DecodeRecord(e.Data, &rec))
 		for _, entry := range rec.Entries {
-			losses = max(losses, entry.Losses)
+			losses = max(losses, int(entry.Losses))
 			if entry.State == task.Lost {
-				losses = max(losses, entry.Losses+1)
+				losses = max(losses, int(entry.Losses)+1)
 			}
 		}
 	}

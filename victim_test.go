@@ -19,8 +19,10 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/tidemill/tidemill/engine/lease"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 	"github.com/tidemill/tidemill/objstore"
 	"github.com/tidemill/tidemill/objstore/jetstream"
 	"github.com/tidemill/tidemill/queues"
@@ -323,7 +325,7 @@ type remains struct {
 	outcomes map[task.Digest]string
 	known    map[task.Digest]bool // tasks that are queued or recorded
 	ended    bool                 // the job
-	values   session.Values
+	values   values.Store
 }
 
 // inspect reads a copy of the job's files.
@@ -346,14 +348,14 @@ func inspect(t *testing.T, dir, job string) remains {
 	check(t, err)
 	owner := job + "-1"
 	if row, err := sessions.Get(t.Context(), owner); err == nil {
-		var r session.Row
+		var r lease.Row
 		check(t, json.Unmarshal(row.Value, &r))
 		left.ended = r.Ended
 	}
 	shelf, err := jetstream.Open(t.Context(), queues.Config{Namespace: "tm", Dialer: server, Storage: queues.Files, Logger: quiet}, jetstream.Config{})
 	check(t, err)
 	defer shelf.Close()
-	left.values.Store = objstore.NewStore(objstore.Config{Tier: shelf, Digests: true})
+	left.values.Objects = objstore.NewStore(objstore.Config{Tier: shelf, Digests: true})
 	left.readLog(t, b, owner)
 	left.readQueues(t, b)
 	return left

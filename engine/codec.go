@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 )
 
 // codec turns values of T into bytes and back: []byte and string as they are, Arrow data as an Arrow stream,
@@ -88,9 +89,9 @@ func (c codec[T]) encode(out *task.Value, v T) ([]*session.Handle, error) {
 func (c codec[T]) alias(v T) (task.Value, bool) {
 	switch x := any(&v).(type) {
 	case *[]byte:
-		return task.Value{Type: task.Bytes, Data: *x}, len(*x) > session.InlineBytes
+		return task.Value{Type: task.Bytes, Data: *x}, len(*x) > values.InlineBytes
 	case *string:
-		return task.Value{Type: task.Text, Data: unsafe.Slice(unsafe.StringData(*x), len(*x))}, len(*x) > session.InlineBytes
+		return task.Value{Type: task.Text, Data: unsafe.Slice(unsafe.StringData(*x), len(*x))}, len(*x) > values.InlineBytes
 	}
 	return task.Value{}, false
 }

@@ -183,7 +183,7 @@ func FuzzDecode(f *testing.F) {
 	refs := []*session.Handle{session.Local(task.Value{Data: []byte{7}})}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, kind := range []task.ValueType{task.CBOR, task.JSON, task.Arrow} {
-			v := task.Value{Type: kind, Data: data, Far: &task.Far{Refs: []task.Value{{Data: []byte{7}}}}}
+			v := task.Value{Type: kind, Data: data, External: &task.External{Refs: []task.Value{{Data: []byte{7}}}}}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			_, _ = codecFor[doc]().decode(&v, inside{refs: refs})

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tidemill/tidemill/engine/lease"
+	"github.com/tidemill/tidemill/engine/registry"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 )
 
 // Errors that a program can act upon, through errors.Is. A task's own failure is a *task.Failure, through
@@ -22,11 +25,11 @@ var (
 	// ErrTimeout: an attempt took longer than its Timeout, or the task than its Deadline.
 	ErrTimeout = task.ErrTimeout
 	// ErrLeaseLost: another run of the named job has taken over.
-	ErrLeaseLost = session.ErrLeaseLost
+	ErrLeaseLost = lease.ErrLost
 	// ErrHeld: another run of the named job lives. The error names it.
-	ErrHeld = session.ErrHeld
+	ErrHeld = lease.ErrHeld
 	// ErrStorageFull: the store has so little room left that nothing new is taken.
-	ErrStorageFull = session.ErrStorageFull
+	ErrStorageFull = values.ErrStorageFull
 	// ErrPendingFull: the context ended while Submit waited for other tasks to end.
 	ErrPendingFull = session.ErrPendingFull
 	// ErrNoSession: the context carries no session.
@@ -51,7 +54,7 @@ func NonRetryable(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &session.NonRetryable{Err: err}
+	return &registry.NonRetryable{Err: err}
 }
 
 func wrap(verb string, err error) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/tidemill/tidemill/engine/registry"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 )
@@ -14,10 +15,10 @@ import (
 type None = struct{}
 
 // Registry keeps functions by name. Programs have a default one; tests may want their own.
-type Registry = session.Registry
+type Registry = registry.Registry
 
 // NewRegistry returns an empty registry, for In and for tidemill.Config.
-func NewRegistry() *Registry { return session.NewRegistry() }
+func NewRegistry() *Registry { return registry.New() }
 
 var defaultRegistry = NewRegistry()
 
@@ -49,7 +50,7 @@ func NewFunc[I, O any](name string, fn func(context.Context, I) (O, error), opts
 	}
 	if err == nil {
 		f.template = f.opts.template(name)
-		err = f.opts.registry.Add(&session.Function{Name: name, Version: f.opts.version, Invoke: f.invoker(fn)})
+		err = f.opts.registry.Add(&registry.Function{Name: name, Version: f.opts.version, Invoke: f.invoker(fn)})
 	}
 	if err != nil {
 		panic(fmt.Sprintf("engine: NewFunc(%q): %v", name, err))
@@ -65,7 +66,7 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 	return func(ctx context.Context, v *task.Value, dst []byte) (task.Value, error) {
 		in, err := f.in.decode(v, inside{refs: localRefs(v)})
 		if err != nil {
-			return task.Value{}, &session.EncodingError{Failure: &task.Failure{Kind: task.KindInput, Message: "decode the input: " + err.Error()}}
+			return task.Value{}, &registry.EncodingError{Failure: &task.Failure{Kind: task.KindInput, Message: "decode the input: " + err.Error()}}
 		}
 		out, err := fn(ctx, in)
 		if err != nil {
@@ -77,7 +78,7 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 			err = referTo(ctx, &result, handles)
 		}
 		if err != nil {
-			return task.Value{}, &session.EncodingError{Failure: &task.Failure{Kind: task.KindOutput, Message: fmt.Sprintf("encode the result %T: %v", out, err)}}
+			return task.Value{}, &registry.EncodingError{Failure: &task.Failure{Kind: task.KindOutput, Message: fmt.Sprintf("encode the result %T: %v", out, err)}}
 		}
 		return result, nil
 	}
@@ -85,21 +86,21 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 
 // localRefs returns what references in an input stand for inside of its task: their values came with it.
 func localRefs(v *task.Value) []*session.Handle {
-	if v.Far == nil { // as usual: Locals has so large a frame that a slot's stack would grow for it
+	if v.External == nil { // as usual: Locals has so large a frame that a slot's stack would grow for it
 		return nil
 	}
-	return session.Locals(v.Far.Refs)
+	return session.Locals(v.External.Refs)
 }
 
 // referTo adds what a result refers to: what came with the task's input, is a part of the result, or is of the
 // task's own making. The last may not be over; the agent waits for it before it records the result.
 func referTo(ctx context.Context, v *task.Value, handles []*session.Handle) error {
-	running := session.RunningIn(ctx)
-	v.Far = &task.Far{Refs: make([]task.Value, len(handles))}
+	running := session.TaskIn(ctx)
+	v.External = &task.External{Refs: make([]task.Value, len(handles))}
 	var made []*session.Handle
 	for i, h := range handles {
 		if ref, local := h.Value(); local {
-			v.Far.Refs[i] = ref
+			v.External.Refs[i] = ref
 			continue
 		}
 		if err := h.NotSubmitted(); err != nil {

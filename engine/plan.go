@@ -287,7 +287,7 @@ func (f *filler) part(index int) (*task.Value, error) {
 	if index < 0 || index >= len(f.value.Refs()) {
 		return nil, fmt.Errorf("part %d of %d", index, len(f.value.Refs()))
 	}
-	return &f.value.Far.Refs[index], nil
+	return &f.value.External.Refs[index], nil
 }
 
 // ref returns the handle that a hole stands for.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 )
 
 // Ref refers to a value of type T that exists or will: a task's result, or what was Put. It is small,
@@ -125,7 +126,7 @@ func Put[T any](ctx context.Context, v T) Ref[T] {
 	if err != nil {
 		return failed[T](wrap("put", err))
 	}
-	if len(encoded.Data) <= session.InlineBytes {
+	if len(encoded.Data) <= values.InlineBytes {
 		encoded.Data = append([]byte(nil), encoded.Data...)
 	}
 	return Ref[T]{h: s.Put(ctx, encoded, refs)}

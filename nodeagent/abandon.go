@@ -20,7 +20,7 @@ func (x *execution) Revoke(why *task.Failure) { x.revoke(&fault{cancelled: true,
 // revokeChildren cancels what the attempt has submitted: it is to end.
 func (x *execution) revokeChildren() {
 	if s := x.slot.agent.nested.Load(); s != nil {
-		s.RevokeChildren(&x.Running)
+		s.RevokeChildren(&x.TaskContext)
 	}
 }
 

@@ -35,7 +35,7 @@ func TestALostSlotIsShown(t *testing.T) {
 		check(t, err)
 		batch := &task.Batch{
 			Owner: owner, Class: "cpu", Level: task.Normal, Calls: []task.Call{{Func: "deaf", Timeout: time.Second}},
-			Specs: []task.Spec{{Number: 2, Attempt: 1}},
+			Specs: []task.Spec{{Number: 2, Dispatch: task.Dispatch{Attempt: 1}}},
 		}
 		check(t, queue.Publish(b.ctx, queues.Message{Data: task.AppendBatch(nil, batch)}))
 		e := b.next(1)[2]

@@ -11,19 +11,21 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/engine/directory"
+	"github.com/tidemill/tidemill/engine/registry"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 	"github.com/tidemill/tidemill/objstore"
 	"github.com/tidemill/tidemill/queues"
 )
 
 // Config says what an agent is.
 type Config struct {
-	NodeID    string            // [a-z0-9_-]{1,64}, unique in the cluster
-	Resources task.Resources    // what its tasks may take, together
-	Registry  *session.Registry // the functions that it can run
-	Objects   *objstore.Store   // of values that are too large for messages; nil = there is none
-	Logger    *slog.Logger      // nil = slog.Default()
+	NodeID    string             // [a-z0-9_-]{1,64}, unique in the cluster
+	Resources task.Resources     // what its tasks may take, together
+	Registry  *registry.Registry // the functions that it can run
+	Objects   *objstore.Store    // of values that are too large for messages; nil = there is none
+	Logger    *slog.Logger       // nil = slog.Default()
 
 	Boot    string // of the embedded server; "" = of a server that lives on its own
 	Durable bool   // streams outlive that server: what a former boot has left may be half done
@@ -76,8 +78,8 @@ type Agent struct {
 	janitor  *janitor
 	owners   owners
 	former   *former
-	slots    *session.Slots
-	values   session.Values
+	slots    *slots
+	values   values.Store
 	hands    chan func()   // to goroutines that have run a slot, and wait for another
 	fetching chan struct{} // has a token while the inputs of a batch are brought
 	told     told          // only tend
@@ -135,9 +137,9 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("nodeagent: start: %w", err)
 	}
 	a := &Agent{
-		cfg: cfg, broker: b, slots: session.NewSlots(cfg.Resources),
+		cfg: cfg, broker: b, slots: newSlots(cfg.Resources),
 		classes: map[task.Class]*class{}, slotsRun: map[*slot]bool{},
-		hands: make(chan func()), fetching: make(chan struct{}, 1), values: session.Values{Store: cfg.Objects, Most: session.MaxValue(b.MaxPayload())},
+		hands: make(chan func()), fetching: make(chan struct{}, 1), values: values.Store{Objects: cfg.Objects, Most: values.Max(b.MaxPayload())},
 		former: newFormer(), begun: time.Now(), done: make(chan struct{}), ended: make(chan struct{}),
 		opening: make(chan struct{}, 1), kick: make(chan struct{}, 1), unsettled: map[*execution]bool{},
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"github.com/tidemill/tidemill/engine/lease"
+	"github.com/tidemill/tidemill/engine/registry"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/nodeagent"
@@ -37,7 +39,7 @@ type bench struct {
 	ctx      context.Context //nolint:containedctx // the test's
 	server   *embedded.Server
 	broker   *queues.Broker
-	registry *session.Registry
+	registry *registry.Registry
 	agent    *nodeagent.Agent
 	entries  chan task.Entry
 }
@@ -49,7 +51,7 @@ func start(t *testing.T, resources map[string]float64) *bench {
 	server, err := embedded.Start(embedded.Config{})
 	check(t, err)
 	t.Cleanup(server.Close)
-	b := &bench{T: t, ctx: t.Context(), server: server, registry: session.NewRegistry(), entries: make(chan task.Entry, 200_000)}
+	b := &bench{T: t, ctx: t.Context(), server: server, registry: registry.New(), entries: make(chan task.Entry, 200_000)}
 	b.broker = b.connect()
 	b.agent = b.startAgent("n1", resources)
 	log, err := b.broker.OpenLog(b.ctx, b.broker.Log(owner))
@@ -103,7 +105,7 @@ func (b *bench) read(e queues.LogEntry) {
 // define registers a function from bytes to bytes.
 func (b *bench) define(name string, fn func(ctx context.Context, in []byte) ([]byte, error)) {
 	b.Helper()
-	check(b.T, b.registry.Add(&session.Function{Name: name, Invoke: func(ctx context.Context, in *task.Value, dst []byte) (task.Value, error) {
+	check(b.T, b.registry.Add(&registry.Function{Name: name, Invoke: func(ctx context.Context, in *task.Value, dst []byte) (task.Value, error) {
 		out, err := fn(ctx, in.Data)
 		return task.Value{Data: append(dst, out...)}, err
 	}}))
@@ -175,7 +177,7 @@ func TestAgentRecordsEveryTaskOfABatch(t *testing.T) {
 
 func TestAgentRefusesWhatItDoesNotKnow(t *testing.T) {
 	b := start(t, map[string]float64{"cpu": 2})
-	b.publish("cpu", "gone", task.Spec{Number: 7, Attempt: 2, Losses: 1})
+	b.publish("cpu", "gone", task.Spec{Number: 7, Dispatch: task.Dispatch{Attempt: 2, Losses: 1}})
 	if e := b.next(1)[7]; e.State != task.Refused || e.Attempt != 2 || e.Losses != 1 {
 		t.Errorf("%+v", e)
 	}
@@ -437,7 +439,7 @@ func TestTheAgentTrimsWhatWasRead(t *testing.T) {
 	stream, err := log.Stream(b.ctx)
 	check(t, err)
 	created := stream.Created
-	for _, row := range []session.Row{ // the first two are not of this log
+	for _, row := range []lease.Row{ // the first two are not of this log
 		{Holder: "me", Trimmed: 99999, Created: created},
 		{Holder: "me", Trimmed: last + 1, Created: created.Add(-time.Hour)},
 		{Holder: "me", Trimmed: last, Created: created},

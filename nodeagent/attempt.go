@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tidemill/tidemill/engine/registry"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 )
@@ -11,7 +12,7 @@ import (
 // execution is one attempt that runs: the function's context, and what must be known to end it from
 // outside.
 type execution struct {
-	session.Running
+	session.TaskContext
 	batch *batch         // that the task came in; nil for a child
 	child *session.Child // of a task of this agent; nil for what came in a batch
 	slot  *slot
@@ -22,7 +23,7 @@ type execution struct {
 
 // newAttempt returns an attempt in a slot. At what is for the caller to say.
 func (s *slot) newAttempt() *execution {
-	x := &execution{slot: s, Running: session.Running{Place: s.class.place}}
+	x := &execution{slot: s, TaskContext: session.TaskContext{ExecEnv: s.class.place}}
 	x.Self = x
 	return x
 }
@@ -61,7 +62,7 @@ func (x *execution) attempt(e *task.Entry) became {
 }
 
 // function returns the function to be called, nil if this agent does not know it.
-func (x *execution) function() *session.Function {
+func (x *execution) function() *registry.Function {
 	s := x.slot
 	if x.Depth > 0 { // not on the slot's goroutine
 		return s.agent.cfg.Registry.Lookup(x.Call.Func)
@@ -81,7 +82,7 @@ func (x *execution) unwanted() *fault {
 }
 
 // execute runs the function, whose result goes to out. ours is false if the agent has given the attempt up meanwhile.
-func (x *execution) execute(fn *session.Function, in, out *task.Value) (why *fault, ours bool) {
+func (x *execution) execute(fn *registry.Function, in, out *task.Value) (why *fault, ours bool) {
 	s := x.slot
 	if timeout := x.Call.Timeout; timeout > 0 {
 		x.EndAt(time.Now().Add(timeout))
@@ -96,7 +97,7 @@ func (x *execution) execute(fn *session.Function, in, out *task.Value) (why *fau
 	if why := x.unwanted(); why != nil { // since it was looked at before
 		x.revoke(why)
 	}
-	why = x.judge(invoke(&x.Running, fn, in, x.scratch(), out))
+	why = x.judge(invoke(&x.TaskContext, fn, in, x.scratch(), out))
 	x.join(why)
 	x.Over()
 	ours = !outermost || s.current.CompareAndSwap(x, nil)

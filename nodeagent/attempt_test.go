@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/tidemill/tidemill/engine"
+	"github.com/tidemill/tidemill/engine/registry"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 )
@@ -30,7 +31,7 @@ func TestAttemptThatIsOver(t *testing.T) {
 		}
 		return nil, nil
 	})
-	check(t, b.registry.Add(&session.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, _ []byte) (task.Value, error) {
+	check(t, b.registry.Add(&registry.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, _ []byte) (task.Value, error) {
 		s, err := session.From(ctx)
 		if err != nil {
 			return task.Value{}, err

@@ -11,6 +11,7 @@ import (
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 	"github.com/tidemill/tidemill/internal/broken"
 	"github.com/tidemill/tidemill/internal/failpoint"
 	"github.com/tidemill/tidemill/queues"
@@ -22,7 +23,7 @@ type class struct {
 	name   task.Class
 	shape  task.Resources
 	lent   task.Resources           // of the shape: what a task lends while it waits
-	place  *session.Place           // of its attempts; fixed
+	place  *session.ExecEnv         // of its attempts; fixed
 	levels [len(task.Levels)]*level // guarded by Agent.mu; by rank; nil if nothing was published there yet
 
 	held      map[uint64]*batch // guarded by Agent.mu; batches not acked, by sequence
@@ -78,7 +79,7 @@ type batch struct {
 	mine     bool                   // its owner is this agent's own session; set before it is accepted
 	noted    bool                   // a start is recorded of each of its tasks; set before it is accepted
 	brought  map[uint64]*task.Value // inputs whose bytes are at hand now, by task; set before it is accepted
-	pins     session.Pins           // of them
+	pins     values.Pins            // of them
 	foreign  atomic.Bool            // the stream has another message under its sequence: it is not to be acked
 	low      atomic.Int64           // index of the spec at whose start the class is to ask for more
 	next     atomic.Int64           // index of the next spec to start
@@ -141,7 +142,7 @@ func (a *Agent) serve(row queues.Row) {
 	if c == nil {
 		c = &class{agent: a, name: name, shape: shape, held: map[uint64]*batch{}}
 		lent, kept := shape.Split()
-		c.lent, c.place = lent, &session.Place{
+		c.lent, c.place = lent, &session.ExecEnv{
 			Base: a.base, Node: a.cfg.NodeID, Log: a.cfg.Logger, Host: a, Class: name, Plain: len(kept) == 0, Held: kept,
 		}
 	}
@@ -191,7 +192,7 @@ func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
 	case d.Count > 1:
 		c.held[d.Sequence] = b
 		a.noteLost(b)
-	case d.Sequence <= l.old, a.cfg.Durable && b.wasLost(), b.isFar():
+	case d.Sequence <= l.old, a.cfg.Durable && b.wasLost(), b.hasExternal():
 		c.held[d.Sequence] = b
 		a.active++
 		go a.prepare(b)
@@ -424,7 +425,7 @@ func (a *Agent) askLevel(c *class, l *level) {
 	if want <= credit || want-credit < (want+1)/2 {
 		return // small requests cost as much as large ones
 	}
-	l.puller.Owe(want - credit)
+	l.puller.AddCredit(want - credit)
 	a.asking = append(a.asking, l.puller)
 }
 

@@ -183,12 +183,12 @@ func (a *Agent) noteReturned(b *task.Batch, done func(error)) {
 	for i := range b.Specs {
 		w.Add(noteOf(&b.Specs[i], task.Returned))
 	}
-	log := a.broker.LogThere(a.broker.Log(b.Owner))
+	log := a.broker.LogHandle(a.broker.Log(b.Owner))
 	log.Send(queues.Message{Data: w.Append(nil, a.cfg.NodeID, b.Owner)}, func(_ uint64, err error) { done(err) })
 }
 
 func noteOf(s *task.Spec, state task.State) *task.Entry {
-	return &task.Entry{Number: s.Number, Digest: s.Digest, State: state, Attempt: s.Attempt, Losses: s.Losses}
+	return &task.Entry{Number: s.Number, Digest: s.Digest, State: state, Dispatch: s.Dispatch}
 }
 
 // handedBack notes that so many tasks of a batch are somebody else's.

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tidemill/tidemill/engine/session"
+	"github.com/tidemill/tidemill/engine/registry"
 	"github.com/tidemill/tidemill/engine/task"
 )
 
@@ -151,8 +151,8 @@ type slot struct {
 	out   []byte     // where results are encoded, used again
 	entry task.Entry // of the task that has run, used again
 
-	called *task.Call        // the call that was looked up last
-	fn     *session.Function // its function
+	called *task.Call         // the call that was looked up last
+	fn     *registry.Function // its function
 
 	current atomic.Pointer[execution] // of the task that runs; whoever takes it away speaks for the task
 }
@@ -163,7 +163,7 @@ func (s *slot) run() {
 	s.beginNow()
 	for s.claim() {
 		if b := s.now.batch; b != nil && b.mine { // not in claim, which may hold the agent's lock
-			s.agent.nested.Load().OfChild(&s.now.Running, s.now.Spec.Number)
+			s.agent.nested.Load().OfChild(&s.now.TaskContext, s.now.Spec.Number)
 		}
 		switch s.now.attempt(&s.entry) {
 		case over:
@@ -288,7 +288,7 @@ type fault struct {
 
 // invoke calls the function and writes its result to out. All code of its author runs below the recover: the function,
 // its types' encodings, and the methods of the error that it returns.
-func invoke(ctx context.Context, fn *session.Function, in *task.Value, dst []byte, out *task.Value) (why *fault) {
+func invoke(ctx context.Context, fn *registry.Function, in *task.Value, dst []byte, out *task.Value) (why *fault) {
 	defer func() {
 		if p := recover(); p != nil {
 			why = &fault{retry: true, failure: &task.Failure{Kind: task.KindPanic, Message: printed(p), Stack: string(debug.Stack())}}
@@ -315,14 +315,14 @@ func printed(p any) (text string) {
 // faultOf describes an error that the function, or its encoding, returned. If that is another task's failure, it is the
 // cause of this one.
 func faultOf(err error) *fault {
-	if e, encoding := err.(*session.EncodingError); encoding { //nolint:errorlint // not one of another task, in the chain
+	if e, encoding := err.(*registry.EncodingError); encoding { //nolint:errorlint // not one of another task, in the chain
 		return &fault{failure: e.Failure}
 	}
 	failure := &task.Failure{Kind: task.KindError, Message: err.Error()}
 	if f, failed := errors.AsType[*task.Failure](err); failed && f != nil {
 		failure.Causes = task.Because(f).Causes
 	}
-	_, never := errors.AsType[*session.NonRetryable](err)
+	_, never := errors.AsType[*registry.NonRetryable](err)
 	return &fault{failure: failure, retry: !never}
 }
 

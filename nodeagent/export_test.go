@@ -10,7 +10,7 @@ func SealedWhileBusy(n int) (entries []int) {
 	p.busy = true
 	b := &batch{Batch: task.Batch{Owner: "o", Specs: make([]task.Spec, n)}}
 	for i := range n {
-		r.add(b, &task.Entry{Number: uint64(i + 1), State: task.OK, Attempt: 1})
+		r.add(b, &task.Entry{Number: uint64(i + 1), State: task.OK, Dispatch: task.Dispatch{Attempt: 1}})
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

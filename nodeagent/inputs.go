@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 )
 
 // inputs returns the task's input. Small ones travel in the batch; the bytes of others were brought before that was
@@ -20,7 +20,7 @@ func (a *Agent) inputs(x *execution) (in *task.Value, why *fault) {
 		}
 		return in, nil
 	}
-	if in.IsHere() {
+	if in.IsInline() {
 		return in, nil
 	}
 	var brought task.Value
@@ -28,10 +28,10 @@ func (a *Agent) inputs(x *execution) (in *task.Value, why *fault) {
 	return &brought, why
 }
 
-// isFar reports whether bytes of the batch's inputs are to be brought.
-func (b *batch) isFar() bool {
+// hasExternal reports whether bytes of the batch's inputs are to be brought.
+func (b *batch) hasExternal() bool {
 	for i := range b.Specs {
-		if !b.Specs[i].Input.IsHere() {
+		if !b.Specs[i].Input.IsInline() {
 			return true
 		}
 	}
@@ -75,7 +75,7 @@ func (a *Agent) bring(b *batch) bool {
 }
 
 // bringOne brings the input of one task, beside so many bytes that are pinned for others.
-func (a *Agent) bringOne(spec *task.Spec, pinned int64) (task.Value, session.Pins, *fault) {
+func (a *Agent) bringOne(spec *task.Spec, pinned int64) (task.Value, values.Pins, *fault) {
 	for {
 		v, pins, err := a.values.Fetch(a.base, spec.Input, a.values.Room()-pinned)
 		failure, failed := errors.AsType[*task.Failure](err)
@@ -86,9 +86,9 @@ func (a *Agent) bringOne(spec *task.Spec, pinned int64) (task.Value, session.Pin
 			return v, pins, &fault{failure: failure}
 		case a.base.Err() != nil:
 			return v, pins, nil
-		case errors.Is(err, session.ErrNoRoom) && pinned > 0: // it comes again, with others or alone
+		case errors.Is(err, values.ErrNoRoom) && pinned > 0: // it comes again, with others or alone
 			return v, pins, &fault{refused: true}
-		case errors.Is(err, session.ErrNoRoom):
+		case errors.Is(err, values.ErrNoRoom):
 			return v, pins, &fault{failure: &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
 				"an input of %d bytes in objects, and this node has memory for %d of them", spec.Input.Size(), a.values.Room())}}
 		}

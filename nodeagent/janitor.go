@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/engine/directory"
+	"github.com/tidemill/tidemill/engine/lease"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/queues"
 )
@@ -22,7 +23,7 @@ type janitor struct {
 	cfg    Config
 	broker *queues.Broker
 	log    *slog.Logger
-	lease  *session.Lease // only work; nil while another agent may hold it
+	lease  *lease.Lease // only work; nil while another agent may hold it
 	holder string
 	tried  time.Time // only work; when the lease was asked for
 	swept  time.Time // only work
@@ -44,9 +45,9 @@ type seen struct {
 
 // How long things are left before they are taken for forgotten.
 const (
-	goneAfter = 2 * session.LeaseTime // a session that does not renew its lease
-	keepEnded = time.Hour             // the row of a session that has ended: its batches may still be drawn, and recorded
-	sweep     = 5 * time.Second       // between looks at leases
+	goneAfter = 2 * lease.Duration // a session that does not renew its lease
+	keepEnded = time.Hour          // the row of a session that has ended: its batches may still be drawn, and recorded
+	sweep     = 5 * time.Second    // between looks at leases
 )
 
 func newJanitor(b *queues.Broker, cfg Config) *janitor {
@@ -93,13 +94,13 @@ func (j *janitor) saw(rows map[string]*seen, row queues.Row) {
 
 // work does what is to be done now, if the lease is this agent's.
 func (j *janitor) work(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, session.LeaseTime/3)
+	ctx, cancel := context.WithTimeout(ctx, lease.Duration/3)
 	defer cancel()
 	if !j.holds(ctx) {
 		return
 	}
 	for owner, s := range j.rows(j.seen) {
-		var r session.Row
+		var r lease.Row
 		if json.Unmarshal(s.row.Value, &r) != nil {
 			continue
 		}
@@ -167,12 +168,12 @@ func (j *janitor) rows(of map[string]*seen) map[string]*seen {
 // holds takes or renews the janitor's lease. While another agent has it, it is asked for now and then.
 func (j *janitor) holds(ctx context.Context) bool {
 	now := time.Now()
-	if j.lease != nil && time.Until(j.lease.Until()) > 2*session.LeaseTime/3 {
+	if j.lease != nil && time.Until(j.lease.Until()) > 2*lease.Duration/3 {
 		return true
 	}
 	if j.lease != nil {
-		err := j.lease.Renew(ctx, func(*session.Row) {})
-		if errors.Is(err, session.ErrLeaseLost) {
+		err := j.lease.Renew(ctx, func(*lease.Row) {})
+		if errors.Is(err, lease.ErrLost) {
 			j.lease = nil
 			return false
 		}
@@ -182,19 +183,19 @@ func (j *janitor) holds(ctx context.Context) bool {
 		return false
 	}
 	j.tried = now
-	lease, err := session.TryLease(ctx, j.leases, "janitor", session.Row{Holder: j.holder, Boot: j.cfg.Boot})
+	l, err := lease.Try(ctx, j.leases, "janitor", lease.Row{Holder: j.holder, Boot: j.cfg.Boot})
 	if err != nil {
-		if !errors.Is(err, session.ErrHeld) && ctx.Err() == nil {
+		if !errors.Is(err, lease.ErrHeld) && ctx.Err() == nil {
 			j.log.Warn("nodeagent: take the janitor's lease", "err", err)
 		}
 		return false
 	}
-	j.lease = lease
+	j.lease = l
 	return true
 }
 
 // tidy does for one session what its row allows.
-func (j *janitor) tidy(ctx context.Context, owner string, s *seen, r session.Row) error {
+func (j *janitor) tidy(ctx context.Context, owner string, s *seen, r lease.Row) error {
 	switch {
 	case r.Ended && s.purged == 0:
 		return j.purge(ctx, owner, r)
@@ -218,7 +219,7 @@ func (j *janitor) tidy(ctx context.Context, owner string, s *seen, r session.Row
 }
 
 // forgotten reports whether nobody will go on with the session.
-func (j *janitor) forgotten(s *seen, r session.Row) bool {
+func (j *janitor) forgotten(s *seen, r lease.Row) bool {
 	gone := r.Boot != j.cfg.Boot || time.Since(s.since) > goneAfter || r.Holder == ""
 	if r.Job == "" {
 		return gone
@@ -227,7 +228,7 @@ func (j *janitor) forgotten(s *seen, r session.Row) bool {
 }
 
 // purge removes the log and the objects of a session that has ended.
-func (j *janitor) purge(ctx context.Context, owner string, r session.Row) error {
+func (j *janitor) purge(ctx context.Context, owner string, r lease.Row) error {
 	log, err := j.broker.OpenLog(ctx, j.broker.Log(owner))
 	if err == nil {
 		err = log.Purge(ctx)
@@ -245,7 +246,7 @@ func (j *janitor) purge(ctx context.Context, owner string, r session.Row) error 
 // name.
 func (j *janitor) inUse(owner, scope string) bool {
 	for other, s := range j.rows(j.seen) {
-		var r session.Row
+		var r lease.Row
 		if other != owner && json.Unmarshal(s.row.Value, &r) == nil && !r.Ended && cmp.Or(r.Scope, other) == scope {
 			return true
 		}
@@ -255,7 +256,7 @@ func (j *janitor) inUse(owner, scope string) bool {
 
 // bury removes what came late to the log of a session that has ended, and its row. That of a named job
 // stays until the job has another incarnation: it says that this one has ended.
-func (j *janitor) bury(ctx context.Context, owner string, s *seen, r session.Row) error {
+func (j *janitor) bury(ctx context.Context, owner string, s *seen, r lease.Row) error {
 	if s.purged == 1 {
 		return j.purge(ctx, owner, r)
 	}
@@ -270,7 +271,7 @@ func (j *janitor) bury(ctx context.Context, owner string, s *seen, r session.Row
 
 // trim removes the part of an owner's log that is read by all who will read it: where the row speaks of
 // this stream, and not of one that was there before.
-func (j *janitor) trim(ctx context.Context, owner string, r session.Row) error {
+func (j *janitor) trim(ctx context.Context, owner string, r lease.Row) error {
 	log, err := j.broker.OpenLog(ctx, j.broker.Log(owner))
 	if err != nil {
 		return err

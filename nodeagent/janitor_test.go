@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/tidemill/tidemill/engine/session"
+	"github.com/tidemill/tidemill/engine/lease"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/nodeagent"
 	"github.com/tidemill/tidemill/queues"
@@ -23,7 +23,7 @@ func passes(d time.Duration) {
 // left is what is there of an owner.
 type left struct {
 	records int
-	row     session.Row
+	row     lease.Row
 	there   bool // the row
 }
 
@@ -50,7 +50,7 @@ func (b *bench) look(owner string) (l left) {
 }
 
 // leave makes an owner with a row and a record.
-func (b *bench) leave(owner string, row session.Row) {
+func (b *bench) leave(owner string, row lease.Row) {
 	b.Helper()
 	value, err := json.Marshal(row)
 	check(b.T, err)
@@ -74,10 +74,10 @@ func TestTheJanitor(t *testing.T) {
 		b := start(t, map[string]float64{"cpu": 1})
 		_ = b.startAgent("n2", map[string]float64{"cpu": 1}) // only one of them is the janitor
 		passes(20 * time.Second)
-		b.leave("ended", session.Row{Holder: "a", Ended: true})
-		b.leave("gone", session.Row{Holder: "a"})
-		b.leave("job-1", session.Row{Holder: "a", Job: "job", TTL: 90 * time.Minute})
-		b.leave("old-1", session.Row{Holder: "a", Job: "old", Ended: true})
+		b.leave("ended", lease.Row{Holder: "a", Ended: true})
+		b.leave("gone", lease.Row{Holder: "a"})
+		b.leave("job-1", lease.Row{Holder: "a", Job: "job", TTL: 90 * time.Minute})
+		b.leave("old-1", lease.Row{Holder: "a", Job: "old", Ended: true})
 		jobs, err := b.broker.OpenTable(b.ctx, b.broker.Jobs())
 		check(t, err)
 		for job, now := range map[string]string{"job": `{"incarnation":1}`, "old": `{"incarnation":2}`} {
@@ -121,7 +121,7 @@ func TestTheJanitor(t *testing.T) {
 func TestARowThatIsAPattern(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, map[string]float64{"cpu": 1})
-		b.leave("other", session.Row{Holder: "h", Job: "j", TTL: time.Hour})
+		b.leave("other", lease.Row{Holder: "h", Job: "j", TTL: time.Hour})
 		conn, err := nats.Connect("", nats.InProcessServer(b.server))
 		check(t, err)
 		defer conn.Close()
@@ -143,7 +143,7 @@ func TestTasksOfADeadProgram(t *testing.T) {
 		check(t, b.agent.Close(b.ctx))
 		ran := make(chan bool, 10)
 		b.define("f", func(context.Context, []byte) ([]byte, error) { ran <- true; return nil, nil })
-		value, err := json.Marshal(session.Row{Holder: "h", Boot: "former"})
+		value, err := json.Marshal(lease.Row{Holder: "h", Boot: "former"})
 		check(t, err)
 		_, err = b.sessions().Put(b.ctx, owner, value)
 		check(t, err)
@@ -173,10 +173,10 @@ func TestAloneBehindALostSlot(t *testing.T) {
 		queue, err := b.broker.OpenQueue(b.ctx, b.broker.Batches("cpu", string(task.Normal)))
 		check(t, err)
 		check(t, queue.Publish(b.ctx, queues.Message{Data: task.AppendBatch(nil, &task.Batch{
-			Owner: owner, Class: "cpu", Level: task.Normal, Calls: []task.Call{{Func: "deaf", Timeout: time.Second}}, Specs: []task.Spec{{Number: 2, Attempt: 1}},
+			Owner: owner, Class: "cpu", Level: task.Normal, Calls: []task.Call{{Func: "deaf", Timeout: time.Second}}, Specs: []task.Spec{{Number: 2, Dispatch: task.Dispatch{Attempt: 1}}},
 		})}))
 		b.next(1)
-		b.publish("cpu=2", "f", task.Spec{Number: 4, Losses: 3})
+		b.publish("cpu=2", "f", task.Spec{Number: 4, Dispatch: task.Dispatch{Losses: 3}})
 		passes(time.Second)
 		b.publish("cpu", "f", numbered(5, 1)...)
 		passes(time.Minute)

@@ -78,7 +78,7 @@ func (a *Agent) Wake() {
 }
 
 // Lend makes the agent a session.Host.
-func (a *Agent) Lend(r *session.Running) {
+func (a *Agent) Lend(r *session.TaskContext) {
 	x := r.Self.(*execution) //nolint:forcetypeassert // this agent has made it
 	a.mu.Lock()
 	defer a.unlock()
@@ -91,7 +91,7 @@ func (a *Agent) Lend(r *session.Running) {
 }
 
 // Resume makes the agent a session.Host.
-func (a *Agent) Resume(r *session.Running) {
+func (a *Agent) Resume(r *session.TaskContext) {
 	x := r.Self.(*execution) //nolint:forcetypeassert // this agent has made it
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -101,11 +101,11 @@ func (a *Agent) Resume(r *session.Running) {
 }
 
 // RunHere makes the agent a session.Host.
-func (a *Agent) RunHere(parent *session.Running, child *session.Handle) {
+func (a *Agent) RunHere(parent *session.TaskContext, child *session.Handle) {
 	p := parent.Self.(*execution) //nolint:forcetypeassert // this agent has made it
 	x := p.slot.newAttempt()
 	x.Depth, x.begun = parent.Depth+1, time.Since(a.begun)
-	if x.child = a.nested.Load().TakeThis(child, &x.Running); x.child == nil {
+	if x.child = a.nested.Load().TakeThis(child, &x.TaskContext); x.child == nil {
 		return
 	}
 	returned := false
@@ -137,7 +137,7 @@ func (s *slot) claimChild() bool {
 		return false
 	}
 	x := s.newAttempt()
-	x.child = nested.Take(s.class.children(), s.agent.waiting.Load() < fewWaiting, &x.Running)
+	x.child = nested.Take(s.class.children(), s.agent.waiting.Load() < fewWaiting, &x.TaskContext)
 	if x.child == nil {
 		return false
 	}
@@ -146,14 +146,14 @@ func (s *slot) claimChild() bool {
 }
 
 // children are those of the class that wait, of the agent's session.
-func (c *class) children() *session.Waiting {
+func (c *class) children() *session.LocalQueue {
 	if s := c.agent.nested.Load(); s != nil {
-		return s.Waiting(c.name)
+		return s.LocalQueue(c.name)
 	}
 	return &noChildren
 }
 
-var noChildren session.Waiting
+var noChildren session.LocalQueue
 
 // mostWaiting is how many tasks may wait for others. With more, the agent takes nothing but children.
 const mostWaiting = 256

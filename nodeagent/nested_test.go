@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidemill/tidemill/engine/registry"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/queues"
@@ -33,7 +34,7 @@ func parents(b *bench, waits bool) (begun, goOn chan struct{}) {
 	begun, goOn = make(chan struct{}, 1), make(chan struct{})
 	child := template(b.T, "child", 0.5)
 	b.define("child", func(context.Context, []byte) ([]byte, error) { return nil, nil })
-	check(b.T, b.registry.Add(&session.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, dst []byte) (task.Value, error) {
+	check(b.T, b.registry.Add(&registry.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, dst []byte) (task.Value, error) {
 		begun <- struct{}{}
 		<-goOn
 		s, err := session.From(ctx)
@@ -44,8 +45,8 @@ func parents(b *bench, waits bool) (begun, goOn chan struct{}) {
 		if waits {
 			return task.Value{Data: dst}, h.Wait(ctx)
 		}
-		session.RunningIn(ctx).Refer([]*session.Handle{h})
-		return task.Value{Data: dst, Far: &task.Far{Refs: make([]task.Value, 1)}}, nil
+		session.TaskIn(ctx).Refer([]*session.Handle{h})
+		return task.Value{Data: dst, External: &task.External{Refs: make([]task.Value, 1)}}, nil
 	}}))
 	return begun, goOn
 }
@@ -59,7 +60,7 @@ func TestAloneBesideParents(t *testing.T) {
 			b.define("poison", func(context.Context, []byte) ([]byte, error) { return nil, nil })
 			b.publish(oneCPU(t), "parent", task.Spec{Number: 1})
 			<-begun
-			b.publish(oneCPU(t), "poison", task.Spec{Number: 2, Losses: 3})
+			b.publish(oneCPU(t), "poison", task.Spec{Number: 2, Dispatch: task.Dispatch{Losses: 3}})
 			close(goOn)
 			for range 2 {
 				if e := <-b.entries; e.State != task.OK {
@@ -92,15 +93,15 @@ func TestAForgedRecordOfAChild(t *testing.T) {
 	b := start(t, map[string]float64{"cpu": 1})
 	child, other := template(t, "child", 1), template(t, "child", 0.5)
 	b.define("child", func(context.Context, []byte) ([]byte, error) { return nil, nil })
-	check(t, b.registry.Add(&session.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, _ []byte) (task.Value, error) {
+	check(t, b.registry.Add(&registry.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, _ []byte) (task.Value, error) {
 		s, err := session.From(ctx)
 		if err != nil {
 			return task.Value{}, err
 		}
 		h := s.Submit(ctx, &session.Order{Template: child}, nil)
 		var w task.RecordWriter
-		w.Add(&task.Entry{Number: 1, State: task.Lost, Attempt: 1})
-		log := b.broker.LogThere(b.broker.Log(s.Owner()))
+		w.Add(&task.Entry{Number: 1, State: task.Lost, Dispatch: task.Dispatch{Attempt: 1}})
+		log := b.broker.LogHandle(b.broker.Log(s.Owner()))
 		if err := log.Append(ctx, queues.Message{Data: w.Append(nil, "stranger", s.Owner())}); err != nil {
 			return task.Value{}, err
 		}

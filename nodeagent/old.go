@@ -1,10 +1,12 @@
 package nodeagent
 
 import (
+
 	"context"
 	"fmt"
 	"slices"
 
+	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/queues"
 )
@@ -34,7 +36,7 @@ func (a *Agent) prepare(b *batch) {
 	if err != nil {
 		a.cfg.Logger.Warn("nodeagent: a batch of before this boot; it comes again", "owner", b.Owner, "err", err)
 	}
-	brought := err != nil || again || !b.isFar() || a.bring(b)
+	brought := err != nil || again || !b.hasExternal() || a.bring(b)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.inactive()
@@ -62,13 +64,13 @@ func (a *Agent) dropTold(b *batch) (again bool, err error) {
 		return false, err
 	}
 	b.dropEnded(told)
-	return slices.ContainsFunc(b.Specs, func(s task.Spec) bool { return told.started[s.Number] == tries{s.Attempt, s.Losses} }), nil
+	return slices.ContainsFunc(b.Specs, func(s task.Spec) bool { return told.progress(s.Number).StartedLast(s.Dispatch) }), nil
 }
 
 // dropEnded takes the tasks out of the batch that have an outcome, and those of which this dispatch is over.
 func (b *batch) dropEnded(told *story) {
 	b.Specs = slices.DeleteFunc(b.Specs, func(s task.Spec) bool {
-		return told.ended.has(s.Number) || !told.over[s.Number].before(tries{s.Attempt, s.Losses})
+		return told.ended.has(s.Number) || told.progress(s.Number).Over(s.Dispatch)
 	})
 	b.left.Store(int64(len(b.Specs)))
 }
@@ -93,12 +95,6 @@ func (a *Agent) noteStarted(b *batch) error {
 	return nil
 }
 
-// tries tell the dispatches of a task apart.
-type tries struct{ attempt, losses int }
-
-// before reports whether a later dispatch is meant: it has more attempts or more losses.
-func (t tries) before(u tries) bool { return t.attempt+t.losses < u.attempt+u.losses }
-
 // former knows what former boots have recorded, by owner.
 type former struct {
 	reading chan struct{}     // has a token while somebody reads
@@ -111,9 +107,8 @@ func newFormer() *former {
 
 // story is what an owner's log tells of tasks, by number.
 type story struct {
-	started map[uint64]tries // to be counted as lost: nothing stands behind the start
-	over    map[uint64]tries // of tasks without an outcome: the last dispatch that has erred or was lost
-	ended   numbers          // tasks with an outcome
+	open  map[uint64]*graph.Progress // of tasks with notes and without an outcome
+	ended numbers                    // tasks with an outcome
 }
 
 // numbers is a set of task numbers, which come in rows.
@@ -144,7 +139,7 @@ func (f *former) told(ctx context.Context, b *queues.Broker, owner string) (*sto
 	if err != nil {
 		return nil, err
 	}
-	s := &story{started: map[uint64]tries{}, over: map[uint64]tries{}, ended: numbers{}}
+	s := &story{open: map[uint64]*graph.Progress{}, ended: numbers{}}
 	var rec task.Record
 	for e, err := range log.Read(ctx, 0) {
 		if err != nil {
@@ -162,18 +157,24 @@ func (f *former) told(ctx context.Context, b *queues.Broker, owner string) (*sto
 }
 
 func (s *story) note(e *task.Entry) {
-	at := tries{e.Attempt, e.Losses}
 	switch {
 	case e.State.Final():
 		s.ended.add(e.Number)
-		delete(s.started, e.Number)
-		delete(s.over, e.Number)
-	case e.State == task.Started:
-		s.started[e.Number] = at
-	case s.started[e.Number] == at:
-		delete(s.started, e.Number)
+		delete(s.open, e.Number)
+	case !s.ended.has(e.Number):
+		p := s.open[e.Number]
+		if p == nil {
+			p = &graph.Progress{}
+			s.open[e.Number] = p
+		}
+		p.Note(e)
 	}
-	if (e.State == task.Errored || e.State == task.Lost) && s.over[e.Number].before(at) {
-		s.over[e.Number] = at
+}
+
+// progress returns how far a task without an outcome has come. It is not to be changed.
+func (s *story) progress(number uint64) *graph.Progress {
+	if p := s.open[number]; p != nil {
+		return p
 	}
+	return &graph.Progress{}
 }

@@ -21,7 +21,7 @@ func (x *execution) outputs(e *task.Entry, why *fault) became {
 	if why == nil && x.child == nil {
 		x.slot.reuse(e.Value.Data)
 	}
-	if len(refers) > 0 && !session.Settled(refers) {
+	if len(refers) > 0 && !session.AllEnded(refers) {
 		e.Value.Data = bytes.Clone(e.Value.Data) // the slot goes on
 		return unsettled
 	}
@@ -35,7 +35,7 @@ func (x *execution) outputs(e *task.Entry, why *fault) became {
 // leave ends the attempt's submitting; its children are cancelled, but for those to which its result refers.
 func (x *execution) leave(result []*session.Handle) {
 	if s := x.slot.agent.nested.Load(); s != nil {
-		s.Leave(&x.Running, result)
+		s.Leave(&x.TaskContext, result)
 	}
 }
 
@@ -101,7 +101,7 @@ func (x *execution) store(value *task.Value) *fault {
 		return nil
 	}
 	var err error
-	if x.batch != nil && value.Far != nil {
+	if x.batch != nil && value.External != nil {
 		*value, err = x.moved(a.base, *value)
 	}
 	if err == nil {
@@ -137,7 +137,7 @@ func (x *execution) moved(ctx context.Context, v task.Value) (task.Value, error)
 // finish says in the entry of an attempt that it has a result, its last failure, or a note, if it has attempts left or
 // this agent cannot run it.
 func finish(e *task.Entry, spec *task.Spec, retries int, why *fault) {
-	e.Number, e.Digest, e.Attempt, e.Losses = spec.Number, spec.Digest, spec.Attempt, spec.Losses
+	e.Number, e.Digest, e.Dispatch = spec.Number, spec.Digest, spec.Dispatch
 	e.State, e.Failure = task.OK, nil
 	if why == nil {
 		return
@@ -150,7 +150,7 @@ func finish(e *task.Entry, spec *task.Spec, retries int, why *fault) {
 		e.State, e.Failure = task.Cancelled, why.failure
 	case why.late:
 		e.State, e.Failure = task.Failed, why.failure
-	case why.retry && spec.Attempt <= retries:
+	case why.retry && int(spec.Attempt) <= retries:
 		e.State, e.Failure = task.Errored, why.failure
 	default:
 		e.State, e.Failure = task.Failed, why.failure

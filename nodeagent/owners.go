@@ -1,13 +1,12 @@
 package nodeagent
 
 import (
-	"cmp"
 	"encoding/json"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/tidemill/tidemill/engine/lease"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/queues"
@@ -19,13 +18,10 @@ type owners struct {
 	some atomic.Bool // something is cancelled or has ended: usually nothing is, and nobody takes the lock
 
 	mu    sync.RWMutex
-	ended map[string]bool    // guarded by mu
-	asked map[string]revoked // guarded by mu; cancelled tasks, by owner
-	late  map[string]revoked // guarded by mu; tasks whose deadlines have passed, by owner
+	ended map[string]bool        // guarded by mu
+	asked map[string]task.Ranges // guarded by mu; cancelled tasks, by owner
+	late  map[string]task.Ranges // guarded by mu; tasks whose deadlines have passed, by owner
 }
-
-// revoked are ranges of task numbers, first and last, sorted and apart.
-type revoked [][2]uint64
 
 // revoked returns why the task is not to be started, nil if it is.
 func (o *owners) revoked(owner string, number uint64) *fault {
@@ -35,9 +31,9 @@ func (o *owners) revoked(owner string, number uint64) *fault {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	switch {
-	case o.late[owner].has(number):
+	case o.late[owner].Has(number):
 		return &fault{late: true, failure: &session.LateFailure}
-	case o.ended[owner] || o.asked[owner].has(number):
+	case o.ended[owner] || o.asked[owner].Has(number):
 		return &fault{cancelled: true, failure: &session.AskedFailure}
 	}
 	return nil
@@ -77,57 +73,18 @@ func (o *owners) cancel(row queues.Row) (owner string) {
 	if row.Deleted || task.CheckOwner(owner) != nil || json.Unmarshal(row.Value, &c) != nil {
 		return ""
 	}
-	slices.SortFunc(c.Asked, byFirst)
-	slices.SortFunc(c.Late, byFirst)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.ended[owner] {
 		return ""
 	}
 	if o.asked == nil {
-		o.asked, o.late = map[string]revoked{}, map[string]revoked{}
+		o.asked, o.late = map[string]task.Ranges{}, map[string]task.Ranges{}
 	}
-	o.asked[owner] = o.asked[owner].with(c.Asked)
-	o.late[owner] = o.late[owner].with(c.Late)
+	o.asked[owner] = o.asked[owner].With(c.Asked)
+	o.late[owner] = o.late[owner].With(c.Late)
 	o.some.Store(true)
 	return owner
-}
-
-func (r revoked) has(number uint64) bool {
-	i, _ := slices.BinarySearchFunc(r, number, func(x [2]uint64, n uint64) int {
-		if x[1] < n {
-			return -1
-		}
-		return 1
-	})
-	return i < len(r) && r[i][0] <= number
-}
-
-func byFirst(a, b [2]uint64) int { return cmp.Compare(a[0], b[0]) }
-
-// with returns the ranges and more of them, which are sorted, in one pass over both.
-func (r revoked) with(more [][2]uint64) revoked {
-	if len(more) == 0 {
-		return r
-	}
-	out := make(revoked, 0, len(r)+len(more))
-	for len(r) > 0 || len(more) > 0 {
-		var next [2]uint64
-		if len(more) == 0 || len(r) > 0 && r[0][0] <= more[0][0] {
-			next, r = r[0], r[1:]
-		} else {
-			next, more = more[0], more[1:]
-		}
-		last := len(out) - 1
-		switch {
-		case next[0] > next[1]: // says nothing
-		case last >= 0 && (next[0] <= out[last][1] || next[0] == out[last][1]+1):
-			out[last][1] = max(out[last][1], next[1])
-		default:
-			out = append(out, next)
-		}
-	}
-	return out
 }
 
 // session takes a row of the table of sessions.
@@ -136,7 +93,7 @@ func (a *Agent) session(row queues.Row) {
 		return // from a stranger: it would be taken for a pattern
 	}
 	a.janitor.session(row)
-	var r session.Row
+	var r lease.Row
 	ended := !row.Deleted && json.Unmarshal(row.Value, &r) == nil && (r.Ended || a.isOver(r))
 	a.owners.end(row.Key, ended)
 	if ended {
@@ -146,7 +103,7 @@ func (a *Agent) session(row queues.Row) {
 
 // isOver reports whether nobody can go on with a session: it had no name, and its process had the embedded server
 // in it, under another boot.
-func (a *Agent) isOver(r session.Row) bool {
+func (a *Agent) isOver(r lease.Row) bool {
 	return a.cfg.Boot != "" && r.Job == "" && r.Boot != a.cfg.Boot
 }
 

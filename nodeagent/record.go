@@ -179,7 +179,7 @@ func (p *pending) next() outgoing {
 		p.seal()
 	}
 	if p.log == nil {
-		p.log = p.r.broker.LogThere(p.r.broker.Log(p.owner)) // the agent has made the stream
+		p.log = p.r.broker.LogHandle(p.r.broker.Log(p.owner)) // the agent has made the stream
 	}
 	p.busy = true
 	return outgoing{p, p.sealed[0]}

@@ -1,4 +1,4 @@
-package session
+package nodeagent
 
 import (
 	"sync"
@@ -8,18 +8,18 @@ import (
 	"github.com/tidemill/tidemill/internal/invariant"
 )
 
-// Slots are an agent's account of its resources. A slot is so much as one task of a shape takes; what is
+// slots are an agent's account of its resources. A slot is so much as one task of a shape takes; what is
 // taken never exceeds what the agent has. The zero value has nothing.
-type Slots struct {
+type slots struct {
 	mu   sync.Mutex
 	has  task.Resources // fixed
 	free []int64        // guarded by mu; parallel to has. Invariant: up to what it has; below 0 for CPUs taken back
 	over atomic.Bool    // some are below 0
 }
 
-// NewSlots returns an account of which nothing is taken.
-func NewSlots(has task.Resources) *Slots {
-	s := &Slots{has: has, free: make([]int64, len(has))}
+// newSlots returns an account of which nothing is taken.
+func newSlots(has task.Resources) *slots {
+	s := &slots{has: has, free: make([]int64, len(has))}
 	for i, a := range has {
 		s.free[i] = a.Value
 	}
@@ -29,7 +29,7 @@ func NewSlots(has task.Resources) *Slots {
 // Take takes a slot of the shape if there is room, and reports whether it did. A resource in scarce is
 // treated as used up: it is kept for somebody who waits. If there is no room, what the shape lacked is
 // added to scarce.
-func (s *Slots) Take(shape task.Resources, scarce map[string]bool) bool {
+func (s *slots) Take(shape task.Resources, scarce map[string]bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fits := true
@@ -57,16 +57,16 @@ func (s *Slots) Take(shape task.Resources, scarce map[string]bool) bool {
 }
 
 // Give gives a slot back.
-func (s *Slots) Give(shape task.Resources) { s.lock(shape, 1) }
+func (s *slots) Give(shape task.Resources) { s.lock(shape, 1) }
 
-func (s *Slots) lock(shape task.Resources, sign int64) {
+func (s *slots) lock(shape task.Resources, sign int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.add(shape, sign)
 }
 
 // Room reports whether a slot of the shape could be taken now.
-func (s *Slots) Room(shape task.Resources) bool {
+func (s *slots) Room(shape task.Resources) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range shape {
@@ -78,7 +78,7 @@ func (s *Slots) Room(shape task.Resources) bool {
 }
 
 // Free returns how many slots of the shape could be taken now.
-func (s *Slots) Free(shape task.Resources) int {
+func (s *slots) Free(shape task.Resources) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.free[s.index(task.CPU)]
@@ -91,12 +91,12 @@ func (s *Slots) Free(shape task.Resources) int {
 }
 
 // Force takes what was lent, whether it is free or not.
-func (s *Slots) Force(shape task.Resources) { s.lock(shape, -1) }
+func (s *slots) Force(shape task.Resources) { s.lock(shape, -1) }
 
 // Over reports whether more is taken than there is: who can give something back is to do so.
-func (s *Slots) Over() bool { return s.over.Load() }
+func (s *slots) Over() bool { return s.over.Load() }
 
-func (s *Slots) add(shape task.Resources, sign int64) {
+func (s *slots) add(shape task.Resources, sign int64) {
 	for _, a := range shape {
 		if i := s.index(a.Name); i >= 0 {
 			s.free[i] += sign * a.Value
@@ -111,7 +111,7 @@ func (s *Slots) add(shape task.Resources, sign int64) {
 	s.over.Store(over)
 }
 
-func (s *Slots) index(name string) int {
+func (s *slots) index(name string) int {
 	for i := range s.has {
 		if s.has[i].Name == name {
 			return i
@@ -121,7 +121,7 @@ func (s *Slots) index(name string) int {
 }
 
 // All reports whether nothing is taken.
-func (s *Slots) All() bool {
+func (s *slots) All() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.has {

@@ -9,7 +9,7 @@ func (f *Follower) Deafen(deaf bool) {
 		f.told.Close()
 		return
 	}
-	f.told, _ = f.log.b.Topic(f.log.name.Told).Listen(f.hear)
+	f.told, _ = f.log.b.Topic(f.log.name.Republish).Listen(f.hear)
 }
 
 // DeleteStream removes the queue's stream behind the broker's back.

@@ -30,21 +30,21 @@ type LogEntry struct {
 // OpenLog returns the log, which it makes if there is none yet. Nothing is discarded and nothing ages
 // unless opts say so: a log that is cut under a second reader can change what it decided.
 func (b *Broker) OpenLog(ctx context.Context, name LogName, opts ...LogOption) (*Log, error) {
-	l := b.LogThere(name, opts...)
+	l := b.LogHandle(name, opts...)
 	if err := b.ensureStream(ctx, l.cfg); err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
-// LogThere returns a log that somebody has opened before, without asking anybody: it may be called under a lock.
-func (b *Broker) LogThere(name LogName, opts ...LogOption) *Log {
+// LogHandle returns a log that somebody has opened before, without asking anybody: it may be called under a lock.
+func (b *Broker) LogHandle(name LogName, opts ...LogOption) *Log {
 	cfg := jetstream.StreamConfig{
 		Name: name.Stream, Subjects: []string{name.Binds},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, AllowDirect: true,
 	}
-	if name.Told != "" {
-		cfg.RePublish = &jetstream.RePublish{Source: name.Binds, Destination: name.ToldBinds}
+	if name.Republish != "" {
+		cfg.RePublish = &jetstream.RePublish{Source: name.Binds, Destination: name.RepublishBinds}
 	}
 	for _, opt := range opts {
 		opt(&cfg)
@@ -307,7 +307,7 @@ func (l *Log) Follow(ctx context.Context, after uint64, handle func(LogEntry)) (
 	f := &Follower{log: l, handle: handle, reading: make(chan struct{}, 1)}
 	f.last.Store(after)
 	var err error
-	if f.told, err = l.b.Topic(l.name.Told).Listen(f.hear); err != nil {
+	if f.told, err = l.b.Topic(l.name.Republish).Listen(f.hear); err != nil {
 		return nil, fmt.Errorf("queues: follow %s: %w", l.name.Subject, err)
 	}
 	if err := f.Ask(ctx); err != nil {

@@ -11,7 +11,7 @@ import (
 //	carrier  method   subject                        producer        consumer        retention      a loss means
 //	Queue    Batches  <ns>.b1.<class>.<level>.0      session outbox  nodeagent claim until acked    nothing: the owner asks again
 //	Log      Log      <ns>.log.<shard>.<owner>       agent, session  session fold    until trimmed  a task runs again
-//	Topic    Log.Told <ns>.told.<shard>.<owner>      the server      session fold    none           a gap, noticed and filled
+//	Topic    Log.Republish <ns>.told.<shard>.<owner>      the server      session fold    none           a gap, noticed and filled
 //	Log      Dead     <ns>.dead.<class>.<func>       session         people          7 days, 64 MiB no history
 //	Log      Dead     <ns>.dead.<class>.unreadable   nodeagent       people          7 days, 64 MiB no history
 //	Topic    (rows)   <ns>.row.<table>.$KV.<row>     the server      watchers        none           noticed and filled
@@ -37,8 +37,8 @@ type QueueName struct {
 // once they are stored (nowhere if empty).
 type LogName struct {
 	Stream, Subject, Binds string
-	Told                   TopicName
-	ToldBinds              string
+	Republish              TopicName
+	RepublishBinds         string
 }
 
 // TableName names a table's bucket.
@@ -77,11 +77,11 @@ func (n Names) Batches(class, level string) QueueName {
 // Log names the log of an owner.
 func (n Names) Log(owner string) LogName {
 	return LogName{
-		Stream:    n.Namespace + "_log_0",
-		Subject:   n.Namespace + ".log.0." + owner,
-		Binds:     n.Namespace + ".log.0.*",
-		Told:      TopicName(n.Namespace + ".told.0." + owner),
-		ToldBinds: n.Namespace + ".told.0.{{wildcard(1)}}",
+		Stream:         n.Namespace + "_log_0",
+		Subject:        n.Namespace + ".log.0." + owner,
+		Binds:          n.Namespace + ".log.0.*",
+		Republish:      TopicName(n.Namespace + ".told.0." + owner),
+		RepublishBinds: n.Namespace + ".told.0.{{wildcard(1)}}",
 	}
 }
 

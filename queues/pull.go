@@ -55,12 +55,12 @@ func (q *Queue) Pull(deliver func(*Delivery)) *Puller {
 
 // Ask adds credit for n messages. Credit stays until it is used: requests that lapse are made again.
 func (p *Puller) Ask(n int) error {
-	p.Owe(n)
+	p.AddCredit(n)
 	return p.Request()
 }
 
-// Owe adds credit for n messages, for which Request asks.
-func (p *Puller) Owe(n int) {
+// AddCredit adds credit for n messages, for which Request asks.
+func (p *Puller) AddCredit(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.owed += n

@@ -35,16 +35,16 @@ func TestAllocNotes(t *testing.T) {
 	if allocs := testing.AllocsPerRun(1000, func() {
 		number++
 		do(graph.Event{What: graph.Submitted, Retries: 1})
-		do(graph.Event{What: graph.Recorded, State: task.Refused, Attempt: 1})
+		do(graph.Event{What: graph.Recorded, State: task.Refused, Dispatch: task.Dispatch{Attempt: 1}})
 		do(graph.Event{What: graph.Due})
-		do(graph.Event{What: graph.Recorded, State: task.Errored, Attempt: 1})
+		do(graph.Event{What: graph.Recorded, State: task.Errored, Dispatch: task.Dispatch{Attempt: 1}})
 		do(graph.Event{What: graph.Due})
-		for losses := range graph.MaxLosses {
-			do(graph.Event{What: graph.Recorded, State: task.Lost, Attempt: 2, Losses: losses})
+		for losses := range int32(graph.MaxLosses) {
+			do(graph.Event{What: graph.Recorded, State: task.Lost, Dispatch: task.Dispatch{Attempt: 2, Losses: losses}})
 			do(graph.Event{What: graph.Due})
 		}
-		do(graph.Event{What: graph.Recorded, State: task.Failed, Attempt: 2, Losses: graph.MaxLosses})
-		do(graph.Event{What: graph.Recorded, State: task.OK, Attempt: 1})
+		do(graph.Event{What: graph.Recorded, State: task.Failed, Dispatch: task.Dispatch{Attempt: 2, Losses: graph.MaxLosses}})
+		do(graph.Event{What: graph.Recorded, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}})
 	}); allocs != 0 {
 		t.Errorf("a task that ends by losses allocates %v times", allocs)
 	}

@@ -12,7 +12,7 @@ import (
 func errorDelay(t *testing.T, seed, number uint64, n int) time.Duration {
 	t.Helper()
 	return lastDelay(t, seed, number, n, func(i int) graph.Event {
-		return graph.Event{What: graph.Recorded, Task: number, State: task.Errored, Attempt: i}
+		return graph.Event{What: graph.Recorded, Task: number, State: task.Errored, Dispatch: task.Dispatch{Attempt: int32(i)}}
 	})
 }
 
@@ -20,7 +20,7 @@ func errorDelay(t *testing.T, seed, number uint64, n int) time.Duration {
 func lossDelay(t *testing.T, seed, number uint64, n int) time.Duration {
 	t.Helper()
 	return lastDelay(t, seed, number, n, func(i int) graph.Event {
-		return graph.Event{What: graph.Recorded, Task: number, State: task.Lost, Attempt: 1, Losses: i - 1}
+		return graph.Event{What: graph.Recorded, Task: number, State: task.Lost, Dispatch: task.Dispatch{Attempt: 1, Losses: int32(i - 1)}}
 	})
 }
 
@@ -79,7 +79,7 @@ func TestBackoffIsDeterministic(t *testing.T) {
 	}
 	var zero graph.Graph
 	zero.Step(&graph.Event{What: graph.Submitted, Task: 1, Retries: 1}, nil)
-	commands := zero.Step(&graph.Event{What: graph.Recorded, Task: 1, State: task.Errored, Attempt: 1}, nil)
+	commands := zero.Step(&graph.Event{What: graph.Recorded, Task: 1, State: task.Errored, Dispatch: task.Dispatch{Attempt: 1}}, nil)
 	if want := errorDelay(t, 0, 1, 1); len(commands) != 1 || commands[0].Delay != want {
 		t.Errorf("the zero Graph: %s, want a wait of %v", inWords(commands), want)
 	}

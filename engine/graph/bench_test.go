@@ -26,7 +26,7 @@ func BenchmarkStepLate(b *testing.B) {
 	s := steadyTraffic(10_000)
 	b.ReportAllocs()
 	for b.Loop() {
-		s.out = s.graph.Step(&graph.Event{What: graph.Recorded, Task: 1, State: task.OK, Attempt: 1}, s.out[:0])
+		s.out = s.graph.Step(&graph.Event{What: graph.Recorded, Task: 1, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}}, s.out[:0])
 	}
 }
 
@@ -56,5 +56,5 @@ func (s *traffic) submit() {
 func (s *traffic) submitAndRecord() {
 	s.submit()
 	s.last++
-	s.out = s.graph.Step(&graph.Event{What: graph.Recorded, Task: s.last, State: task.OK, Attempt: 1}, s.out[:0])
+	s.out = s.graph.Step(&graph.Event{What: graph.Recorded, Task: s.last, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}}, s.out[:0])
 }

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/engine/task"
-	"github.com/tidemill/tidemill/internal/broken"
 )
 
 // MaxLosses is how many agents may be lost with a task before it fails. It is a budget of its own: an
@@ -31,12 +30,11 @@ func New(seed uint64) *Graph { return &Graph{seed: seed} }
 // Invariant: a task is in exactly one of the places that state names, and in tasks until its first final
 // entry was folded.
 type node struct {
-	attempt int32 // of the newest dispatch; 1 is the first
-	losses  int16
-	state   state
-	why     Why // of ending
-	retries int32
-	missing int32 // results that its input refers to and that are not there
+	task.Dispatch // the newest one
+	state         state
+	why           Why   // of ending
+	retries       int32 // further attempts after an error
+	missing       int32 // results that its input refers to and that are not there
 }
 
 type state uint8
@@ -50,15 +48,14 @@ const (
 
 // Event is something that happened.
 type Event struct {
-	What    What
-	State   task.State // of Recorded
-	Queued  bool       // of Submitted: a copy that is to run waits in a queue already
-	Task    uint64
-	Attempt int           // of Recorded: as in the entry. Of Submitted: where it goes on; 0 = 1
-	Losses  int           // of Recorded: as in the entry. Of Submitted: where it goes on
-	Retries int           // of Submitted: attempts after the first that an error may cost
-	Delay   time.Duration // of Submitted: it is not to be dispatched before
-	Deps    []uint64      // of Submitted: open tasks whose results its input refers to; not kept
+	What          What
+	State         task.State // of Recorded
+	Queued        bool       // of Submitted: a copy that is to run waits in a queue already
+	Task          uint64
+	task.Dispatch               // of Recorded: as in the entry. Of Submitted: where the task goes on; attempt 0 = 1
+	Retries       int           // of Submitted: attempts after the first that an error may cost
+	Delay         time.Duration // of Submitted: it is not to be dispatched before
+	Deps          []uint64      // of Submitted: open tasks whose results its input refers to; not kept
 }
 
 // What happened.
@@ -77,13 +74,12 @@ const (
 
 // Command is something to do.
 type Command struct {
-	Do      Do
-	Task    uint64
-	Attempt int           // of Dispatch and End
-	Losses  int           // of Dispatch and End
-	Delay   time.Duration // of Wait
-	Why     Why           // of End
-	Cause   uint64        // of End for DependencyFailed: the task that failed, or is to fail by a command before
+	Do            Do
+	Task          uint64
+	task.Dispatch               // of Dispatch and End
+	Delay         time.Duration // of Wait
+	Why           Why           // of End
+	Cause         uint64        // of End for DependencyFailed: the task that failed, or is to fail by a command before
 }
 
 // Do says what to do.
@@ -140,14 +136,15 @@ func (g *Graph) Step(e *Event, out []Command) []Command {
 }
 
 func (g *Graph) submitted(e *Event, out []Command) []Command {
-	n := node{attempt: int32(max(e.Attempt, 1)), losses: int16(e.Losses), retries: int32(e.Retries)}
+	n := node{Dispatch: e.Dispatch, retries: int32(e.Retries)}
+	n.Attempt = max(n.Attempt, 1)
 	g.tasks.Put(e.Task, n)
 	place := g.tasks.Get(e.Task)
 	switch {
-	case n.attempt > n.retries+1:
-		place.attempt--
+	case n.Attempt > n.retries+1:
+		place.Attempt--
 		return place.end(e.Task, Exhausted, out)
-	case n.losses >= MaxLosses:
+	case n.Losses >= MaxLosses:
 		return place.end(e.Task, LostTooMuch, out)
 	case e.Queued:
 		return out
@@ -172,8 +169,7 @@ func (n *node) ready(number uint64, out []Command) []Command {
 
 func (n *node) dispatch(number uint64, out []Command) []Command {
 	out = command(out, Dispatch, number)
-	c := &out[len(out)-1]
-	c.Attempt, c.Losses = int(n.attempt), int(n.losses)
+	out[len(out)-1].Dispatch = n.Dispatch
 	return out
 }
 
@@ -212,30 +208,29 @@ func (n *node) again(number uint64, out []Command) []Command {
 // already; of a task that is to end, nothing more is tried. A refusal ends no dispatch: while its delay
 // lasts, another copy may err or be lost, and a later fold of the log will count that.
 func (g *Graph) note(e *Event, n *node, out []Command) []Command {
-	if n.state == ending || e.Attempt != int(n.attempt) || e.Losses != int(n.losses) {
+	if n.state == ending || e.Dispatch != n.Dispatch {
 		return out
 	}
+	next := n.After(e.State)
 	var delay time.Duration
 	switch e.State {
 	case task.Errored:
-		if n.attempt > n.retries { // its agent should have said Failed
+		if n.Attempt > n.retries { // its agent should have said Failed
 			return n.end(e.Task, Exhausted, out)
 		}
-		n.attempt++
-		delay = g.backoff(errorBackoff, e.Task, e.Attempt)
+		delay = g.backoff(errorBackoff, e.Task, int(e.Attempt))
 	case task.Lost:
-		if !broken.ForgetLosses {
-			n.losses++
-		}
-		if n.losses >= MaxLosses {
+		if next.Losses >= MaxLosses {
+			n.Dispatch = next
 			return n.end(e.Task, LostTooMuch, out)
 		}
-		delay = g.backoff(lossBackoff, together(e.Task, e.Losses+1), e.Losses+1)
+		delay = g.backoff(lossBackoff, together(e.Task, int(e.Losses)+1), int(e.Losses)+1)
 	case task.Refused:
 		delay = refusedDelay
 	default: // started, or returned: what follows will tell
 		return out
 	}
+	n.Dispatch = next
 	if n.state == waiting {
 		return out // a refusal's delay will do
 	}
@@ -254,5 +249,5 @@ func (n *node) endUnlessEnding(number uint64, why Why, out []Command) []Command 
 // may be another.
 func (n *node) end(number uint64, why Why, out []Command) []Command {
 	n.state, n.why = ending, why
-	return append(out, Command{Do: End, Task: number, Attempt: int(n.attempt), Losses: int(n.losses), Why: why})
+	return append(out, Command{Do: End, Task: number, Dispatch: n.Dispatch, Why: why})
 }

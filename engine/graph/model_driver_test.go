@@ -172,7 +172,7 @@ func (d *driver) phase() {
 		d.place++
 		if b.owner == d.name && !b.acked {
 			for _, s := range b.specs {
-				d.past.Listed(s.digest, s.number, s.attempt, s.losses)
+				d.past.Listed(s.digest, s.number, task.Dispatch{Attempt: int32(s.attempt), Losses: int32(s.losses)})
 			}
 		}
 	case d.phases[0] == folding && d.place < d.foldTo:
@@ -210,7 +210,7 @@ func (d *driver) submit() {
 			return
 		}
 		if known {
-			e.Task, e.Attempt, e.Losses, e.Queued = left.Number, left.Attempt, left.Losses, left.Queued
+			e.Task, e.Dispatch, e.Queued = left.Number, left.Dispatch, left.Queued
 			d.m.note(map[bool]string{true: "goes on from the queue", false: "goes on from a note"}[left.Queued])
 		}
 	}
@@ -235,7 +235,7 @@ func (d *driver) step(e graph.Event, at, index int) {
 		}
 		switch c.Do {
 		case graph.Dispatch:
-			if c.Attempt > t.plan.retries+1 || c.Losses >= graph.MaxLosses {
+			if int(c.Attempt) > t.plan.retries+1 || c.Losses >= graph.MaxLosses {
 				d.m.fail("%s: over its budget of %d retries: %s", d.name, t.plan.retries, inWords([]graph.Command{c}))
 			}
 			d.outbox = append(d.outbox, c)
@@ -289,7 +289,7 @@ func (d *driver) read() {
 			}
 		}
 		if d.open[number] != nil {
-			d.step(graph.Event{What: graph.Recorded, Task: number, State: e.State, Attempt: e.Attempt, Losses: e.Losses}, at, i)
+			d.step(graph.Event{What: graph.Recorded, Task: number, State: e.State, Dispatch: e.Dispatch}, at, i)
 		}
 	}
 }
@@ -300,7 +300,7 @@ func (d *driver) publish() {
 	var specs []spec
 	for _, c := range d.outbox[:n] {
 		if t := d.open[c.Task]; t != nil {
-			specs = append(specs, spec{c.Task, t.digest, c.Attempt, c.Losses, t.plan})
+			specs = append(specs, spec{c.Task, t.digest, int(c.Attempt), int(c.Losses), t.plan})
 		}
 	}
 	if len(specs) == 0 || d.m.publish(d.name, specs) {
@@ -318,7 +318,7 @@ func (d *driver) appendEnds() {
 		if t == nil {
 			continue
 		}
-		e := task.Entry{Number: c.Task, Digest: t.digest, State: task.Failed, Attempt: c.Attempt, Losses: c.Losses, Value: d.m.result()}
+		e := task.Entry{Number: c.Task, Digest: t.digest, State: task.Failed, Dispatch: c.Dispatch, Value: d.m.result()}
 		if c.Why == graph.Asked {
 			e.State = task.Cancelled
 			d.m.note("cancelled")

@@ -93,7 +93,7 @@ func (h *holding) startOld() {
 	log := m.log(h.batch.owner)
 	for _, r := range log.records[log.trimmed:] {
 		for _, e := range r.entries {
-			at := tries{e.Digest, e.Attempt, e.Losses}
+			at := tries{e.Digest, int(e.Attempt), int(e.Losses)}
 			switch {
 			case e.State.Final():
 				ended[e.Number] = true
@@ -138,7 +138,7 @@ func (h *holding) drop() {
 }
 
 func (s spec) entry(state task.State) task.Entry {
-	return task.Entry{Number: s.number, Digest: s.digest, State: state, Attempt: s.attempt, Losses: s.losses}
+	return task.Entry{Number: s.number, Digest: s.digest, State: state, Dispatch: task.Dispatch{Attempt: int32(s.attempt), Losses: int32(s.losses)}}
 }
 
 // lose notes all of the batch as lost.

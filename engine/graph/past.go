@@ -23,40 +23,30 @@ type final struct {
 }
 
 // left is a task without an outcome.
-//
-// Invariant: queued is the newest copy listed; noted is the newest entry folded, and state what it said.
 type left struct {
+	Progress
 	number  uint64
-	queued  version // zero if no copy is queued
-	noted   version // zero if there is no note
-	state   task.State
+	queued  task.Dispatch // of the newest copy listed; zero if none is queued
 	history []Note
 }
 
-// version is one dispatch of a task: the later one has more attempts or more losses.
-type version struct{ attempt, losses int }
-
-func (v version) before(w version) bool { return v.attempt+v.losses < w.attempt+w.losses }
-
 // Note is an entry that is not final, as a task's history shows it.
 type Note struct {
-	State   task.State    `json:"state"`
-	Attempt int           `json:"attempt"`
-	Losses  int           `json:"losses"`
-	Node    string        `json:"node,omitempty"`
-	Failure *task.Failure `json:"failure,omitempty"`
+	State task.State
+	task.Dispatch
+	Node    string // that has written it
+	Failure *task.Failure
 }
 
 // Standing is how a task of a former run stands.
 type Standing struct {
-	State    task.State // final, or 0 for a task without an outcome
-	Sequence uint64     // of the record with the outcome
-	Index    int        // of the entry in it
-	Number   uint64     // of a task without an outcome
-	Attempt  int        // of the copy that is queued, or is to be
-	Losses   int
-	Queued   bool // such a copy waits in a queue
-	History  []Note
+	State         task.State // final, or 0 for a task without an outcome
+	Sequence      uint64     // of the record with the outcome
+	Index         int        // of the entry in it
+	Number        uint64     // of a task without an outcome
+	task.Dispatch            // of the copy that is queued, or is to be
+	Queued        bool       // such a copy waits in a queue
+	History       []Note
 }
 
 // Len returns how many tasks have an outcome, and how many have none.
@@ -71,7 +61,7 @@ func (p *Past) Ended(d task.Digest) (sequence uint64, index int, ended bool) {
 // Lost returns how many tasks without an outcome were lost or started when a run ended.
 func (p *Past) Lost() (n int) {
 	for _, l := range p.open {
-		if l.state == task.Started || l.state == task.Lost {
+		if l.State == task.Started || l.State == task.Lost {
 			n++
 		}
 	}
@@ -81,17 +71,17 @@ func (p *Past) Lost() (n int) {
 // Queued reports whether a copy of a task without an outcome waits in a queue.
 func (p *Past) Queued(d task.Digest) bool {
 	l := p.open[d]
-	return l != nil && l.queued != version{}
+	return l != nil && l.queued != task.Dispatch{}
 }
 
 // Listed notes that a copy of the task waits in a queue.
-func (p *Past) Listed(d task.Digest, number uint64, attempt, losses int) {
+func (p *Past) Listed(d task.Digest, number uint64, at task.Dispatch) {
 	if _, ended := p.finals[d]; ended {
 		return
 	}
 	l := p.leftOf(d, number)
-	if v := (version{attempt, losses}); l.queued.before(v) {
-		l.queued = v
+	if l.queued.Before(at) {
+		l.queued = at
 	}
 }
 
@@ -131,14 +121,8 @@ func (p *Past) Recorded(e *task.Entry, node string, sequence uint64, index int) 
 }
 
 func (l *left) note(e *task.Entry, node string) {
-	v := version{e.Attempt, e.Losses}
-	over := l.state == task.Errored || l.state == task.Lost // a start and a refusal end no dispatch
-	if v.before(l.noted) || v == l.noted && (over || e.State == l.state) {
-		return // of what is over, or told again
-	}
-	l.noted, l.state = v, e.State
-	if e.State != task.Started && e.State != task.Returned {
-		l.history = append(l.history, Note{e.State, e.Attempt, e.Losses, node, e.Failure})
+	if l.Note(e) && e.State != task.Started && e.State != task.Returned {
+		l.history = append(l.history, Note{e.State, e.Dispatch, node, e.Failure})
 	}
 }
 
@@ -155,23 +139,9 @@ func (p *Past) Take(d task.Digest) (s Standing, ok bool) {
 		return Standing{}, false
 	}
 	delete(p.open, d)
-	s = Standing{Number: l.number, Queued: l.noted.before(l.queued), History: l.history}
-	next := l.next()
+	s = Standing{Number: l.number, Dispatch: l.Next(), Queued: l.Before(l.queued), History: l.history}
 	if s.Queued {
-		next = l.queued
+		s.Dispatch = l.queued
 	}
-	s.Attempt, s.Losses = next.attempt, next.losses
 	return s, true
-}
-
-// next returns the version that follows from the newest note: a start without an end is a loss.
-func (l *left) next() version {
-	v := l.noted
-	switch {
-	case l.state == task.Errored:
-		v.attempt++
-	case l.state != task.Refused && l.state != task.Returned && !broken.ForgetLosses: // lost, or started
-		v.losses++
-	}
-	return v
 }

@@ -40,7 +40,7 @@ func (s *pastStory) tell(t *testing.T, d *datadriven.TestData) string {
 		*s = pastStory{past: &graph.Past{}}
 		return ""
 	case "listed":
-		s.past.Listed(digestOf(t, d), uint64(number(t, d, "number", 0)), number(t, d, "attempt", 1), number(t, d, "losses", 0))
+		s.past.Listed(digestOf(t, d), uint64(number(t, d, "number", 0)), task.Dispatch{Attempt: int32(number(t, d, "attempt", 1)), Losses: int32(number(t, d, "losses", 0))})
 		return ""
 	case "recorded":
 		s.recorded(t, d)
@@ -68,7 +68,7 @@ func (s *pastStory) recorded(t *testing.T, d *datadriven.TestData) {
 	}
 	s.past.Recorded(&task.Entry{
 		Digest: digestOf(t, d), Number: uint64(number(t, d, "number", 0)), State: stateOf(t, d),
-		Attempt: number(t, d, "attempt", 1), Losses: number(t, d, "losses", 0),
+		Dispatch: task.Dispatch{Attempt: int32(number(t, d, "attempt", 1)), Losses: int32(number(t, d, "losses", 0))},
 	}, "node", s.sequence, index)
 }
 

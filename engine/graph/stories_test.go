@@ -47,13 +47,13 @@ func (s *story) tell(t *testing.T, d *datadriven.TestData) string {
 	case "submit":
 		return s.step(graph.Event{
 			What: graph.Submitted, Task: taskNumber(t, d), Retries: number(t, d, "retries", 0),
-			Attempt: number(t, d, "attempt", 0), Losses: number(t, d, "losses", 0),
-			Delay: delayOf(t, d), Queued: d.HasArg("queued"), Deps: depsOf(t, d),
+			Dispatch: task.Dispatch{Attempt: int32(number(t, d, "attempt", 0)), Losses: int32(number(t, d, "losses", 0))},
+			Delay:    delayOf(t, d), Queued: d.HasArg("queued"), Deps: depsOf(t, d),
 		})
 	case "record":
 		return s.step(graph.Event{
 			What: graph.Recorded, Task: taskNumber(t, d), State: stateOf(t, d),
-			Attempt: number(t, d, "attempt", 1), Losses: number(t, d, "losses", 0),
+			Dispatch: task.Dispatch{Attempt: int32(number(t, d, "attempt", 1)), Losses: int32(number(t, d, "losses", 0))},
 		})
 	case "due":
 		return s.step(graph.Event{What: graph.Due, Task: taskNumber(t, d)})
@@ -76,7 +76,7 @@ func (s *story) step(e graph.Event) string { return inWords(s.graph.Step(&e, nil
 func (s *story) lose(number uint64, times int) string {
 	var told strings.Builder
 	for losses := range times {
-		told.WriteString(s.step(graph.Event{What: graph.Recorded, Task: number, State: task.Lost, Attempt: 1, Losses: losses}) + "\n")
+		told.WriteString(s.step(graph.Event{What: graph.Recorded, Task: number, State: task.Lost, Dispatch: task.Dispatch{Attempt: 1, Losses: int32(losses)}}) + "\n")
 		if losses+1 < graph.MaxLosses {
 			told.WriteString(s.step(graph.Event{What: graph.Due, Task: number}) + "\n")
 		}

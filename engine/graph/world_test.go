@@ -38,13 +38,13 @@ type chances struct {
 
 // life is what the world knows of one task.
 type life struct {
-	retries         int
-	attempt, losses int  // of the newest dispatch
-	delayed         bool // its first dispatch is still to come, after a delay
-	ending          bool // the owner has asked for its last entry
-	outcome         int  // index of the first final entry in the log, -1 if there is none yet
+	retries         int32
+	attempt, losses int32 // of the newest dispatch
+	delayed         bool  // its first dispatch is still to come, after a delay
+	ending          bool  // the owner has asked for its last entry
+	outcome         int   // index of the first final entry in the log, -1 if there is none yet
 	resolved        int
-	deaths          int           // messages that were delivered a second time
+	deaths          int32         // messages that were delivered a second time
 	noted           map[note]bool // what the owner has read
 	deps            []uint64      // tasks whose results it needs
 	ok              bool          // resolved with a result
@@ -53,13 +53,13 @@ type life struct {
 // note is an entry that is not final, without its task.
 type note struct {
 	state           task.State
-	attempt, losses int
+	attempt, losses int32
 }
 
 // delivery is a message in the queue.
 type delivery struct {
 	task            uint64
-	attempt, losses int
+	attempt, losses int32
 	delivered       int
 }
 
@@ -109,8 +109,8 @@ func (w *world) step(e graph.Event) {
 // submit adds a task: a new one, perhaps with a delay, or one that a former run has left.
 func (w *world) submit() {
 	w.left--
-	l := &life{retries: w.rng.IntN(4), outcome: -1, noted: map[note]bool{}}
-	e := graph.Event{What: graph.Submitted, Task: w.next, Retries: l.retries}
+	l := &life{retries: int32(w.rng.IntN(4)), outcome: -1, noted: map[note]bool{}}
+	e := graph.Event{What: graph.Submitted, Task: w.next, Retries: int(l.retries)}
 	w.lives[w.next] = l
 	w.next++
 	if w.happens(w.chance.delayed, "delayed") {
@@ -147,7 +147,7 @@ func (w *world) missing(l *life) bool {
 // leave makes the task one that a former run has left, with a copy in the queue or without. It may have
 // spent a budget already.
 func (w *world) leave(e *graph.Event, l *life) {
-	e.Attempt, e.Losses = 1+w.rng.IntN(l.retries+2), w.rng.IntN(graph.MaxLosses+1)
+	e.Attempt, e.Losses = int32(1+w.rng.IntN(int(l.retries)+2)), int32(w.rng.IntN(graph.MaxLosses+1))
 	l.deaths = e.Losses
 	spent := e.Attempt > l.retries+1 || e.Losses == graph.MaxLosses
 	if e.Queued = !spent && w.rng.IntN(2) == 0; e.Queued {
@@ -219,7 +219,7 @@ func (w *world) run(m delivery) task.State {
 }
 
 func (w *world) record(state task.State, m delivery) {
-	w.late = append(w.late, graph.Event{What: graph.Recorded, Task: m.task, State: state, Attempt: m.attempt, Losses: m.losses})
+	w.late = append(w.late, graph.Event{What: graph.Recorded, Task: m.task, State: state, Dispatch: task.Dispatch{Attempt: m.attempt, Losses: m.losses}})
 }
 
 // appendEntry puts an entry into the log, any of those that are to come, and perhaps not for the last
@@ -288,12 +288,12 @@ func (w *world) due() {
 // attempt from an error, one more loss from a loss, the same from a refusal.
 func (w *world) dispatch(e graph.Event, c graph.Command, l *life) {
 	cause := task.State(0)
-	switch [2]int{c.Attempt - l.attempt, c.Losses - l.losses} {
-	case [2]int{1, 0}:
+	switch [2]int32{c.Attempt - l.attempt, c.Losses - l.losses} {
+	case [2]int32{1, 0}:
 		cause = task.Errored
-	case [2]int{0, 1}:
+	case [2]int32{0, 1}:
 		cause = task.Lost
-	case [2]int{0, 0}:
+	case [2]int32{0, 0}:
 		cause = task.Refused
 	}
 	again := e.What == graph.Due && l.noted[note{cause, l.attempt, l.losses}]

@@ -1,4 +1,4 @@
-package session
+package lease
 
 import (
 	"context"
@@ -11,13 +11,13 @@ import (
 	"github.com/tidemill/tidemill/queues"
 )
 
-// LeaseTime is how long a lease is its holder's without a renewal. The holder counts from before it asks
+// Duration is how long a lease is its holder's without a renewal. The holder counts from before it asks
 // for one, by its own monotonic clock; others from when they have seen it. So it has stopped before
 // another can begin.
-const LeaseTime = 15 * time.Second
+const Duration = 15 * time.Second
 
-// renewEvery leaves time for two renewals that fail.
-const renewEvery = LeaseTime / 3
+// RenewEvery leaves time for two renewals that fail.
+const RenewEvery = Duration / 3
 
 // Row is a session's row in the table of sessions: who holds it, and what may be destroyed. Written by
 // session, read by nodeagent (janitor, claim).
@@ -38,9 +38,10 @@ type Row struct {
 var (
 	// ErrHeld says that somebody else holds the lease. The error names the holder.
 	ErrHeld = errors.New("somebody else holds it")
-	// ErrLeaseLost says that somebody else has taken over.
-	ErrLeaseLost = errors.New("the lease is lost")
-	errEnded     = errors.New("it has ended")
+	// ErrLost says that somebody else has taken over.
+	ErrLost = errors.New("the lease is lost")
+	// ErrEnded says that the row is of something that has ended: nobody takes it any more.
+	ErrEnded = errors.New("it has ended")
 )
 
 // Lease is a row of a table that one holder keeps by renewing it. It belongs to one goroutine.
@@ -52,13 +53,13 @@ type Lease struct {
 	until    time.Time // monotonic
 }
 
-// TakeLease makes the row the caller's, with its Holder, Boot, Job and TTL. One that was taken under
+// Take makes the row the caller's, with its Holder, Boot, Job and TTL. One that was taken under
 // another boot of an embedded server is nobody's. Any other is watched for as long as a lease lasts: if
 // its holder renews it, the error is ErrHeld.
-func TakeLease(ctx context.Context, table *queues.Table, key string, as Row) (*Lease, error) {
+func Take(ctx context.Context, table *queues.Table, key string, as Row) (*Lease, error) {
 	w := &watch{}
 	for {
-		l, err := tryLease(ctx, table, key, as, w)
+		l, err := try(ctx, table, key, as, w)
 		if !errors.Is(err, errWatching) {
 			return l, err
 		}
@@ -68,9 +69,9 @@ func TakeLease(ctx context.Context, table *queues.Table, key string, as Row) (*L
 	}
 }
 
-// TryLease is TakeLease without the watching: what somebody may hold is ErrHeld.
-func TryLease(ctx context.Context, table *queues.Table, key string, as Row) (*Lease, error) {
-	l, err := tryLease(ctx, table, key, as, &watch{})
+// Try is Take without the watching: what somebody may hold is ErrHeld.
+func Try(ctx context.Context, table *queues.Table, key string, as Row) (*Lease, error) {
+	l, err := try(ctx, table, key, as, &watch{})
 	if errors.Is(err, errWatching) {
 		err = ErrHeld
 	}
@@ -83,13 +84,13 @@ type watch struct {
 	until    time.Time
 }
 
-var errWatching = errors.New("session: it may be held; watching")
+var errWatching = errors.New("lease: it may be held; watching")
 
 // holds reports whether the holder may live; it is ErrHeld if it does for sure.
 func (w *watch) holds(there Row, revision uint64) error {
 	switch now := time.Now(); {
 	case w.revision == 0:
-		w.revision, w.until = revision, now.Add(LeaseTime+time.Second)
+		w.revision, w.until = revision, now.Add(Duration+time.Second)
 		return errWatching
 	case w.revision != revision:
 		return fmt.Errorf("%w: %s", ErrHeld, there.Holder)
@@ -99,8 +100,8 @@ func (w *watch) holds(there Row, revision uint64) error {
 	return nil
 }
 
-// tryLease takes the lease if nobody holds it.
-func tryLease(ctx context.Context, table *queues.Table, key string, as Row, w *watch) (*Lease, error) {
+// try takes the lease if nobody holds it.
+func try(ctx context.Context, table *queues.Table, key string, as Row, w *watch) (*Lease, error) {
 	l := &Lease{table: table, key: key, row: as}
 	l.row.Run = 1
 	found, err := table.Get(ctx, key)
@@ -110,10 +111,10 @@ func tryLease(ctx context.Context, table *queues.Table, key string, as Row, w *w
 	if err == nil {
 		var there Row
 		if err := json.Unmarshal(found.Value, &there); err != nil {
-			return nil, fmt.Errorf("session: row %s: %w", key, err)
+			return nil, fmt.Errorf("lease: row %s: %w", key, err)
 		}
 		if there.Ended {
-			return nil, errEnded
+			return nil, ErrEnded
 		}
 		if there.Holder != "" && there.Holder != as.Holder && there.Boot == as.Boot {
 			if err := w.holds(there, found.Revision); err != nil {
@@ -129,7 +130,7 @@ func tryLease(ctx context.Context, table *queues.Table, key string, as Row, w *w
 		return table.Update(ctx, key, value, found.Revision)
 	})
 	if errors.Is(err, queues.ErrRevision) { // somebody was faster
-		return tryLease(ctx, table, key, as, w)
+		return try(ctx, table, key, as, w)
 	}
 	if err != nil {
 		return nil, err
@@ -160,12 +161,12 @@ func (l *Lease) write(store func(value []byte) (uint64, error)) error {
 	revision, err := store(value)
 	failpoint.Hit("lease.after")
 	if err == nil {
-		l.revision, l.until = revision, begun.Add(LeaseTime)
+		l.revision, l.until = revision, begun.Add(Duration)
 	}
 	return err
 }
 
-// Renew begins the lease anew, with what change says of the row. It returns ErrLeaseLost if somebody has
+// Renew begins the lease anew, with what change says of the row. It returns ErrLost if somebody has
 // taken over; after any other error the lease goes on for as long as it was given.
 func (l *Lease) Renew(ctx context.Context, change func(*Row)) error {
 	next := *l
@@ -189,7 +190,7 @@ func (l *Lease) RenewForSure(ctx context.Context, change func(*Row)) error {
 	}
 }
 
-var errRenewAgain = errors.New("session: a renewal was not heard of; again")
+var errRenewAgain = errors.New("lease: a renewal was not heard of; again")
 
 // recognise looks whether the row that stood in the way is the lease's own: of a renewal of which no
 // answer came.
@@ -200,7 +201,7 @@ func (l *Lease) recognise(ctx context.Context) error {
 	}
 	var there Row
 	if err != nil || json.Unmarshal(found.Value, &there) != nil || there.Holder != l.row.Holder || there.Ended {
-		return ErrLeaseLost
+		return ErrLost
 	}
 	l.revision = found.Revision
 	return errRenewAgain
@@ -214,3 +215,6 @@ func (l *Lease) Until() time.Time { return l.until }
 
 // Row returns the row as it was last written.
 func (l *Lease) Row() Row { return l.row }
+
+// Key returns the key of the row.
+func (l *Lease) Key() string { return l.key }

@@ -1,13 +1,10 @@
-package session
+package registry
 
 import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
-
-	"github.com/agext/levenshtein"
 
 	"github.com/tidemill/tidemill/engine/task"
 )
@@ -31,8 +28,8 @@ type Registry struct {
 	changes uint64               // guarded by mu
 }
 
-// NewRegistry returns an empty registry.
-func NewRegistry() *Registry { return &Registry{funcs: map[string]*Function{}} }
+// New returns an empty registry.
+func New() *Registry { return &Registry{funcs: map[string]*Function{}} }
 
 // Add registers the function. A name that is taken, or that is no name, is an error.
 func (r *Registry) Add(f *Function) error {
@@ -42,7 +39,7 @@ func (r *Registry) Add(f *Function) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.funcs[f.Name] != nil {
-		return fmt.Errorf("session: function %q is registered twice", f.Name)
+		return fmt.Errorf("registry: function %q is registered twice", f.Name)
 	}
 	r.funcs[f.Name] = f
 	r.changes++
@@ -67,25 +64,18 @@ func (r *Registry) Names() (names []string, changes uint64) {
 	return names, r.changes
 }
 
-// Suggest says which of the names there are was probably meant by one that is not there, and lists them:
-// `did you mean "square"? There are: cube, square`.
-func Suggest(name string, there []string) string {
-	if len(there) == 0 {
-		return "there are none"
-	}
-	best, distance := "", len(name)/2+1
-	for _, candidate := range there {
-		if d := levenshtein.Distance(name, candidate, nil); d < distance {
-			best, distance = candidate, d
-		}
-	}
-	const shown = 12
-	list := strings.Join(there[:min(shown, len(there))], ", ")
-	if more := len(there) - shown; more > 0 {
-		list += fmt.Sprintf(" and %d more", more)
-	}
-	if best == "" {
-		return "there are: " + list
-	}
-	return fmt.Sprintf("did you mean %q? There are: %s", best, list)
-}
+// EncodingError is returned by Invoke when an input or a result does not fit its type: another attempt would fail in
+// the same way. It is no error of the function's own code.
+type EncodingError struct{ Failure *task.Failure }
+
+// Error returns the failure's text.
+func (e *EncodingError) Error() string { return e.Failure.Error() }
+
+// NonRetryable marks an error that another attempt would not mend.
+type NonRetryable struct{ Err error }
+
+// Error returns the text of the marked error.
+func (e *NonRetryable) Error() string { return e.Err.Error() }
+
+// Unwrap returns the marked error.
+func (e *NonRetryable) Unwrap() error { return e.Err }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 )
 
 // A task that a task submits is a child. Its owner is the session of the agent that runs its parent. If that agent
@@ -19,35 +20,35 @@ import (
 // Child is a task that another one has submitted.
 type Child struct {
 	handle Handle
-	here   bool     // it is not published: this agent runs it. Guarded by Session.mu
-	list   *Waiting // where it waits; nil while it does not. Guarded by Session.mu
-	at     int      // its place there. Guarded by Session.mu
-	runs   *Running // the attempt that runs here, nil if none does. Guarded by Session.mu
-	parent *Running // the attempt that has submitted it; nil once it has its outcome. Guarded by Session.mu
+	here   bool         // it is not published: this agent runs it. Guarded by Session.mu
+	list   *LocalQueue  // where it waits; nil while it does not. Guarded by Session.mu
+	at     int          // its place there. Guarded by Session.mu
+	runs   *TaskContext // the attempt that runs here, nil if none does. Guarded by Session.mu
+	parent *TaskContext // the attempt that has submitted it; nil once it has its outcome. Guarded by Session.mu
 
-	first task.Spec // what its first attempt is to run. Fixed once that has begun
-	Pins  Pins      // of its input; of the attempt
+	first task.Spec   // what its first attempt is to run. Fixed once that has begun
+	Pins  values.Pins // of its input; of the attempt
 }
 
-// Waiting are the children of one class that wait on this agent. The newest one goes first, since the children of
+// LocalQueue holds the children of one class that wait on this agent. The newest one goes first, since the children of
 // what came last are the ones that somebody waits for: so a tree is walked in its depth. The oldest are the
 // largest, and go to who has nothing else to do, here or elsewhere.
-type Waiting struct {
+type LocalQueue struct {
 	children []*Child     // guarded by Session.mu; nil where one was taken out. Invariant: neither end is nil
 	gone     int          // guarded by Session.mu; how many were taken off the front
 	count    atomic.Int64 // that are not nil
 }
 
 // Len returns how many children wait. It may be called under any lock.
-func (w *Waiting) Len() int { return int(w.count.Load()) }
+func (w *LocalQueue) Len() int { return int(w.count.Load()) }
 
-func (w *Waiting) push(c *Child) {
+func (w *LocalQueue) push(c *Child) {
 	c.list, c.at = w, w.gone+len(w.children)
 	w.children = append(w.children, c)
 	w.count.Add(1)
 }
 
-func (w *Waiting) remove(c *Child) {
+func (w *LocalQueue) remove(c *Child) {
 	w.children[c.at-w.gone] = nil
 	c.list = nil
 	w.count.Add(-1)
@@ -62,31 +63,31 @@ func (w *Waiting) remove(c *Child) {
 	}
 }
 
-func (w *Waiting) oldest() *Child {
+func (w *LocalQueue) oldest() *Child {
 	if len(w.children) == 0 {
 		return nil
 	}
 	return w.children[0]
 }
 
-func (w *Waiting) newest() *Child {
+func (w *LocalQueue) newest() *Child {
 	if len(w.children) == 0 {
 		return nil
 	}
 	return w.children[len(w.children)-1]
 }
 
-// Waiting returns the children of a class that wait. It may be called under any lock.
-func (s *Session) Waiting(class task.Class) *Waiting {
+// LocalQueue returns the children of a class that wait. It may be called under any lock.
+func (s *Session) LocalQueue(class task.Class) *LocalQueue {
 	if w, ok := s.waiting.Load(class); ok {
-		return w.(*Waiting)
+		return w.(*LocalQueue)
 	}
-	w, _ := s.waiting.LoadOrStore(class, &Waiting{})
-	return w.(*Waiting)
+	w, _ := s.waiting.LoadOrStore(class, &LocalQueue{})
+	return w.(*LocalQueue)
 }
 
 // bear makes a new task a child of the one that submits it, unless that is over. mu is held.
-func (s *Session) bear(h *Handle, parent *Running) error {
+func (s *Session) bear(h *Handle, parent *TaskContext) error {
 	b := parent.mother() // before it is asked whether the task is over: Leave looks the other way round
 	if parent.isOver() {
 		return ErrTaskOver
@@ -112,7 +113,7 @@ func (h *Handle) local() *Child {
 
 // enlist puts a child into the list of its class, and has slots and the run loop look. mu is held.
 func (s *Session) enlist(c *Child) {
-	s.Waiting(c.handle.route.lane.class).push(c)
+	s.LocalQueue(c.handle.route.lane.class).push(c)
 	s.cfg.Host.Wake()
 	if s.elsewhere.Load() {
 		s.rouse()
@@ -121,7 +122,7 @@ func (s *Session) enlist(c *Child) {
 
 // Take has an attempt run a child of the class, the oldest or the newest one; it returns nil if none waits. What
 // is to be run is written to x and to the child.
-func (s *Session) Take(w *Waiting, oldest bool, x *Running) *Child {
+func (s *Session) Take(w *LocalQueue, oldest bool, x *TaskContext) *Child {
 	if w.Len() == 0 {
 		return nil
 	}
@@ -136,7 +137,7 @@ func (s *Session) Take(w *Waiting, oldest bool, x *Running) *Child {
 }
 
 // TakeThis is as Take, of one child: nil if it does not wait here.
-func (s *Session) TakeThis(h *Handle, x *Running) *Child {
+func (s *Session) TakeThis(h *Handle, x *TaskContext) *Child {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h.child == nil || h.child.list == nil {
@@ -147,7 +148,7 @@ func (s *Session) TakeThis(h *Handle, x *Running) *Child {
 }
 
 // start takes a child out of its list for an attempt. mu is held.
-func (s *Session) start(c *Child, x *Running) {
+func (s *Session) start(c *Child, x *TaskContext) {
 	if c == nil {
 		return
 	}
@@ -158,7 +159,7 @@ func (s *Session) start(c *Child, x *Running) {
 	if spec.Number != 0 { // goroutines of an attempt may outlive it
 		spec = new(task.Spec)
 	}
-	*spec = task.Spec{Number: h.number, Attempt: int(h.attempt), Losses: int(h.losses), Input: h.inputOf()}
+	*spec = task.Spec{Number: h.number, Dispatch: h.Dispatch, Input: h.inputOf()}
 	x.Spec, x.Call, x.Owner = spec, &h.route.call, &s.me.owner
 }
 
@@ -182,7 +183,7 @@ func (s *Session) endHere(c graph.Command) {
 	if h := s.openTask(c.Task); h != nil {
 		e := lastEntry(h, c)
 		s.writer = s.me.owner
-		s.stepOnce(&graph.Event{What: graph.Recorded, Task: c.Task, State: e.State, Attempt: e.Attempt, Losses: e.Losses}, h, &e)
+		s.stepOnce(&graph.Event{What: graph.Recorded, Task: c.Task, State: e.State, Dispatch: e.Dispatch}, h, &e)
 	}
 }
 
@@ -199,7 +200,7 @@ func (s *Session) stop(c *Child, why *task.Failure) {
 
 // cancelLater has the children of an attempt cancelled at the end of the step, but for those that are to stay. mu
 // is held.
-func (s *Session) cancelLater(r *Running, but []*Handle) {
+func (s *Session) cancelLater(r *TaskContext, but []*Handle) {
 	b := r.brood.Load()
 	if b == nil {
 		return
@@ -228,7 +229,7 @@ func (s *Session) followUp() {
 }
 
 // RevokeChildren cancels the children of an attempt that is to end.
-func (s *Session) RevokeChildren(r *Running) {
+func (s *Session) RevokeChildren(r *TaskContext) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.revokeChildren(r, nil)
@@ -236,7 +237,7 @@ func (s *Session) RevokeChildren(r *Running) {
 
 // Leave ends what an attempt that is over has submitted: its children are cancelled, but for those to which its result
 // refers.
-func (s *Session) Leave(r *Running, result []*Handle) {
+func (s *Session) Leave(r *TaskContext, result []*Handle) {
 	b := r.brood.Load()
 	if b == nil {
 		return
@@ -252,7 +253,7 @@ func (s *Session) Leave(r *Running, result []*Handle) {
 	}
 }
 
-func (s *Session) revokeChildren(r *Running, but []*Handle) {
+func (s *Session) revokeChildren(r *TaskContext, but []*Handle) {
 	if s.broken == nil {
 		s.cancelLater(r, but)
 		s.followUp()
@@ -270,7 +271,7 @@ func (s *Session) share() {
 		return
 	}
 	s.waiting.Range(func(_, w any) bool {
-		w1 := w.(*Waiting)
+		w1 := w.(*LocalQueue)
 		for n := s.nodes.TakeIdle(s.cfg.Node, w1.Len()); n > 0; n-- {
 			s.publishChild(w1.oldest())
 		}
@@ -303,8 +304,8 @@ func (s *Session) nodesChanged() {
 	s.rouse()
 }
 
-// Settled reports whether all of the tasks are over.
-func Settled(handles []*Handle) bool {
+// AllEnded reports whether all of the tasks are over.
+func AllEnded(handles []*Handle) bool {
 	for _, h := range handles {
 		if h != nil && !h.ended.Load() {
 			return false
@@ -316,7 +317,7 @@ func Settled(handles []*Handle) bool {
 // Referring returns a result with the outcomes of the tasks to which it refers, which are over: their values, and the
 // failures of those that have none.
 func (s *Session) Referring(ctx context.Context, v task.Value, refers []*Handle) (task.Value, error) {
-	v.Far = v.Far.Copy()
+	v.External = v.External.Copy()
 	for i, h := range refers {
 		if h == nil {
 			continue // it is there already
@@ -330,7 +331,7 @@ func (s *Session) Referring(ctx context.Context, v task.Value, refers []*Handle)
 		case err != nil:
 			return v, fmt.Errorf("reference %d: %w", i, err)
 		}
-		v.Far.Refs[i] = known
+		v.External.Refs[i] = known
 	}
 	return v, nil
 }

@@ -13,9 +13,9 @@ type Completions struct {
 	count  atomic.Int64  // len(ready); changed under mu
 	closed atomic.Bool   // what ends later is dropped
 
-	mu    sync.Mutex // taken after a session's
-	ready []*Handle  // guarded by mu
-	lent  *Running   // guarded by mu; the task that lends its slot until there is something; nil if none does
+	mu    sync.Mutex   // taken after a session's
+	ready []*Handle    // guarded by mu
+	lent  *TaskContext // guarded by mu; the task that lends its slot until there is something; nil if none does
 }
 
 // NewCompletions returns an empty collection.
@@ -110,7 +110,7 @@ func (c *Completions) wait(ctx context.Context) error {
 		return nil
 	default:
 	}
-	c.lend(RunningIn(ctx))
+	c.lend(TaskIn(ctx))
 	select {
 	case <-c.signal:
 		return nil
@@ -123,7 +123,7 @@ func (c *Completions) wait(ctx context.Context) error {
 }
 
 // lend has the task that waits lend its slot until there is something.
-func (c *Completions) lend(r *Running) {
+func (c *Completions) lend(r *TaskContext) {
 	if r == nil || r.Host == nil {
 		return
 	}
@@ -147,7 +147,7 @@ func (c *Completions) resume() {
 func (c *Completions) Close() { c.closed.Store(true) }
 
 // isLentBy reports whether the task has lent its slot until something comes.
-func (c *Completions) isLentBy(r *Running) bool {
+func (c *Completions) isLentBy(r *TaskContext) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lent == r

@@ -37,7 +37,7 @@ func TestCompletionsOfTwoSessions(t *testing.T) {
 
 // An attempt can be cancelled before its timeout is set: while its input is brought.
 func TestCancelledBeforeItsTimeoutIsSet(t *testing.T) {
-	r := &Running{Place: &Place{Base: t.Context()}}
+	r := &TaskContext{ExecEnv: &ExecEnv{Base: t.Context()}}
 	r.Cancel(errors.New("not wanted"))
 	r.EndAt(time.Now().Add(time.Hour))
 	if r.Err() == nil {

@@ -75,7 +75,7 @@ func (s *Session) takesMore(h *Handle) bool {
 		}
 		bytes += d.content.Inline()
 	}
-	return bytes > s.values.bundled()
+	return bytes > s.values.Bundled()
 }
 
 // inputOf returns the task's input as it is sent. mu is held.
@@ -94,7 +94,7 @@ func (h *Handle) inputOf() task.Value {
 // size returns about how many bytes the task takes in a batch, and how many its input has elsewhere. mu is held.
 func (h *Handle) size() (inline int, far int64) {
 	switch {
-	case h.rare == nil && h.content.Far == nil:
+	case h.rare == nil && h.content.External == nil:
 		return len(h.content.Data) + task.SpecBytes, 0
 	case h.rare == nil || h.rare.whole || h.rare.settled != nil || len(h.rare.deps) == 0:
 		v := h.inputOf()
@@ -163,7 +163,7 @@ func (s *Session) settleOne(number uint64) error {
 		return nil
 	}
 	v := h.inputOf()
-	if v.Inline() <= s.values.bundled() {
+	if v.Inline() <= s.values.Bundled() {
 		return nil
 	}
 	claimed, err := s.fit(ctx, &v)

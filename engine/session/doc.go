@@ -7,7 +7,7 @@
 // alone decides what they mean, and resolve [Handle]s or put tasks on the way again (fold.go, retry.go).
 //
 // A [Registry] keeps functions by name for whoever executes them, [Slots] are an agent's account of what
-// it has, and [Running] is what a function's context says of the task that it runs.
+// it has, and [TaskContext] is what a function's context says of the task that it runs.
 //
 // The outcome of a task is the first final entry for it in the log, and nothing else is: a session that
 // learns of an end in another way appends an entry and waits until it reads it.

@@ -82,7 +82,7 @@ const maxEnds = 4096
 
 // lastEntry is what the owner says of a task that it ends itself. mu is held.
 func lastEntry(h *Handle, c graph.Command) task.Entry {
-	e := task.Entry{Number: c.Task, Digest: h.digest(), State: task.Failed, Attempt: c.Attempt, Losses: c.Losses, Failure: endFailure(h, c)}
+	e := task.Entry{Number: c.Task, Digest: h.digest(), State: task.Failed, Dispatch: c.Dispatch, Failure: endFailure(h, c)}
 	if c.Why == graph.Asked {
 		e.State = task.Cancelled
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 	"github.com/tidemill/tidemill/objstore"
 	"github.com/tidemill/tidemill/queues"
 )
@@ -47,9 +48,9 @@ func (s *Session) Export(ctx context.Context, h *Handle, ttl time.Duration) (tok
 	token = newToken()
 	row := Exported{TTL: ttl, Value: task.AppendValue(nil, whole(v))}
 	data := row.Value
-	if len(data) > InlineBytes {
-		if s.values.Store == nil {
-			return "", tooLarge(len(data), InlineBytes)
+	if len(data) > values.InlineBytes {
+		if s.values.Objects == nil {
+			return "", values.TooLarge(len(data), values.InlineBytes)
 		}
 		row.Value, row.Object = nil, &task.Object{Scope: token, ID: objstore.Fresh(), Size: int64(len(data))}
 	}
@@ -62,7 +63,7 @@ func (s *Session) Export(ctx context.Context, h *Handle, ttl time.Duration) (tok
 		_, err = table.Create(ctx, token, value) // first, so that the object goes with it whatever becomes of us
 	}
 	if err == nil && row.Object != nil {
-		err = s.values.Store.PutAs(ctx, KeyOf(row.Object), objstore.NewContent(data))
+		err = s.values.Objects.PutAs(ctx, values.KeyOf(row.Object), objstore.NewContent(data))
 	}
 	return token, err
 }
@@ -81,9 +82,9 @@ func IsToken(token string) bool {
 func whole(v task.Value) *task.Value {
 	out := task.Value{Type: v.Type, Data: v.Data}
 	if refs := v.Refs(); len(refs) > 0 {
-		out.Far = &task.Far{Refs: make([]task.Value, len(refs))}
+		out.External = &task.External{Refs: make([]task.Value, len(refs))}
 		for i := range refs {
-			out.Far.Refs[i] = *whole(refs[i])
+			out.External.Refs[i] = *whole(refs[i])
 		}
 	}
 	return &out
@@ -124,7 +125,7 @@ func (s *Session) Import(ctx context.Context, token string) (*Handle, error) {
 func (s *Session) imported(ctx context.Context, e Exported) (task.Value, error) {
 	data := e.Value
 	if e.Object != nil {
-		read, err := s.values.Read(ctx, task.Value{Far: &task.Far{Object: e.Object}})
+		read, err := s.values.Read(ctx, task.Value{External: &task.External{Object: e.Object}})
 		if err != nil {
 			return read, err
 		}
@@ -132,7 +133,7 @@ func (s *Session) imported(ctx context.Context, e Exported) (task.Value, error) 
 	}
 	v, err := task.DecodeValue(data)
 	if err != nil || v.Type == task.Bundle || v.HasObjects() {
-		return v, failureOf(objstore.ErrDamaged, "what is exported is no value with all its bytes: %v", err)
+		return v, values.FailureOf(objstore.ErrDamaged, "what is exported is no value with all its bytes: %v", err)
 	}
 	return v, nil
 }

@@ -76,7 +76,7 @@ func (s *Session) recordedOf(h *Handle, e *task.Entry) {
 	if h.local() == nil && e.State != task.Started && e.State != task.Returned {
 		s.dispatchEnded(h.route.lane)
 	}
-	s.step(&graph.Event{What: graph.Recorded, Task: h.number, State: e.State, Attempt: e.Attempt, Losses: e.Losses}, h, e)
+	s.step(&graph.Event{What: graph.Recorded, Task: h.number, State: e.State, Dispatch: e.Dispatch}, h, e)
 }
 
 // dispatchEnded notes that a task which was sent has ended. mu is held.
@@ -99,10 +99,10 @@ func (s *Session) handleOf(e *task.Entry, sequence uint64, index int) *Handle {
 				s.job.ended(e)
 			}
 			if e.State == task.Started && s.job.recalled { // an agent of now has it: it waits in its queue until that ends
-				s.job.past.Listed(e.Digest, e.Number, e.Attempt, e.Losses)
+				s.job.past.Listed(e.Digest, e.Number, e.Dispatch)
 				return nil
 			}
-			if e.State == task.OK && e.Value.Far != nil { // this run may ask for it later, and the next one, too
+			if e.State == task.OK && e.Value.External != nil { // this run may ask for it later, and the next one, too
 				v := e.Value.Clone()
 				s.recorded(&v)
 			}
@@ -124,14 +124,14 @@ func (s *Session) openTask(number uint64) *Handle {
 
 // noteHistory keeps a note for the task's dead letter. mu is held.
 func (s *Session) noteHistory(h *Handle, e *task.Entry) {
-	if e.State == task.Started || e.State == task.Returned || e.Attempt != int(h.attempt) || e.Losses != int(h.losses) {
+	if e.State == task.Started || e.State == task.Returned || e.Dispatch != h.Dispatch {
 		return // of what is over
 	}
 	if h.child != nil {
 		return // no dead letter is kept of it
 	}
 	history := s.notes[h.number]
-	if last := len(history) - 1; last >= 0 && e.State == history[last].State && e.Attempt == history[last].Attempt && e.Losses == history[last].Losses {
+	if last := len(history) - 1; last >= 0 && e.State == history[last].State && e.Dispatch == history[last].Dispatch {
 		return // told again; and it may be refused every second, for long
 	}
 	if e.State == task.Lost {
@@ -141,7 +141,7 @@ func (s *Session) noteHistory(h *Handle, e *task.Entry) {
 		history = slices.Delete(history, maxHistory/2, maxHistory/2+1)
 	}
 	s.notes[h.number] = append(history, graph.Note{
-		State: e.State, Attempt: e.Attempt, Losses: e.Losses, Node: strings.Clone(s.me.record.Writer), Failure: e.Failure,
+		State: e.State, Dispatch: e.Dispatch, Node: strings.Clone(s.me.record.Writer), Failure: e.Failure,
 	})
 }
 
@@ -176,7 +176,7 @@ func (s *Session) stepOnce(event *graph.Event, h *Handle, e *task.Entry) {
 		}
 		switch c.Do {
 		case graph.Dispatch:
-			of.attempt, of.losses = int32(c.Attempt), int32(c.Losses)
+			of.Dispatch = c.Dispatch
 			s.ready(of)
 		case graph.Resolve:
 			s.resolve(h, e)
@@ -249,16 +249,16 @@ func (s *Session) succeed(h *Handle, e *task.Entry) {
 	v := e.Value
 	switch {
 	case h.local() != nil: // it is ours
-	case v.Far != nil:
+	case v.External != nil:
 		v = v.Clone()
 	case !h.borrow:
 		v.Data = append([]byte(nil), v.Data...) // not to keep a whole record for one result
 	}
-	if v.Far != nil && s.job != nil {
+	if v.External != nil && s.job != nil {
 		s.recorded(&v)
 	}
 	h.end(v, nil)
-	if v.Far != nil {
+	if v.External != nil {
 		s.hold(h)
 		h.forget()
 	}
@@ -270,7 +270,7 @@ func (s *Session) failed(h *Handle, e *task.Entry, history []graph.Note) {
 	if e.Failure != nil {
 		*f = *e.Failure // which others may have, too
 	}
-	f.Func, f.Task, f.Attempt = h.route.call.Func, task.ID{Owner: s.me.owner, Number: h.number}, e.Attempt
+	f.Func, f.Task, f.Attempt = h.route.call.Func, task.ID{Owner: s.me.owner, Number: h.number}, int(e.Attempt)
 	if s.writer != s.me.owner { // else it ran nowhere
 		f.Node = strings.Clone(s.writer) // not to keep the whole record for it
 	}

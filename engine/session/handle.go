@@ -26,12 +26,11 @@ type Handle struct {
 	content task.Value // guarded by s.mu; the task's input while it is open, and its value then
 	failure error      // may be read once ended is true
 
-	attempt int32  // of the newest dispatch
-	losses  int32  // of the newest dispatch
-	share   int32  // how many tasks that were lost with it may be in one batch
-	flushes uint32 // how often Flush was called before it was submitted
-	tag     int32  // of who submitted it
-	needed  int32  // guarded by s.mu; open tasks whose inputs refer to it
+	task.Dispatch        // the newest one
+	share         int32  // how many tasks that were lost with it may be in one batch
+	flushes       uint32 // how often Flush was called before it was submitted
+	tag           int32  // of who submitted it
+	needed        int32  // guarded by s.mu; open tasks whose inputs refer to it
 
 	ended    atomic.Bool // set last
 	stored   bool        // guarded by s.mu; the first dispatch was acknowledged
@@ -70,8 +69,8 @@ type rare struct {
 	keys    []objstore.Key  // objects of the value that the handle holds
 	cleanup runtime.Cleanup // lets go of them
 	inner   []*Handle       // of references in the value, by index, once somebody has looked
-	lent    []*Running      // tasks that lend their slots until it has ended, once for each goroutine that waits
-	polled  []*Running      // and those that have asked for Done
+	lent    []*TaskContext  // tasks that lend their slots until it has ended, once for each goroutine that waits
+	polled  []*TaskContext  // and those that have asked for Done
 
 	watchers []*Completions // beside the first
 }
@@ -201,7 +200,7 @@ func (h *Handle) Resumed() bool { return h.named != nil && h.named.stands.sequen
 // it is first asked for, and large values from the store each time, for which ctx is. The value's bytes must not
 // be changed.
 func (h *Handle) Outcome(ctx context.Context, v *task.Value) (err error) {
-	if err := h.known(ctx, v); err != nil || h.s == nil || v.Far == nil && v.Type != task.Bundle {
+	if err := h.known(ctx, v); err != nil || h.s == nil || v.External == nil && v.Type != task.Bundle {
 		return err
 	}
 	*v, err = insist(ctx, func() (task.Value, error) { return h.s.values.Read(ctx, *v) })
@@ -241,7 +240,7 @@ func (h *Handle) Inner(v *task.Value, index int) *Handle {
 		r.inner = make([]*Handle, len(v.Refs()))
 	}
 	if r.inner[index] == nil {
-		inner := &Handle{s: s, content: withoutFar(ref)}
+		inner := &Handle{s: s, content: withoutData(ref)}
 		if s.job != nil {
 			inner.named = &named{digest: innerDigest(h.digest(), index)}
 		}
@@ -252,17 +251,17 @@ func (h *Handle) Inner(v *task.Value, index int) *Handle {
 	return r.inner[index]
 }
 
-// withoutFar returns the value without the bytes that are in the store.
-func withoutFar(v task.Value) task.Value {
-	if v.Far == nil {
+// withoutData returns the value without the bytes that are in the store.
+func withoutData(v task.Value) task.Value {
+	if v.External == nil {
 		return v
 	}
 	if v.Object() != nil {
 		v.Data = nil
 	}
-	v.Far = v.Far.Copy()
-	for i, ref := range v.Far.Refs {
-		v.Far.Refs[i] = withoutFar(ref)
+	v.External = v.External.Copy()
+	for i, ref := range v.External.Refs {
+		v.External.Refs[i] = withoutData(ref)
 	}
 	return v
 }
@@ -340,7 +339,7 @@ func (h *Handle) doneChannel() <-chan struct{} {
 
 // DoneIn is as Done. A task under whose context it is called lends its slot until the channel is closed.
 func (h *Handle) DoneIn(ctx context.Context) <-chan struct{} {
-	r := RunningIn(ctx)
+	r := TaskIn(ctx)
 	if r == nil || r.Host == nil || h.s == nil {
 		return h.Done()
 	}
@@ -359,7 +358,7 @@ func (h *Handle) Wait(ctx context.Context) error {
 	if h.ended.Load() {
 		return nil
 	}
-	if r := RunningIn(ctx); r != nil && r.Host != nil {
+	if r := TaskIn(ctx); r != nil && r.Host != nil {
 		return r.await(ctx, h)
 	}
 	select {

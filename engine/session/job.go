@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/lease"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/internal/broken"
 	"github.com/tidemill/tidemill/queues"
@@ -79,7 +80,7 @@ func Incarnation(ctx context.Context, jobs *queues.Table, job string) (owner str
 }
 
 // takeJob takes the lease of the job's present incarnation, or of a new one if the last has ended.
-func takeJob(ctx context.Context, b *queues.Broker, sessions *queues.Table, as Row) (owner string, l *Lease, err error) {
+func takeJob(ctx context.Context, b *queues.Broker, sessions *queues.Table, as lease.Row) (owner string, l *lease.Lease, err error) {
 	jobs, err := b.OpenTable(ctx, b.Jobs())
 	if err != nil {
 		return "", nil, err
@@ -91,8 +92,8 @@ func takeJob(ctx context.Context, b *queues.Broker, sessions *queues.Table, as R
 		}
 		if now.Number > 0 {
 			owner = now.owner(as.Job)
-			l, err = TakeLease(ctx, sessions, owner, as)
-			if !errors.Is(err, errEnded) {
+			l, err = lease.Take(ctx, sessions, owner, as)
+			if !errors.Is(err, lease.ErrEnded) {
 				return owner, l, err
 			}
 		}
@@ -147,7 +148,7 @@ func (s *Session) listQueued(ctx context.Context) error {
 			}
 			for i := range b.Specs {
 				spec := &b.Specs[i]
-				s.job.past.Listed(spec.Digest, spec.Number, spec.Attempt, spec.Losses)
+				s.job.past.Listed(spec.Digest, spec.Number, spec.Dispatch)
 			}
 		}
 	}

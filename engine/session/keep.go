@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/lease"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/internal/broken"
 )
@@ -17,7 +18,7 @@ import (
 // keep keeps the session's rows: it renews the lease, says how far the log may be trimmed, and tells
 // agents what not to run. It talks to tables, which may take long; publishing does not wait for it.
 func (s *Session) keep() {
-	renew := time.NewTimer(renewEvery)
+	renew := time.NewTimer(lease.RenewEvery)
 	defer renew.Stop()
 	for s.base.Err() == nil {
 		pause := s.keepOnce()
@@ -35,10 +36,10 @@ func (s *Session) keepOnce() time.Duration {
 	s.keeping <- struct{}{}
 	defer func() { <-s.keeping }()
 	trimmed, trimAt := s.trimMark(time.Now())
-	renewAt := s.lease.until.Add(renewEvery - LeaseTime)
+	renewAt := s.lease.Until().Add(lease.RenewEvery - lease.Duration)
 	if now := time.Now(); trimmed > 0 || !now.Before(renewAt) {
 		s.renew(trimmed)
-		renewAt = s.lease.until.Add(renewEvery - LeaseTime)
+		renewAt = s.lease.Until().Add(lease.RenewEvery - lease.Duration)
 	}
 	err := s.chores()
 	if err != nil && s.base.Err() == nil {
@@ -67,32 +68,32 @@ func (s *Session) chores() error {
 }
 
 // choreTime bounds one chore: all of them together leave time for two renewals that fail.
-const choreTime = LeaseTime / 8
+const choreTime = lease.Duration / 8
 
 // minKeep bounds how often rows are written.
 const minKeep = 50 * time.Millisecond
 
 // renew writes the session's row. keeping is held.
 func (s *Session) renew(trimmed uint64) {
-	ctx, cancel := context.WithTimeout(s.base, LeaseTime/2)
+	ctx, cancel := context.WithTimeout(s.base, lease.Duration/2)
 	defer cancel()
 	me := s.self()
-	err := s.lease.Renew(ctx, func(r *Row) {
+	err := s.lease.Renew(ctx, func(r *lease.Row) {
 		if trimmed > 0 {
 			r.Trimmed, r.Created = trimmed, me.created
 		}
 	})
 	switch {
 	case s.base.Err() != nil:
-	case errors.Is(err, ErrLeaseLost):
+	case errors.Is(err, lease.ErrLost):
 		s.loseLease(ctx)
 	case err != nil:
 		s.cfg.Logger.Warn("session: renew the lease", "owner", me.owner, "err", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.until != s.lease.until && !s.unfinished {
-		s.until = s.lease.until
+	if s.until != s.lease.Until() && !s.unfinished {
+		s.until = s.lease.Until()
 		s.rouse()
 	}
 }
@@ -102,13 +103,13 @@ func (s *Session) renew(trimmed uint64) {
 func (s *Session) loseLease(ctx context.Context) {
 	old := s.self()
 	if s.job != nil {
-		s.breakWith(fmt.Errorf("job %s: %w", s.cfg.Job, ErrLeaseLost))
+		s.breakWith(fmt.Errorf("job %s: %w", s.cfg.Job, lease.ErrLost))
 		return
 	}
 	s.renamed++
 	owner := fmt.Sprintf("%s-%d", s.cfg.Owner, s.renamed)
 	row := s.lease.Row()
-	lease, err := TakeLease(ctx, s.sessions, owner, Row{Holder: row.Holder, Boot: row.Boot, Scope: s.scope})
+	lease, err := lease.Take(ctx, s.sessions, owner, lease.Row{Holder: row.Holder, Boot: row.Boot, Scope: s.scope})
 	if err != nil {
 		s.cfg.Logger.Warn("session: take a new name; trying again", "owner", owner, "err", err)
 		return
@@ -153,11 +154,11 @@ func (s *Session) leave() {
 	if err := s.post(ctx); err != nil {
 		s.cfg.Logger.Warn("session: a dead letter is lost", "err", err)
 	}
-	err := s.lease.RenewForSure(ctx, func(r *Row) {
+	err := s.lease.RenewForSure(ctx, func(r *lease.Row) {
 		r.Ended = r.Ended || s.job == nil
 		r.Holder = ""
 	})
-	if err != nil && !errors.Is(err, ErrLeaseLost) {
+	if err != nil && !errors.Is(err, lease.ErrLost) {
 		s.cfg.Logger.Warn("session: give up the lease", "err", err)
 	}
 }
@@ -170,7 +171,7 @@ func (s *Session) End(ctx context.Context) error {
 	s.breakWith(ErrClosed)
 	s.keeping <- struct{}{}
 	defer func() { <-s.keeping }()
-	if err := s.lease.RenewForSure(ctx, func(r *Row) { r.Ended = true }); err != nil {
+	if err := s.lease.RenewForSure(ctx, func(r *lease.Row) { r.Ended = true }); err != nil {
 		return fmt.Errorf("session: end %s: %w", s.Owner(), err)
 	}
 	return nil
@@ -226,11 +227,11 @@ func (s *Session) nudge() {
 // vain.
 const CancelsAge = 24 * time.Hour
 
-// Cancels is a row in the table of cancels: tasks of the owner that the key begins with, as ranges of
-// numbers, first and last. Written by session, read by nodeagent.
+// Cancels is a row in the table of cancels: tasks of the owner that the key begins with. Written by session, read by
+// nodeagent.
 type Cancels struct {
-	Asked [][2]uint64 `json:"asked,omitempty"` // somebody asked for their cancellation
-	Late  [][2]uint64 `json:"late,omitempty"`  // their deadlines have passed
+	Asked task.Ranges `json:"asked,omitempty"` // somebody asked for their cancellation
+	Late  task.Ranges `json:"late,omitempty"`  // their deadlines have passed
 }
 
 // revocation is what agents are to be told.

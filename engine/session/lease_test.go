@@ -9,8 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tidemill/tidemill/engine/lease"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -26,7 +28,7 @@ func TestALeaseHasOneHolder(t *testing.T) {
 		r := start(t)
 		table, err := r.broker.OpenTable(r.ctx, r.broker.Leases())
 		check(t, err)
-		first, err := session.TakeLease(r.ctx, table, "key", session.Row{Holder: "first"})
+		first, err := lease.Take(r.ctx, table, "key", lease.Row{Holder: "first"})
 		check(t, err)
 		stop, stopped := make(chan struct{}), make(chan struct{})
 		go func() { // the holder renews
@@ -36,7 +38,7 @@ func TestALeaseHasOneHolder(t *testing.T) {
 			for {
 				select {
 				case <-ticker.C:
-					if err := first.Renew(r.ctx, func(*session.Row) {}); err != nil {
+					if err := first.Renew(r.ctx, func(*lease.Row) {}); err != nil {
 						t.Error(err)
 					}
 				case <-stop:
@@ -44,28 +46,28 @@ func TestALeaseHasOneHolder(t *testing.T) {
 				}
 			}
 		}()
-		if _, err := session.TakeLease(r.ctx, table, "key", session.Row{Holder: "second"}); !errors.Is(err, session.ErrHeld) || !strings.Contains(err.Error(), "first") {
+		if _, err := lease.Take(r.ctx, table, "key", lease.Row{Holder: "second"}); !errors.Is(err, lease.ErrHeld) || !strings.Contains(err.Error(), "first") {
 			t.Errorf("while it is held: %v", err)
 		}
-		if _, err := session.TryLease(r.ctx, table, "key", session.Row{Holder: "second"}); !errors.Is(err, session.ErrHeld) {
+		if _, err := lease.Try(r.ctx, table, "key", lease.Row{Holder: "second"}); !errors.Is(err, lease.ErrHeld) {
 			t.Errorf("while it is held: %v", err)
 		}
 		close(stop)
 		<-stopped
 		begun := time.Now()
-		second, err := session.TakeLease(r.ctx, table, "key", session.Row{Holder: "second"})
+		second, err := lease.Take(r.ctx, table, "key", lease.Row{Holder: "second"})
 		check(t, err)
-		if took := time.Since(begun); took < session.LeaseTime-5*time.Second || first.Valid(time.Now()) {
+		if took := time.Since(begun); took < lease.Duration-5*time.Second || first.Valid(time.Now()) {
 			t.Errorf("it passed on after %s; the first still has it: %v", took, first.Valid(time.Now()))
 		}
-		if err := first.Renew(r.ctx, func(*session.Row) {}); !errors.Is(err, session.ErrLeaseLost) {
+		if err := first.Renew(r.ctx, func(*lease.Row) {}); !errors.Is(err, lease.ErrLost) {
 			t.Errorf("who has lost it renews: %v", err)
 		}
 		if !second.Valid(time.Now()) || second.Row().Run != 2 {
 			t.Errorf("%+v", second.Row())
 		}
 		begun = time.Now()
-		if _, err := session.TakeLease(r.ctx, table, "key", session.Row{Holder: "third", Boot: "other"}); err != nil || time.Since(begun) > time.Second {
+		if _, err := lease.Take(r.ctx, table, "key", lease.Row{Holder: "third", Boot: "other"}); err != nil || time.Since(begun) > time.Second {
 			t.Errorf("under another boot after %s: %v", time.Since(begun), err)
 		}
 	})
@@ -76,7 +78,7 @@ func (r *rig) end(owner string) {
 	r.Helper()
 	table, err := r.broker.OpenTable(r.ctx, r.broker.Sessions())
 	check(r.T, err)
-	value, err := json.Marshal(session.Row{Ended: true})
+	value, err := json.Marshal(lease.Row{Ended: true})
 	check(r.T, err)
 	_, err = table.Put(r.ctx, owner, value)
 	check(r.T, err)
@@ -115,15 +117,15 @@ func TestAJobThatLostItsLeaseEnds(t *testing.T) {
 		check(t, err)
 		defer s.Close()
 		h := s.Submit(r.ctx, &session.Order{Template: f}, nil)
-		if _, err := session.Open(r.ctx, r.broker, session.Config{Job: "j"}); !errors.Is(err, session.ErrHeld) {
+		if _, err := session.Open(r.ctx, r.broker, session.Config{Job: "j"}); !errors.Is(err, lease.ErrHeld) {
 			t.Errorf("a second run: %v", err)
 		}
 		r.end(s.Owner())
 		<-s.Done()
-		if err := s.Err(); !errors.Is(err, session.ErrLeaseLost) {
+		if err := s.Err(); !errors.Is(err, lease.ErrLost) {
 			t.Error(err)
 		}
-		if _, err := r.outcome(h); !errors.Is(err, session.ErrLeaseLost) {
+		if _, err := r.outcome(h); !errors.Is(err, lease.ErrLost) {
 			t.Errorf("a waiting task: %v", err)
 		}
 		next, err := session.Open(r.ctx, r.broker, session.Config{Job: "j", Logger: slog.New(slog.DiscardHandler)})
@@ -155,10 +157,10 @@ func TestADeadLetterHasTheHistory(t *testing.T) {
 		passes(time.Second)
 		dead, err := r.broker.OpenDead(r.ctx, "cpu", "f")
 		check(t, err)
-		var letters []session.Letter
+		var letters []session.DeadLetter
 		for e, err := range dead.Read(r.ctx, 0) {
 			check(t, err)
-			var l session.Letter
+			var l session.DeadLetter
 			check(t, json.Unmarshal(e.Data, &l))
 			letters = append(letters, l)
 		}
@@ -191,8 +193,8 @@ func TestAFullStoreTakesNothingNew(t *testing.T) {
 			return s.Submit(r.ctx, &session.Order{Template: f, Input: task.Value{Data: []byte{1}}}, nil)
 		}
 		open := submit()
-		full = session.ErrStorageFull
-		if err := submit().Outcome(r.ctx, &task.Value{}); !errors.Is(err, session.ErrStorageFull) {
+		full = values.ErrStorageFull
+		if err := submit().Outcome(r.ctx, &task.Value{}); !errors.Is(err, values.ErrStorageFull) {
 			t.Errorf("while it is full: %v", err)
 		}
 		r.specs(1)

@@ -13,9 +13,9 @@ import (
 	"github.com/tidemill/tidemill/queues"
 )
 
-// Letter is a dead letter: a task that failed for good, with its whole history. Written by session, read
+// DeadLetter is a dead letter: a task that failed for good, with its whole history. Written by session, read
 // by people.
-type Letter struct {
+type DeadLetter struct {
 	Task     string         `json:"task"` // owner and number
 	Func     string         `json:"func"`
 	Class    task.Class     `json:"class"`
@@ -74,15 +74,15 @@ func (s *Session) bury(h *Handle, f *task.Failure, history []graph.Note) {
 
 // letter writes a dead letter.
 func (s *Session) letter(class task.Class, in task.Value, f *task.Failure, history []graph.Note) (deadLetter, error) {
-	letter := Letter{
+	letter := DeadLetter{
 		Task: f.Task.String(), Func: f.Func, Class: class, Attempt: f.Attempt, Bytes: len(in.Data),
 		Type: in.Type, Failure: *letterFailure(f, f.Node, task.MaxText), Recorded: time.Now().UTC(), History: []LetterNote{},
 	}
 	for _, n := range history {
 		if n.State == task.Lost {
-			letter.Losses = n.Losses + 1
+			letter.Losses = int(n.Losses) + 1
 		}
-		letter.History = append(letter.History, LetterNote{n.State.String(), n.Attempt, n.Losses, n.Node, letterFailure(n.Failure, "", letterText)})
+		letter.History = append(letter.History, LetterNote{n.State.String(), int(n.Attempt), int(n.Losses), n.Node, letterFailure(n.Failure, "", letterText)})
 	}
 	if len(in.Data) <= min(letterInput, s.maxValue/4) {
 		letter.Input = in.Data
@@ -162,7 +162,7 @@ func (s *Session) makeLetter(ctx context.Context, dead *queues.Log, l deadLetter
 	}
 	e := &rec.Entries[l.stands.index]
 	f := *e.Failure
-	f.Func, f.Task, f.Attempt = l.fn, task.ID{Owner: me.owner, Number: e.Number}, e.Attempt
+	f.Func, f.Task, f.Attempt = l.fn, task.ID{Owner: me.owner, Number: e.Number}, int(e.Attempt)
 	if rec.Writer != me.owner {
 		f.Node = rec.Writer
 	}

@@ -16,15 +16,15 @@ type Host interface {
 	Wake()
 	// RunHere runs a child on the goroutine and in the slot of its parent, which waits for it. It returns when the
 	// attempt is over, or at once if the child waits here no more.
-	RunHere(parent *Running, child *Handle)
+	RunHere(parent *TaskContext, child *Handle)
 	// Lend gives the CPUs of a task that waits to others.
-	Lend(r *Running)
+	Lend(r *TaskContext)
 	// Resume takes them back at once, so that the agent may run over its limit for a while: to wait for a slot that
 	// another one lends would be a deadlock.
-	Resume(r *Running)
+	Resume(r *TaskContext)
 }
 
-// Attempt is what a Running is of.
+// Attempt is what a TaskContext is of.
 type Attempt interface {
 	// Revoke ends the attempt's context: it is not wanted any more. It may be called under the session's lock.
 	Revoke(why *task.Failure)
@@ -34,7 +34,7 @@ type Attempt interface {
 const maxHere = 1000
 
 // await waits for a task inside of another one, which runs it itself if it can, and lends its slot if not.
-func (r *Running) await(ctx context.Context, h *Handle) error {
+func (r *TaskContext) await(ctx context.Context, h *Handle) error {
 	if r.runHere(ctx, h); h.ended.Load() {
 		return nil
 	}
@@ -50,7 +50,7 @@ func (r *Running) await(ctx context.Context, h *Handle) error {
 
 // lendUntilDone has the task lend its slot until the other one has its outcome: who brings that takes the slot back, at
 // once, so that what can go on is not kept waiting by what could begin. It returns what Done does.
-func (h *Handle) lendUntilDone(r *Running) <-chan struct{} {
+func (h *Handle) lendUntilDone(r *TaskContext) <-chan struct{} {
 	if h.s == nil {
 		return closedChannel
 	}
@@ -64,7 +64,7 @@ func (h *Handle) lendUntilDone(r *Running) <-chan struct{} {
 }
 
 // resumeNow ends that before.
-func (h *Handle) resumeNow(r *Running) {
+func (h *Handle) resumeNow(r *TaskContext) {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
 	if h.rare == nil {
@@ -77,7 +77,7 @@ func (h *Handle) resumeNow(r *Running) {
 }
 
 // runHere runs a child that waits, if this task may do that.
-func (r *Running) runHere(ctx context.Context, h *Handle) {
+func (r *TaskContext) runHere(ctx context.Context, h *Handle) {
 	if !r.borrowSelf(ctx, h) {
 		return
 	}
@@ -88,7 +88,7 @@ func (r *Running) runHere(ctx context.Context, h *Handle) {
 // borrowSelf reports whether the goroutine that waits may run the task meanwhile, in the parent's slot: the slot has
 // what the child needs, nobody else uses it, and nothing can end the waiting before the child but what ends the child,
 // too.
-func (r *Running) borrowSelf(ctx context.Context, h *Handle) bool {
+func (r *TaskContext) borrowSelf(ctx context.Context, h *Handle) bool {
 	if h.child == nil || !r.Plain || r.Depth >= maxHere || h.route.template.Timeout > 0 || h.route.template.Deadline > 0 {
 		return false
 	}
@@ -104,7 +104,7 @@ func (r *Running) borrowSelf(ctx context.Context, h *Handle) bool {
 	return true
 }
 
-func (r *Running) returnSelf() {
+func (r *TaskContext) returnSelf() {
 	r.lending.Lock()
 	defer r.lending.Unlock()
 	r.here = false
@@ -118,7 +118,7 @@ func (r *Running) returnSelf() {
 }
 
 // lend gives the slot to others while a goroutine of the task waits; resume takes it back when none does.
-func (r *Running) lend() {
+func (r *TaskContext) lend() {
 	r.lending.Lock()
 	defer r.lending.Unlock()
 	if r.waits++; r.waits == 1 && !r.here && !r.over {
@@ -126,7 +126,7 @@ func (r *Running) lend() {
 	}
 }
 
-func (r *Running) resume() {
+func (r *TaskContext) resume() {
 	r.lending.Lock()
 	defer r.lending.Unlock()
 	if r.waits--; r.waits == 0 && !r.here && !r.over {
@@ -135,7 +135,7 @@ func (r *Running) resume() {
 }
 
 // isOver reports whether Over was called.
-func (r *Running) isOver() bool {
+func (r *TaskContext) isOver() bool {
 	r.lending.Lock()
 	defer r.lending.Unlock()
 	return r.over
@@ -143,7 +143,7 @@ func (r *Running) isOver() bool {
 
 // away returns a channel that is closed when the child has ended that another goroutine of the task runs in its slot, nil
 // if there is none.
-func (r *Running) away() <-chan struct{} {
+func (r *TaskContext) away() <-chan struct{} {
 	r.lending.Lock()
 	defer r.lending.Unlock()
 	if !r.here {
@@ -158,7 +158,7 @@ func (r *Running) away() <-chan struct{} {
 
 // Join waits for a child that another goroutine of the task still runs in its slot when its function has returned. It is
 // cancelled, unless the result refers to it.
-func (r *Running) Join(s *Session, result []*Handle) {
+func (r *TaskContext) Join(s *Session, result []*Handle) {
 	if r.brood.Load() == nil {
 		return
 	}
@@ -170,7 +170,7 @@ func (r *Running) Join(s *Session, result []*Handle) {
 
 // Over says that the attempt has ended: what its goroutines still wait for is no reason to lend, and it submits
 // nothing more.
-func (r *Running) Over() {
+func (r *TaskContext) Over() {
 	r.lending.Lock()
 	defer r.lending.Unlock()
 	if r.waits > 0 && !r.here && !r.over {
@@ -182,7 +182,7 @@ func (r *Running) Over() {
 // waiting has the task under ctx lend its slot until the returned function is called. Outside of tasks it does
 // nothing.
 func waiting(ctx context.Context) (over func()) {
-	r := RunningIn(ctx)
+	r := TaskIn(ctx)
 	if r == nil || r.Host == nil {
 		return func() {}
 	}
@@ -191,10 +191,10 @@ func waiting(ctx context.Context) (over func()) {
 }
 
 // Refer notes to which tasks the result of the attempt refers. They are settled before it is recorded.
-func (r *Running) Refer(handles []*Handle) { r.mother().refers = handles }
+func (r *TaskContext) Refer(handles []*Handle) { r.mother().refers = handles }
 
 // Refers returns them.
-func (r *Running) Refers() []*Handle {
+func (r *TaskContext) Refers() []*Handle {
 	if b := r.brood.Load(); b != nil {
 		return b.refers
 	}
@@ -202,7 +202,7 @@ func (r *Running) Refers() []*Handle {
 }
 
 // mother returns the task's children to be added to.
-func (r *Running) mother() *brood {
+func (r *TaskContext) mother() *brood {
 	if b := r.brood.Load(); b != nil {
 		return b
 	}
@@ -215,15 +215,15 @@ func (r *Running) mother() *brood {
 }
 
 // nestedIn returns the task of this agent that submits, nil if it is none.
-func (s *Session) nestedIn(ctx context.Context) *Running {
+func (s *Session) nestedIn(ctx context.Context) *TaskContext {
 	if s.cfg.Host == nil {
 		return nil
 	}
-	return RunningIn(ctx)
+	return TaskIn(ctx)
 }
 
 // Mine reports whether a result of the task may refer to what the handle is of: what came with its input, or is of
 // this agent's session.
-func (r *Running) Mine(h *Handle) bool {
+func (r *TaskContext) Mine(h *Handle) bool {
 	return h.s != nil && h.s.cfg.Host != nil && h.s.cfg.Host == r.Host
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 	"github.com/tidemill/tidemill/objstore"
 )
 
@@ -64,7 +65,7 @@ func (d *dropped) take() (keys []objstore.Key) {
 // claim holds the objects of a value for somebody in this session who will drop them. mu is held.
 func (s *Session) claim(v *task.Value) (keys []objstore.Key) {
 	v.Objects(func(o *task.Object) bool {
-		if key := KeyOf(o); key.Scope == s.scope { // others' objects are theirs to remove
+		if key := values.KeyOf(o); key.Scope == s.scope { // others' objects are theirs to remove
 			keys = append(keys, key)
 		}
 		return true
@@ -119,11 +120,11 @@ func (s *Session) drop(keys []objstore.Key) {
 func (s *Session) holdInput(h *Handle) {
 	var keys []objstore.Key
 	if o := h.content.Object(); o != nil {
-		keys = append(keys, KeyOf(o))
+		keys = append(keys, values.KeyOf(o))
 	}
 	if h.rare != nil && h.rare.settled != nil {
 		if o := h.rare.settled.Object(); o != nil {
-			keys = append(keys, KeyOf(o))
+			keys = append(keys, values.KeyOf(o))
 		}
 	}
 	if len(keys) > 0 {
@@ -133,7 +134,7 @@ func (s *Session) holdInput(h *Handle) {
 
 // holdsInput reports whether an open task holds objects for its input. mu is held.
 func (h *Handle) holdsInput() bool {
-	return h.content.Far != nil || h.rare != nil && h.rare.settled != nil
+	return h.content.External != nil || h.rare != nil && h.rare.settled != nil
 }
 
 // letInput ends that. mu is held.
@@ -147,7 +148,7 @@ func (s *Session) letInput(h *Handle) {
 // recorded has the log of a named job hold the objects of a result, so that its next run finds them. mu is held.
 func (s *Session) recorded(v *task.Value) {
 	v.Objects(func(o *task.Object) bool {
-		s.objects.holds.Hold(byLog, KeyOf(o))
+		s.objects.holds.Hold(byLog, values.KeyOf(o))
 		return true
 	})
 }
@@ -160,7 +161,7 @@ func (s *Session) disown(e *task.Entry) {
 	}
 	v := e.Value.Clone()
 	v.Objects(func(o *task.Object) bool {
-		if key := KeyOf(o); key.Scope == s.scope && !s.objects.holds.Held(key) {
+		if key := values.KeyOf(o); key.Scope == s.scope && !s.objects.holds.Held(key) {
 			s.objects.free = append(s.objects.free, key)
 		}
 		return true
@@ -180,13 +181,13 @@ func (s *Session) clean(ctx context.Context) error {
 			kept = append(kept, key)
 		}
 	}
-	if len(kept) == 0 || s.values.Store == nil {
+	if len(kept) == 0 || s.values.Objects == nil {
 		s.mu.Unlock()
 		return nil
 	}
 	s.objects.remove(kept)
 	s.mu.Unlock()
-	err := s.values.Store.Remove(ctx, kept...)
+	err := s.values.Objects.Remove(ctx, kept...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.objects.removedNow()
@@ -273,7 +274,7 @@ func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handl
 // error too: what was put is removed when the claim is dropped and nobody else holds it. mu is held, and given up
 // while it puts.
 func (s *Session) fit(ctx context.Context, v *task.Value) (claimed []objstore.Key, err error) {
-	if isSmall(v) {
+	if values.IsSmall(v) {
 		return nil, nil
 	}
 	var fit task.Value
@@ -302,10 +303,10 @@ func (s *Session) fit(ctx context.Context, v *task.Value) (claimed []objstore.Ke
 func (s *Session) removedSince(ctx context.Context, begun uint64, v *task.Value) (removed bool, err error) {
 	var wait <-chan struct{}
 	v.Objects(func(o *task.Object) bool {
-		if s.objects.removing.keys[KeyOf(o)] {
+		if s.objects.removing.keys[values.KeyOf(o)] {
 			wait = s.objects.removing.over
 		}
-		removed = s.objects.removed[KeyOf(o)] > begun || wait != nil
+		removed = s.objects.removed[values.KeyOf(o)] > begun || wait != nil
 		return !removed
 	})
 	if wait != nil {
@@ -325,11 +326,11 @@ func withRefs(v task.Value, refs []*Handle) task.Value {
 	if len(refs) == 0 {
 		return v
 	}
-	far := &task.Far{Object: v.Object(), Refs: make([]task.Value, len(refs))}
+	far := &task.External{Object: v.Object(), Refs: make([]task.Value, len(refs))}
 	for i, r := range refs {
 		far.Refs[i] = r.content
 	}
-	v.Far = far
+	v.External = far
 	return v
 }
 

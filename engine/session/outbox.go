@@ -249,7 +249,7 @@ func (s *Session) form(l *lane) []*Handle {
 		if !c.known() {
 			limit = min(limit, c.unknownLimit(l.slots))
 		}
-		if h.losses > 0 {
+		if h.Losses > 0 {
 			limit = min(limit, h.part())
 		}
 		inline, elsewhere := h.size()
@@ -277,14 +277,14 @@ func parts(lost int) int { return max(1, (lost+lossParts-1)/lossParts) }
 
 // part returns how many tasks a batch may have with this one in it, which was lost before.
 func (h *Handle) part() int {
-	if h.losses >= graph.Alone {
+	if h.Losses >= graph.Alone {
 		return 1
 	}
 	return max(1, int(h.share))
 }
 
 // mayJoin reports whether the task may share a batch with another: those that were lost keep to themselves.
-func (h *Handle) mayJoin(first *Handle) bool { return (h.losses > 0) == (first.losses > 0) }
+func (h *Handle) mayJoin(first *Handle) bool { return (h.Losses > 0) == (first.Losses > 0) }
 
 // count counts the lane's slots, if the directory has changed. mu is held.
 func (s *Session) count(l *lane) {
@@ -328,7 +328,7 @@ func (s *Session) fill(f *form, l *lane, tasks []*Handle) {
 
 // fill copies the task to spec, which is zero. Session.mu is held.
 func (h *Handle) fill(spec *task.Spec, call int) {
-	spec.Number, spec.Digest, spec.Call, spec.Attempt, spec.Losses = h.number, h.digest(), call, int(h.attempt), int(h.losses)
+	spec.Number, spec.Digest, spec.Call, spec.Dispatch = h.number, h.digest(), call, h.Dispatch
 	in := h.inputOf()
 	spec.Input.Set(&in)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/suggest"
 )
 
 // route is where tasks of a template go, as decided by one session at one state of the directory.
@@ -70,7 +71,7 @@ func (s *Session) known(fn string) error {
 	}
 	return &task.Failure{
 		Kind: task.KindUnknownFunc, Func: fn,
-		Message: fmt.Sprintf("no agent has a function %q: %s", fn, Suggest(fn, there)),
+		Message: fmt.Sprintf("no agent has a function %q: %s", fn, suggest.Name(fn, there)),
 	}
 }
 
@@ -102,7 +103,7 @@ func (s *Session) infeasible(fn string, shape task.Resources) error {
 	fmt.Fprintf(&message, "it needs %s, and no node has that: %s", shape, strings.Join(there, "; "))
 	for _, a := range shape {
 		if !slices.Contains(names, a.Name) {
-			fmt.Fprintf(&message, " (no node has any %q: %s)", a.Name, Suggest(a.Name, names))
+			fmt.Fprintf(&message, " (no node has any %q: %s)", a.Name, suggest.Name(a.Name, names))
 		}
 	}
 	return &task.Failure{Kind: task.KindInfeasible, Func: fn, Message: message.String()}

@@ -31,7 +31,7 @@ func With(ctx context.Context, s *Session) context.Context {
 
 // From returns the session that the context carries; in a task, that is the agent's own.
 func From(ctx context.Context) (*Session, error) {
-	if r := RunningIn(ctx); r != nil && r.Host != nil {
+	if r := TaskIn(ctx); r != nil && r.Host != nil {
 		return r.Host.Session(ctx)
 	}
 	if s, ok := ctx.Value(sessionKey{}).(*Session); ok {
@@ -40,11 +40,11 @@ func From(ctx context.Context) (*Session, error) {
 	return nil, ErrNoSession
 }
 
-// Running is the context of a running task, and what it says of the task. It is its own context, of one
+// TaskContext is the context of a running task, and what it says of the task. It is its own context, of one
 // allocation, which is a part of what each task costs: what few need is elsewhere, and the channel of Done is made when
 // somebody asks for it. It ends when the task does.
-type Running struct {
-	*Place
+type TaskContext struct {
+	*ExecEnv
 	Spec  *task.Spec // what is run
 	Call  *task.Call // and what it has in common with others
 	Owner *string    // of the task
@@ -64,10 +64,10 @@ type Running struct {
 	inner *inner     // guarded by mu; nil until the first Done or Cancel
 }
 
-// Place is what attempts of one class on one agent have in common.
+// ExecEnv is what attempts of one class on one agent have in common.
 //
 //nolint:containedctx // it is a part of one
-type Place struct {
+type ExecEnv struct {
 	Base  context.Context // of the agent; ends when it does
 	Node  string
 	Log   *slog.Logger   // of the agent; without the task's names
@@ -83,7 +83,7 @@ type brood struct {
 	few    [4]*Handle // where open begins
 	refers []*Handle  // of the result; by the goroutine of the attempt
 
-	home chan struct{} // guarded by Running.lending; closed when the child that a goroutine of the task runs has ended
+	home chan struct{} // guarded by TaskContext.lending; closed when the child that a goroutine of the task runs has ended
 }
 
 // inner is the context proper.
@@ -97,17 +97,17 @@ type inner struct {
 }
 
 // ID returns the task's.
-func (r *Running) ID() task.ID { return task.ID{Owner: *r.Owner, Number: r.Spec.Number} }
+func (r *TaskContext) ID() task.ID { return task.ID{Owner: *r.Owner, Number: r.Spec.Number} }
 
 // Until returns the end of the attempt's timeout, zero if there is none.
-func (r *Running) Until() time.Time {
+func (r *TaskContext) Until() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.until()
 }
 
 // until is Until. mu is held.
-func (r *Running) until() time.Time {
+func (r *TaskContext) until() time.Time {
 	if r.inner == nil {
 		return time.Time{}
 	}
@@ -115,15 +115,15 @@ func (r *Running) until() time.Time {
 }
 
 // context returns the context proper, nil if nobody has asked for it. mu is held.
-func (r *Running) context() context.Context {
+func (r *TaskContext) context() context.Context {
 	if r.inner == nil {
 		return nil
 	}
 	return r.inner.Context
 }
 
-// Deadline makes Running a context.Context.
-func (r *Running) Deadline() (time.Time, bool) {
+// Deadline makes TaskContext a context.Context.
+func (r *TaskContext) Deadline() (time.Time, bool) {
 	at, ok := r.Base.Deadline()
 	if until := r.Until(); !until.IsZero() && (!ok || until.Before(at)) {
 		return until, true
@@ -132,14 +132,14 @@ func (r *Running) Deadline() (time.Time, bool) {
 }
 
 // Done is closed when the task ends, or is to end.
-func (r *Running) Done() <-chan struct{} {
+func (r *TaskContext) Done() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.within().Done()
 }
 
 // within returns inner. mu is held.
-func (r *Running) within() context.Context {
+func (r *TaskContext) within() context.Context {
 	in := r.made()
 	if in.Context != nil {
 		return in
@@ -156,7 +156,7 @@ func (r *Running) within() context.Context {
 }
 
 // made returns inner to be filled. mu is held.
-func (r *Running) made() *inner {
+func (r *TaskContext) made() *inner {
 	if r.inner == nil {
 		r.inner = &inner{}
 	}
@@ -164,7 +164,7 @@ func (r *Running) made() *inner {
 }
 
 // Err says why Done is closed.
-func (r *Running) Err() error {
+func (r *TaskContext) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	until := r.until()
@@ -179,8 +179,8 @@ func (r *Running) Err() error {
 	return r.Base.Err()
 }
 
-// Value makes a Running found by RunningIn.
-func (r *Running) Value(key any) any {
+// Value makes a TaskContext found by TaskIn.
+func (r *TaskContext) Value(key any) any {
 	if key == (runningKey{}) {
 		return r
 	}
@@ -194,14 +194,14 @@ func (r *Running) Value(key any) any {
 }
 
 // EndAt bounds the attempt. It is called before the function is.
-func (r *Running) EndAt(until time.Time) {
+func (r *TaskContext) EndAt(until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.made().until = until // it may have been cancelled already
 }
 
 // Cancel ends the context before the task has ended, which is to end then.
-func (r *Running) Cancel(cause error) {
+func (r *TaskContext) Cancel(cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.within()
@@ -209,7 +209,7 @@ func (r *Running) Cancel(cause error) {
 }
 
 // End ends the context: the task has ended.
-func (r *Running) End() {
+func (r *TaskContext) End() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
@@ -222,29 +222,13 @@ func (r *Running) End() {
 	}
 }
 
-// RunningIn returns the task that runs under this context, nil outside of tasks.
-func RunningIn(ctx context.Context) *Running {
-	r, _ := ctx.Value(runningKey{}).(*Running)
+// TaskIn returns the task that runs under this context, nil outside of tasks.
+func TaskIn(ctx context.Context) *TaskContext {
+	r, _ := ctx.Value(runningKey{}).(*TaskContext)
 	return r
 }
 
 // Logger returns a logger whose lines carry the task's names.
-func (r *Running) Logger() *slog.Logger {
+func (r *TaskContext) Logger() *slog.Logger {
 	return r.Log.With("func", r.Call.Func, "task", r.ID().String(), "attempt", r.Spec.Attempt, "node", r.Node)
 }
-
-// EncodingError says that an input or a result does not fit its type: what cannot be encoded now cannot be later. It is
-// no error of the function's own.
-type EncodingError struct{ Failure *task.Failure }
-
-// Error returns the failure's text.
-func (e *EncodingError) Error() string { return e.Failure.Error() }
-
-// NonRetryable marks an error that another attempt would not mend.
-type NonRetryable struct{ Err error }
-
-// Error returns the text of the marked error.
-func (e *NonRetryable) Error() string { return e.Err.Error() }
-
-// Unwrap returns the marked error.
-func (e *NonRetryable) Unwrap() error { return e.Err }

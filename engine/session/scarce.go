@@ -24,7 +24,7 @@ func (s *Session) mayLack(c *Child) {
 }
 
 // above returns the task that has submitted this one, if both are of this agent; nil else. The session's mu is held.
-func (r *Running) above() *Running {
+func (r *TaskContext) above() *TaskContext {
 	if r.of == nil {
 		return nil
 	}
@@ -32,7 +32,7 @@ func (r *Running) above() *Running {
 }
 
 // OfChild says that an attempt at a task that came in a batch is one at a child of this session, if it is.
-func (s *Session) OfChild(r *Running, number uint64) {
+func (s *Session) OfChild(r *TaskContext, number uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h := s.openTask(number); h != nil {

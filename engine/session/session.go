@@ -14,26 +14,29 @@ import (
 
 	"github.com/tidemill/tidemill/engine/directory"
 	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/lease"
+	"github.com/tidemill/tidemill/engine/registry"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 	"github.com/tidemill/tidemill/objstore"
 	"github.com/tidemill/tidemill/queues"
 )
 
 // Config says how a session works.
 type Config struct {
-	Owner  string    // the session's name, fresh; "" where Job gives it
-	Job    string    // a named job: what former runs of it have left is gone on with; "" = none
-	Boot   string    // of the embedded server; "" = of a server that lives on its own
-	Holder string    // who this is, for people who want the same job; something fresh in it
-	Local  *Registry // of the agent in this process; nil if there is none
-	Host   Host      // the agent whose session this is; nil for a driver's
-	Node   string    // of that agent
+	Owner  string             // the session's name, fresh; "" where Job gives it
+	Job    string             // a named job: what former runs of it have left is gone on with; "" = none
+	Boot   string             // of the embedded server; "" = of a server that lives on its own
+	Holder string             // who this is, for people who want the same job; something fresh in it
+	Local  *registry.Registry // of the agent in this process; nil if there is none
+	Host   Host               // the agent whose session this is; nil for a driver's
+	Node   string             // of that agent
 
 	// Nodes is the view of the nodes, which stays open. nil = the session has one of its own.
 	Nodes *directory.Nodes
 
-	Registry *Registry    // of this program: its functions wait for an agent where none lives
-	Logger   *slog.Logger // nil = slog.Default()
+	Registry *registry.Registry // of this program: its functions wait for an agent where none lives
+	Logger   *slog.Logger       // nil = slog.Default()
 
 	// JobTTL is how long a job that nobody runs is kept. 0 = 7 days.
 	JobTTL time.Duration
@@ -87,7 +90,7 @@ type Session struct {
 	sessions *queues.Table
 	cancels  *queues.Table
 	maxValue int // bytes
-	values   Values
+	values   values.Store
 	scope    string // of objects; fixed once connected
 	job      *job
 
@@ -102,7 +105,7 @@ type Session struct {
 
 	mu      sync.Mutex
 	me      *self                   // guarded by mu; replaced when an unnamed session takes a new name
-	lease   *Lease                  // guarded by keeping
+	lease   *lease.Lease            // guarded by keeping
 	graph   *graph.Graph            // guarded by mu
 	open    graph.Pages[*Handle]    // guarded by mu; tasks without an outcome
 	bytes   int                     // guarded by mu; of the inputs of open tasks
@@ -115,7 +118,7 @@ type Session struct {
 	notes   map[uint64][]graph.Note // guarded by mu; of open tasks, for dead letters
 	ends    []graph.Command         // guarded by mu; entries of the owner's own to append
 
-	waiting   sync.Map        // of *Waiting by class: children that wait on this agent
+	waiting   sync.Map        // of *LocalQueue by class: children that wait on this agent
 	local     int             // guarded by mu; open children that are not published
 	elsewhere atomic.Bool     // other agents have told of idle CPUs
 	followUps []graph.Command // guarded by mu; what the step under way leaves to be done after it
@@ -170,18 +173,18 @@ type self struct {
 const ownerHeader = "Tm-Owner"
 
 // Open returns a session that follows its log. That of a named job knows what former runs have left; if
-// another run lives, the error is ErrHeld.
+// another run lives, the error is lease.ErrHeld.
 func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 	cfg = cfg.withDefaults()
 	s := &Session{
-		cfg: cfg, broker: b, maxValue: MaxValue(b.MaxPayload()), me: &self{owner: cfg.Owner},
+		cfg: cfg, broker: b, maxValue: values.Max(b.MaxPayload()), me: &self{owner: cfg.Owner},
 		wake: make(chan struct{}, 1), tell: make(chan struct{}, 1), done: make(chan struct{}),
 		keeping: make(chan struct{}, 1), unsettled: make(chan struct{}, 1),
 		graph: graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)),
 		lanes: map[laneKey]*lane{}, scarce: map[*Child]bool{}, costs: map[string]*cost{}, notes: map[uint64][]graph.Note{},
 		heard: time.Now(), storing: firstStoring, objects: objects{dropped: &dropped{}},
 	}
-	s.values = Values{cfg.Objects, s.maxValue}
+	s.values = values.Store{Objects: cfg.Objects, Most: s.maxValue}
 	if cfg.Job != "" {
 		s.job = &job{open: map[task.Digest]uint64{}, equal: map[task.Digest]uint32{}, letters: map[string]*lettersKept{}}
 	}
@@ -197,9 +200,6 @@ func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 	s.ended.Go(s.settle)
 	return s, nil
 }
-
-// MaxValue returns how many bytes an input or result may have where a message may have maxPayload.
-func MaxValue(maxPayload int) int { return maxPayload/2 - maxPayload/16 }
 
 // connect opens the tables, takes the lease, and reads the log.
 func (s *Session) connect(ctx context.Context) (err error) {
@@ -231,10 +231,10 @@ func (s *Session) connect(ctx context.Context) (err error) {
 		s.deafen = s.nodes.Notify(s.nodesChanged)
 		s.nodesChanged()
 	}
-	as := Row{Holder: s.cfg.Holder, Boot: s.cfg.Boot, Job: s.cfg.Job}
+	as := lease.Row{Holder: s.cfg.Holder, Boot: s.cfg.Boot, Job: s.cfg.Job}
 	if s.job == nil {
 		s.scope = s.cfg.Owner
-		if s.lease, err = TakeLease(ctx, s.sessions, s.cfg.Owner, as); err != nil {
+		if s.lease, err = lease.Take(ctx, s.sessions, s.cfg.Owner, as); err != nil {
 			return err
 		}
 		return s.become(ctx, s.cfg.Owner)
@@ -265,7 +265,7 @@ func (s *Session) become(ctx context.Context, owner string) error {
 	}
 	me.created = stream.Created
 	s.mu.Lock()
-	s.me, s.until = me, s.lease.until
+	s.me, s.until = me, s.lease.Until()
 	s.mu.Unlock()
 	if s.job != nil {
 		return s.recallJob(ctx)
@@ -336,7 +336,7 @@ func (s *Session) Nodes() *directory.Nodes { return s.nodes }
 // Done returns a channel that is closed when the session can do nothing more; Err then says why.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Err returns why the session can do nothing more: ErrClosed after Close, ErrLeaseLost when another run
+// Err returns why the session can do nothing more: ErrClosed after Close, lease.ErrLost when another run
 // of the job has taken over. nil while it works.
 func (s *Session) Err() error {
 	s.mu.Lock()
@@ -374,7 +374,7 @@ func (s *Session) sleep(now time.Time) time.Duration {
 	defer s.mu.Unlock()
 	s.idle = true
 	if s.broken == nil && !now.Before(s.until) {
-		return LeaseTime // without the lease nothing is sent; the keeper rouses
+		return lease.Duration // without the lease nothing is sent; the keeper rouses
 	}
 	if s.sendable(now) || len(s.ends) > 0 {
 		return 0
@@ -482,8 +482,5 @@ func (s *Session) breakWith(err error) {
 	s.flushes = nil
 	s.roomAgain()
 }
-
-// ErrStorageFull says that the store has so little room left that nothing new is taken.
-var ErrStorageFull = errors.New("the store has too little room left for new tasks")
 
 var errVersionUnknown = errors.New("the log has records of a newer version")

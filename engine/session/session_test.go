@@ -19,8 +19,10 @@ import (
 
 	"github.com/tidemill/tidemill/engine/directory"
 	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/lease"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/suggest"
 	"github.com/tidemill/tidemill/queues"
 	"github.com/tidemill/tidemill/queues/embedded"
 )
@@ -157,7 +159,7 @@ func ok(number uint64, value string) task.Entry {
 }
 
 func note(number uint64, state task.State, attempt, losses int) task.Entry {
-	return task.Entry{Number: number, State: state, Attempt: attempt, Losses: losses, Failure: &task.Failure{Kind: task.KindError, Message: "no"}}
+	return task.Entry{Number: number, State: state, Dispatch: task.Dispatch{Attempt: int32(attempt), Losses: int32(losses)}, Failure: &task.Failure{Kind: task.KindError, Message: "no"}}
 }
 
 func TestTheFirstFinalEntryIsTheOutcome(t *testing.T) {
@@ -209,7 +211,7 @@ func TestTooManyLossesAreAFailure(t *testing.T) {
 		h := r.submit()
 		begun := time.Now()
 		for losses := range graph.MaxLosses {
-			if s := r.specs(1)[0]; s.Losses != losses || s.Attempt != 1 {
+			if s := r.specs(1)[0]; int(s.Losses) != losses || s.Attempt != 1 {
 				t.Fatalf("%+v", s)
 			}
 			r.record(note(1, task.Lost, 1, losses))
@@ -388,7 +390,7 @@ func TestTheSessionSaysHowFarItsLogIsRead(t *testing.T) {
 	defer w.Stop()
 	last, err := r.log.Last(r.ctx)
 	check(t, err)
-	var row session.Row
+	var row lease.Row
 	for row.Trimmed == 0 { // the lease's own row may come before
 		check(t, json.Unmarshal(receive(t, rows).Value, &row))
 	}
@@ -484,7 +486,7 @@ func TestSuggest(t *testing.T) {
 		{"x", nil, "there are none"},
 		{"f99", strings.Fields("f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 f11 f12 f13 f14"), `did you mean "f9"? There are: f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12 and 2 more`},
 	} {
-		if got := session.Suggest(c.name, c.there); got != c.want {
+		if got := suggest.Name(c.name, c.there); got != c.want {
 			t.Errorf("%s: %s", c.name, got)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"weak"
 
 	"github.com/tidemill/tidemill/engine/graph"
+	"github.com/tidemill/tidemill/engine/lease"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/queues"
 )
@@ -50,9 +51,9 @@ func (s *Session) wentBack(ctx context.Context) (bool, error) {
 // it speaks of what was there before; then it is folded again, what was decided and is gone is appended
 // again, and what is open is published again. keeping is held.
 func (s *Session) setBack(ctx context.Context) error {
-	s.cfg.Logger.Warn("session: the server has come back with an older log; going on with that", "owner", s.lease.key)
-	err := s.lease.RenewForSure(ctx, func(r *Row) { r.Trimmed = 0 })
-	if errors.Is(err, ErrLeaseLost) {
+	s.cfg.Logger.Warn("session: the server has come back with an older log; going on with that", "owner", s.lease.Key())
+	err := s.lease.RenewForSure(ctx, func(r *lease.Row) { r.Trimmed = 0 })
+	if errors.Is(err, lease.ErrLost) {
 		s.loseLease(ctx)
 		return nil
 	}
@@ -76,7 +77,7 @@ func (s *Session) beginAnew(ctx context.Context) error {
 		s.job.values.clear()
 	}
 	s.mu.Unlock()
-	if err := s.become(ctx, s.lease.key); err != nil {
+	if err := s.become(ctx, s.lease.Key()); err != nil {
 		return err
 	}
 	if err := s.decideAgain(ctx); err != nil {
@@ -155,7 +156,7 @@ const gone = ^uint64(0)
 // entry returns an entry with the task's outcome; ok is false if the outcome is not at hand. Session.mu is
 // held.
 func (h *Handle) entry() (e task.Entry, ok bool) {
-	e = task.Entry{Number: h.number, Digest: h.digest(), State: task.OK, Attempt: int(max(h.attempt, 1)), Losses: int(h.losses), Value: h.content}
+	e = task.Entry{Number: h.number, Digest: h.digest(), State: task.OK, Dispatch: task.Dispatch{Attempt: max(h.Attempt, 1), Losses: h.Losses}, Value: h.content}
 	if h.failure == nil {
 		return e, h.ended.Load() && !h.released && !h.unread
 	}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tidemill/tidemill/engine/registry"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/nodeagent"
@@ -108,14 +109,14 @@ func inBubble(t *testing.T, test func(t *testing.T)) {
 type jobRig struct {
 	*testing.T
 	on       *stage
-	registry *session.Registry // nil = one that has f
+	registry *registry.Registry // nil = one that has f
 }
 
 func (j *jobRig) open(job string) *session.Session {
 	j.Helper()
 	if j.registry == nil {
-		j.registry = session.NewRegistry()
-		check(j.T, j.registry.Add(&session.Function{Name: "f"}))
+		j.registry = registry.New()
+		check(j.T, j.registry.Add(&registry.Function{Name: "f"}))
 	}
 	cfg := session.Config{Owner: "me", Job: job, Registry: j.registry, Logger: slog.New(slog.DiscardHandler)}
 	s, err := session.Open(j.Context(), brokerOn(j.T, j.on), cfg)
@@ -248,9 +249,9 @@ func TestASequenceOfAnotherMessage(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		dir, backup := filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir")
 		first := serverOn(t, dir)
-		j := &jobRig{T: t, on: &stage{server: first}, registry: session.NewRegistry()}
+		j := &jobRig{T: t, on: &stage{server: first}, registry: registry.New()}
 		release, ran := make(chan struct{}), [256]atomic.Int32{} // by input; two slots count
-		check(t, j.registry.Add(&session.Function{Name: "f", Invoke: func(_ context.Context, in *task.Value, dst []byte) (task.Value, error) {
+		check(t, j.registry.Add(&registry.Function{Name: "f", Invoke: func(_ context.Context, in *task.Value, dst []byte) (task.Value, error) {
 			if n := ran[in.Data[0]].Add(1); in.Data[0] == 'A' && n == 1 {
 				<-release
 			}

@@ -58,7 +58,7 @@ func (s *Session) Submit(ctx context.Context, o *Order, h *Handle) *Handle {
 	h, batch := s.submit(ctx, o, h)
 	batch.send()
 	if h.child != nil && s.crowded(h, o.Template) {
-		RunningIn(ctx).runHere(ctx, h)
+		TaskIn(ctx).runHere(ctx, h)
 	}
 	return h
 }
@@ -176,8 +176,9 @@ func (s *Session) begin(h *Handle, o *Order) {
 	if s.job != nil {
 		s.job.open[h.digest()] = event.Task
 	}
-	h.number, h.attempt, h.losses, h.flushes = event.Task, int32(max(event.Attempt, 1)), int32(event.Losses), s.flushed
-	h.content.Type, h.content.Data, h.content.Far = o.Input.Type, s.keepInput(o.Input.Data), o.Input.Far
+	h.number, h.Dispatch, h.flushes = event.Task, event.Dispatch, s.flushed
+	h.Attempt = max(h.Attempt, 1)
+	h.content.Type, h.content.Data, h.content.External = o.Input.Type, s.keepInput(o.Input.Data), o.Input.External
 	s.bytes += len(h.content.Data) + task.SpecBytes
 	s.holdInput(h)
 	s.depend(h, o, &event)
@@ -211,7 +212,7 @@ func (s *Session) recall(h *Handle, o *Order, event *graph.Event) (recorded bool
 		return true
 	}
 	if known {
-		event.Task, event.Attempt, event.Losses, event.Queued = left.Number, left.Attempt, left.Losses, left.Queued
+		event.Task, event.Dispatch, event.Queued = left.Number, left.Dispatch, left.Queued
 		event.Delay = 0
 		h.share = int32(s.job.share)
 		if len(left.History) > 0 {
@@ -222,7 +223,7 @@ func (s *Session) recall(h *Handle, o *Order, event *graph.Event) (recorded bool
 }
 
 // admit finds the task's route, and waits for room. mu is held, and given up while waiting.
-func (s *Session) admit(ctx context.Context, h *Handle, t *Template, parent *Running) (err error) {
+func (s *Session) admit(ctx context.Context, h *Handle, t *Template, parent *TaskContext) (err error) {
 	if s.broken != nil {
 		return s.broken
 	}

@@ -34,12 +34,11 @@ type Call struct {
 
 // Spec is one task to run.
 type Spec struct {
-	Number  uint64 // the owner's number for it
-	Digest  Digest // what a named job calls it; zero elsewhere
-	Call    int    // index into the batch's Calls
-	Attempt int    // 1 is the first
-	Losses  int    // how often an agent was lost with it
-	Input   Value
+	Number uint64 // the owner's number for it
+	Digest Digest // what a named job calls it; zero elsewhere
+	Call   int    // index into the batch's Calls
+	Dispatch
+	Input Value
 }
 
 // Limits of one message. A decoder refuses what is beyond them.
@@ -111,7 +110,7 @@ func appendCall(dst []byte, c *Call) []byte {
 
 func appendSpec(dst []byte, s *Spec) []byte {
 	call, attempt, losses, kind := uint64(s.Call), later(s.Attempt), uint64(s.Losses), uint64(s.Input.Type)
-	n := 2 + fields(call, attempt, losses, kind) + s.Input.farFields()
+	n := 2 + fields(call, attempt, losses, kind) + s.Input.externalFields()
 	if !s.Digest.IsZero() {
 		n++
 	}
@@ -121,14 +120,14 @@ func appendSpec(dst []byte, s *Spec) []byte {
 	dst = appendField(dst, specAttempt, attempt)
 	dst = appendField(dst, specLosses, losses)
 	dst = appendField(dst, specType, kind)
-	dst = appendBytes(appendUint(dst, specInput), s.Input.near())
+	dst = appendBytes(appendUint(dst, specInput), s.Input.inlineData())
 	dst = appendDigest(dst, specDigest, &s.Digest)
-	return s.Input.appendFar(dst, specObject, specRefs)
+	return s.Input.appendExternal(dst, specObject, specRefs)
 }
 
 // later returns how many attempts came before. What never began counts as the first: a negative number
 // would make the message unreadable.
-func later(attempt int) uint64 { return uint64(max(attempt-1, 0)) }
+func later(attempt int32) uint64 { return uint64(max(attempt-1, 0)) }
 
 // DecodeBatch reads a batch into b, whose slices it uses again. Names and inputs are parts of data, which
 // must not change afterwards. On an error b holds nothing of use.
@@ -225,9 +224,9 @@ func (s *Spec) read(r *reader) {
 		case specCall:
 			s.Call = r.small(MaxSpecs)
 		case specAttempt:
-			s.Attempt = r.small(MaxAttempts) + 1
+			s.Attempt = int32(r.small(MaxAttempts) + 1)
 		case specLosses:
-			s.Losses = r.small(MaxAttempts)
+			s.Losses = int32(r.small(MaxAttempts))
 		case specType:
 			s.Input.Type = ValueType(r.small(1 << 8))
 		case specInput:
@@ -235,14 +234,14 @@ func (s *Spec) read(r *reader) {
 		case specDigest:
 			r.digest(&s.Digest)
 		case specObject:
-			s.Input.far().Object = r.object()
+			s.Input.external().Object = r.object()
 		case specRefs:
 			s.Input.refer(r.values(MaxRefDepth))
 		default:
 			r.skip(maxSkipDepth)
 		}
 	}
-	s.Input.Data = s.Input.near()
+	s.Input.Data = s.Input.inlineData()
 }
 
 // check reports what a batch says that cannot be.

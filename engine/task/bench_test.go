@@ -62,7 +62,7 @@ func smallBatch(n int) *task.Batch {
 		Calls: []task.Call{{Func: "square", Retries: 2}}, Specs: make([]task.Spec, n),
 	}
 	for i := range b.Specs {
-		b.Specs[i] = task.Spec{Number: uint64(100_000 + i), Attempt: 1, Input: task.Value{Data: []byte("12345678")}}
+		b.Specs[i] = task.Spec{Number: uint64(100_000 + i), Dispatch: task.Dispatch{Attempt: 1}, Input: task.Value{Data: []byte("12345678")}}
 	}
 	return b
 }
@@ -72,7 +72,7 @@ func smallRecord(n int) *task.Record {
 	rec := &task.Record{Writer: "node-1", Owner: "kestrel-4f2a", Entries: make([]task.Entry, n)}
 	for i := range rec.Entries {
 		rec.Entries[i] = task.Entry{
-			Number: uint64(100_000 + i), State: task.OK, Attempt: 1, Ran: 1500 * time.Nanosecond,
+			Number: uint64(100_000 + i), State: task.OK, Dispatch: task.Dispatch{Attempt: 1}, Ran: 1500 * time.Nanosecond,
 			Value: task.Value{Data: []byte("12345678")},
 		}
 	}

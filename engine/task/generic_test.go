@@ -29,7 +29,7 @@ func TestOthersReadIt(t *testing.T) {
 // TestOthersReadAnyFailure: a function's error may hold any bytes, and a text of CBOR holds UTF-8.
 func TestOthersReadAnyFailure(t *testing.T) {
 	data := encodeRecord(new(task.RecordWriter), nil, &task.Record{Entries: []task.Entry{{
-		Number: 1, State: task.Failed, Attempt: 1,
+		Number: 1, State: task.Failed, Dispatch: task.Dispatch{Attempt: 1},
 		Failure: &task.Failure{Kind: task.KindError, Message: "cannot read \xff\xfe", Stack: "\xc3"},
 	}}})
 	if err := strict(t).Unmarshal(data, new(any)); err != nil {
@@ -111,7 +111,7 @@ func putFar(m fields, key uint64, v *task.Value) {
 	}
 	var refs []any
 	for i := range v.Refs() {
-		refs = append(refs, genericValue(&v.Far.Refs[i]))
+		refs = append(refs, genericValue(&v.External.Refs[i]))
 	}
 	if refs != nil {
 		m[key+1] = refs

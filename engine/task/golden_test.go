@@ -18,48 +18,48 @@ var goldenBatches = map[string]*task.Batch{
 	"one": {
 		Owner: "kestrel-4f2a", Class: "cpu", Level: task.Normal,
 		Calls: []task.Call{{Func: "square"}},
-		Specs: []task.Spec{{Number: 1, Attempt: 1, Input: task.Value{Data: []byte{7}}}},
+		Specs: []task.Spec{{Number: 1, Dispatch: task.Dispatch{Attempt: 1}, Input: task.Value{Data: []byte{7}}}},
 	},
 	"many": {
 		Owner: "kestrel-4f2a", Class: "cpu=4-gpu=2", Level: task.Normal,
 		Calls: []task.Call{{Func: "square", Retries: 3}, {Func: "thumbnail", Retries: 500}},
 		Specs: []task.Spec{
-			{Number: 22, Attempt: 1, Input: task.Value{Data: []byte{7}}},
-			{Number: 23, Attempt: 2, Input: task.Value{Type: task.Bytes, Data: []byte{0xff, 0xd8}}},
-			{Number: 24, Call: 1, Attempt: 1, Losses: 3, Input: task.Value{Type: task.Text, Data: []byte("naïve")}},
-			{Number: 25, Call: 1, Attempt: 500, Losses: 9, Input: task.Value{}},
+			{Number: 22, Dispatch: task.Dispatch{Attempt: 1}, Input: task.Value{Data: []byte{7}}},
+			{Number: 23, Dispatch: task.Dispatch{Attempt: 2}, Input: task.Value{Type: task.Bytes, Data: []byte{0xff, 0xd8}}},
+			{Number: 24, Call: 1, Dispatch: task.Dispatch{Attempt: 1, Losses: 3}, Input: task.Value{Type: task.Text, Data: []byte("naïve")}},
+			{Number: 25, Call: 1, Dispatch: task.Dispatch{Attempt: 500, Losses: 9}, Input: task.Value{}},
 		},
 	},
 	"widths": {
 		Owner: strings.Repeat("o", 23), Class: task.Class(strings.Repeat("c", 24)), Level: "",
 		Calls: []task.Call{{Retries: task.MaxAttempts - 1}},
 		Specs: []task.Spec{
-			{Number: 255, Attempt: task.MaxAttempts, Losses: task.MaxAttempts - 1, Input: task.Value{Type: 255}},
-			{Number: 256, Attempt: 1},
-			{Number: math.MaxUint16, Attempt: 1},
-			{Number: 1 << 16, Attempt: 1},
-			{Number: math.MaxUint32, Attempt: 1},
-			{Number: 1 << 32, Attempt: 1},
-			{Number: math.MaxUint64, Attempt: 1},
+			{Number: 255, Dispatch: task.Dispatch{Attempt: task.MaxAttempts, Losses: task.MaxAttempts - 1}, Input: task.Value{Type: 255}},
+			{Number: 256, Dispatch: task.Dispatch{Attempt: 1}},
+			{Number: math.MaxUint16, Dispatch: task.Dispatch{Attempt: 1}},
+			{Number: 1 << 16, Dispatch: task.Dispatch{Attempt: 1}},
+			{Number: math.MaxUint32, Dispatch: task.Dispatch{Attempt: 1}},
+			{Number: 1 << 32, Dispatch: task.Dispatch{Attempt: 1}},
+			{Number: math.MaxUint64, Dispatch: task.Dispatch{Attempt: 1}},
 		},
 	},
 	"far": {
 		Owner: "kestrel-4f2a", Class: "cpu", Level: task.Normal,
 		Calls: []task.Call{{Func: "sum"}},
-		Specs: []task.Spec{{Number: 1, Attempt: 1, Input: far}},
+		Specs: []task.Spec{{Number: 1, Dispatch: task.Dispatch{Attempt: 1}, Input: far}},
 	},
 	"job": {
 		Owner: "nightly-12", Class: "cpu", Level: task.High,
 		Calls: []task.Call{{Func: "parse", Retries: 2, Timeout: time.Minute}},
-		Specs: []task.Spec{{Number: 1<<32 + 5, Attempt: 1, Digest: digest, Input: task.Value{Data: []byte{7}}}},
+		Specs: []task.Spec{{Number: 1<<32 + 5, Dispatch: task.Dispatch{Attempt: 1}, Digest: digest, Input: task.Value{Data: []byte{7}}}},
 	},
 }
 
 // far is a value that is not whole in its data.
 var far = task.Value{
-	Data: []byte{0x82, 0, 1}, Far: &task.Far{Refs: []task.Value{
+	Data: []byte{0x82, 0, 1}, External: &task.External{Refs: []task.Value{
 		{Data: []byte{7}},
-		{Type: task.Arrow, Far: &task.Far{Object: &task.Object{Scope: "kestrel-4f2a", ID: [32]byte{1, 2, 31: 32}, Size: 1 << 20}}},
+		{Type: task.Arrow, External: &task.External{Object: &task.Object{Scope: "kestrel-4f2a", ID: [32]byte{1, 2, 31: 32}, Size: 1 << 20}}},
 	}},
 }
 
@@ -68,33 +68,33 @@ var digest = task.Digest{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 // goldenRecords are in testdata/record.txt.
 var goldenRecords = map[string]*task.Record{
 	"one": {Writer: "node-1", Owner: "kestrel-4f2a", Entries: []task.Entry{
-		{Number: 1, State: task.OK, Attempt: 1, Ran: 1500 * time.Nanosecond, Value: task.Value{Data: []byte{0x18, 49}}},
+		{Number: 1, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}, Ran: 1500 * time.Nanosecond, Value: task.Value{Data: []byte{0x18, 49}}},
 	}},
 	"states": {Writer: "node-1", Owner: "kestrel-4f2a", Entries: []task.Entry{
-		{Number: 22, State: task.OK, Attempt: 2, Losses: 1, Ran: time.Second, Value: task.Value{Type: task.Text, Data: []byte("naïve")}},
-		{Number: 23, State: task.OK, Attempt: 1, Value: task.Value{Type: task.Bytes}},
-		{Number: 24, State: task.Failed, Attempt: 4, Ran: time.Hour, Failure: &task.Failure{
+		{Number: 22, State: task.OK, Dispatch: task.Dispatch{Attempt: 2, Losses: 1}, Ran: time.Second, Value: task.Value{Type: task.Text, Data: []byte("naïve")}},
+		{Number: 23, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}, Value: task.Value{Type: task.Bytes}},
+		{Number: 24, State: task.Failed, Dispatch: task.Dispatch{Attempt: 4}, Ran: time.Hour, Failure: &task.Failure{
 			Kind: task.KindPanic, Message: "index out of range [3] with length 3", Stack: "goroutine 18 [running]:\nmain.go:7",
 		}},
-		{Number: 25, State: task.Errored, Attempt: 1, Ran: 20, Failure: &task.Failure{Kind: task.KindError, Message: "no space left"}},
-		{Number: 300, State: task.Lost, Attempt: 1, Losses: 9},
-		{Number: 70000, State: task.Refused, Attempt: 1},
+		{Number: 25, State: task.Errored, Dispatch: task.Dispatch{Attempt: 1}, Ran: 20, Failure: &task.Failure{Kind: task.KindError, Message: "no space left"}},
+		{Number: 300, State: task.Lost, Dispatch: task.Dispatch{Attempt: 1, Losses: 9}},
+		{Number: 70000, State: task.Refused, Dispatch: task.Dispatch{Attempt: 1}},
 	}},
 	"job": {Writer: "node-1", Owner: "nightly-12", Entries: []task.Entry{
-		{Number: 1<<32 + 5, State: task.Started, Attempt: 1, Digest: digest},
-		{Number: 1<<32 + 5, State: task.OK, Attempt: 1, Digest: digest, Value: task.Value{Data: []byte{7}}},
-		{Number: 6, State: task.Cancelled, Attempt: 2, Failure: &task.Failure{Kind: task.KindCancelled, Message: "by its caller"}},
+		{Number: 1<<32 + 5, State: task.Started, Dispatch: task.Dispatch{Attempt: 1}, Digest: digest},
+		{Number: 1<<32 + 5, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}, Digest: digest, Value: task.Value{Data: []byte{7}}},
+		{Number: 6, State: task.Cancelled, Dispatch: task.Dispatch{Attempt: 2}, Failure: &task.Failure{Kind: task.KindCancelled, Message: "by its caller"}},
 	}},
 	"far": {Writer: "node-1", Owner: "kestrel-4f2a", Entries: []task.Entry{
-		{Number: 1, State: task.OK, Attempt: 1, Value: far},
-		{Number: 2, State: task.Failed, Attempt: 1, Failure: &task.Failure{
+		{Number: 1, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}, Value: far},
+		{Number: 2, State: task.Failed, Dispatch: task.Dispatch{Attempt: 1}, Failure: &task.Failure{
 			Kind: task.KindDependency, Message: "its input refers to load (task 1), which failed: no", Causes: []task.Cause{{"load", 1, task.KindError, "no"}},
 		}},
 	}},
 	"none": {Writer: "kestrel-4f2a", Owner: "kestrel-4f2a"},
 	"widths": {Entries: []task.Entry{
-		{Number: math.MaxUint32, State: task.OK, Attempt: task.MaxAttempts, Losses: task.MaxAttempts - 1, Ran: math.MaxInt64, Value: task.Value{Type: 255}},
-		{Number: math.MaxUint64, State: task.Failed, Attempt: 1, Failure: &task.Failure{Kind: 255}},
+		{Number: math.MaxUint32, State: task.OK, Dispatch: task.Dispatch{Attempt: task.MaxAttempts, Losses: task.MaxAttempts - 1}, Ran: math.MaxInt64, Value: task.Value{Type: 255}},
+		{Number: math.MaxUint64, State: task.Failed, Dispatch: task.Dispatch{Attempt: 1}, Failure: &task.Failure{Kind: 255}},
 	}},
 }
 

@@ -42,14 +42,13 @@ func (s State) Final() bool { return s == OK || s == Failed || s == Cancelled }
 // Entry is what became of one attempt of one task. Written by nodeagent (record) and by session, read by
 // session (fold).
 type Entry struct {
-	Number  uint64
-	Digest  Digest // as in the spec
-	State   State
-	Attempt int           // as in the spec
-	Losses  int           // as in the spec
-	Ran     time.Duration // how long the function ran
-	Value   Value         // of OK
-	Failure *Failure      // of the other states; Func, Task, Attempt and Node are filled by the reader
+	Number   uint64
+	Digest   Digest // as in the spec
+	State    State
+	Dispatch               // as in the spec
+	Ran      time.Duration // how long the function ran
+	Value    Value         // of OK
+	Failure  *Failure      // of the other states; Func, Task, Attempt and Node are filled by the reader
 }
 
 // Record is one message with entries of one owner. Its envelope (version, writer, owner, task numbers,
@@ -123,7 +122,7 @@ func appendEntry(dst []byte, e *Entry) []byte {
 	attempt, losses, ran, kind := later(e.Attempt), uint64(e.Losses), uint64(max(e.Ran, 0)), uint64(e.Value.Type)
 	n := 1 + fields(attempt, losses, ran, kind)
 	if e.State == OK {
-		n += 1 + e.Value.farFields()
+		n += 1 + e.Value.externalFields()
 	}
 	if e.Failure != nil {
 		n++
@@ -138,14 +137,14 @@ func appendEntry(dst []byte, e *Entry) []byte {
 	dst = appendField(dst, entryRan, ran)
 	dst = appendField(dst, entryType, kind)
 	if e.State == OK {
-		dst = appendBytes(appendUint(dst, entryValue), e.Value.near())
+		dst = appendBytes(appendUint(dst, entryValue), e.Value.inlineData())
 	}
 	if e.Failure != nil {
 		dst = appendFailure(appendUint(dst, entryFailure), e.Failure)
 	}
 	dst = appendDigest(dst, entryDigest, &e.Digest)
 	if e.State == OK {
-		dst = e.Value.appendFar(dst, entryObject, entryRefs)
+		dst = e.Value.appendExternal(dst, entryObject, entryRefs)
 	}
 	return dst
 }
@@ -268,9 +267,9 @@ func (e *Entry) read(r *reader) {
 		case entryState:
 			e.State = State(r.small(1 << 8))
 		case entryAttempt:
-			e.Attempt = r.small(MaxAttempts) + 1
+			e.Attempt = int32(r.small(MaxAttempts) + 1)
 		case entryLosses:
-			e.Losses = r.small(MaxAttempts)
+			e.Losses = int32(r.small(MaxAttempts))
 		case entryRan:
 			e.Ran = time.Duration(r.uint() & (1<<63 - 1))
 		case entryType:
@@ -282,14 +281,14 @@ func (e *Entry) read(r *reader) {
 		case entryDigest:
 			r.digest(&e.Digest)
 		case entryObject:
-			e.Value.far().Object = r.object()
+			e.Value.external().Object = r.object()
 		case entryRefs:
 			e.Value.refer(r.values(MaxRefDepth))
 		default:
 			r.skip(maxSkipDepth)
 		}
 	}
-	e.Value.Data = e.Value.near()
+	e.Value.Data = e.Value.inlineData()
 }
 
 func readFailure(r *reader) *Failure {

@@ -61,7 +61,7 @@ func TestRecordRoundTrip(t *testing.T) {
 
 // A decoder writes over what a longer message left in the slices, and allocates no new ones.
 func TestDecodeUsesSlicesAgain(t *testing.T) {
-	spec := task.Spec{Number: 7, Attempt: 3, Losses: 2, Input: task.Value{Type: task.Text, Data: []byte("old")}}
+	spec := task.Spec{Number: 7, Dispatch: task.Dispatch{Attempt: 3, Losses: 2}, Input: task.Value{Type: task.Text, Data: []byte("old")}}
 	full := task.Batch{
 		Owner: "old", Class: "gpu", Level: "high",
 		Calls: []task.Call{{Func: "old", Retries: 5}, {Func: "older", Retries: 6}},
@@ -70,7 +70,7 @@ func TestDecodeUsesSlicesAgain(t *testing.T) {
 	var b task.Batch
 	decodeBatch(t, task.AppendBatch(nil, &full), &b)
 	calls, specs := &b.Calls[0], &b.Specs[0]
-	bare := task.Batch{Calls: []task.Call{{}}, Specs: []task.Spec{{Number: 1, Attempt: 1}}}
+	bare := task.Batch{Calls: []task.Call{{}}, Specs: []task.Spec{{Number: 1, Dispatch: task.Dispatch{Attempt: 1}}}}
 	decodeBatch(t, task.AppendBatch(nil, &bare), &b)
 	if diff := difference(bare, b); diff != "" {
 		t.Errorf("the batch decoded before shows: (-want +got)\n%s", diff)
@@ -87,7 +87,7 @@ func TestDecodeUsesSlicesAgain(t *testing.T) {
 
 func TestDecodeUsesEntriesAgain(t *testing.T) {
 	entry := task.Entry{
-		Number: 7, State: task.Failed, Attempt: 3, Losses: 2, Ran: time.Second,
+		Number: 7, State: task.Failed, Dispatch: task.Dispatch{Attempt: 3, Losses: 2}, Ran: time.Second,
 		Value: task.Value{Type: task.Text}, Failure: &task.Failure{Kind: task.KindPanic, Message: "old", Stack: "old"},
 	}
 	var w task.RecordWriter
@@ -95,7 +95,7 @@ func TestDecodeUsesEntriesAgain(t *testing.T) {
 	full := task.Record{Writer: "old", Owner: "old", Entries: []task.Entry{entry, entry}}
 	decodeRecord(t, encodeRecord(&w, nil, &full), &rec)
 	first := &rec.Entries[0]
-	bare := task.Record{Entries: []task.Entry{{Number: 1, State: task.Lost, Attempt: 1}}}
+	bare := task.Record{Entries: []task.Entry{{Number: 1, State: task.Lost, Dispatch: task.Dispatch{Attempt: 1}}}}
 	decodeRecord(t, encodeRecord(&w, nil, &bare), &rec)
 	if diff := difference(bare, rec); diff != "" {
 		t.Errorf("the record decoded before shows: (-want +got)\n%s", diff)
@@ -107,7 +107,7 @@ func TestDecodeUsesEntriesAgain(t *testing.T) {
 
 // What a decoder hands out ends where the message's next item begins: an append cannot write there.
 func TestDecodedBytesHaveNoRoom(t *testing.T) {
-	spec := task.Spec{Number: 1, Attempt: 1, Input: task.Value{Data: []byte("12")}}
+	spec := task.Spec{Number: 1, Dispatch: task.Dispatch{Attempt: 1}, Input: task.Value{Data: []byte("12")}}
 	var b task.Batch
 	decodeBatch(t, task.AppendBatch(nil, &task.Batch{Calls: []task.Call{{}}, Specs: []task.Spec{spec, spec}}), &b)
 	if data := b.Specs[0].Input.Data; cap(data) != len(data) {
@@ -119,7 +119,7 @@ func TestDecodedBytesHaveNoRoom(t *testing.T) {
 func TestFailureIsACopy(t *testing.T) {
 	var w task.RecordWriter
 	data := encodeRecord(&w, nil, &task.Record{Entries: []task.Entry{{
-		Number: 1, State: task.Failed, Attempt: 1, Failure: &task.Failure{Kind: task.KindPanic, Message: "why", Stack: "where"},
+		Number: 1, State: task.Failed, Dispatch: task.Dispatch{Attempt: 1}, Failure: &task.Failure{Kind: task.KindPanic, Message: "why", Stack: "where"},
 	}}})
 	var rec task.Record
 	decodeRecord(t, data, &rec)
@@ -132,7 +132,7 @@ func TestFailureIsACopy(t *testing.T) {
 // An outbox counts the bytes of a batch by this bound before it encodes.
 func TestSpecBytes(t *testing.T) {
 	largest := task.Spec{
-		Number: math.MaxUint64, Call: task.MaxSpecs - 1, Attempt: task.MaxAttempts, Losses: task.MaxAttempts - 1,
+		Number: math.MaxUint64, Call: task.MaxSpecs - 1, Dispatch: task.Dispatch{Attempt: task.MaxAttempts, Losses: task.MaxAttempts - 1},
 		Input: task.Value{Type: 255, Data: make([]byte, 1<<16)},
 	}
 	b := task.Batch{Specs: []task.Spec{largest}}
@@ -161,7 +161,7 @@ func TestAttemptZeroIsTheFirst(t *testing.T) {
 func TestRecordWriterCounts(t *testing.T) {
 	var w task.RecordWriter
 	for n := range uint64(100) {
-		w.Add(&task.Entry{Number: n + 1, State: task.OK, Attempt: 1, Value: task.Value{Data: make([]byte, 10)}})
+		w.Add(&task.Entry{Number: n + 1, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}, Value: task.Value{Data: make([]byte, 10)}})
 	}
 	if w.Len() != 100 {
 		t.Errorf("Len is %d after 100 entries", w.Len())
@@ -172,7 +172,7 @@ func TestRecordWriterCounts(t *testing.T) {
 	if w.Reset(); w.Len() != 0 {
 		t.Errorf("Len is %d after Reset", w.Len())
 	}
-	w.Add(&task.Entry{Number: 5, State: task.Lost, Attempt: 1})
+	w.Add(&task.Entry{Number: 5, State: task.Lost, Dispatch: task.Dispatch{Attempt: 1}})
 	var rec task.Record
 	decodeRecord(t, w.Append(nil, "w", "o"), &rec)
 	if len(rec.Entries) != 1 || rec.Entries[0].Number != 5 {
@@ -228,8 +228,8 @@ func randomBatch(r *rand.Rand) *task.Batch {
 	for range 1 + randomBelow(r, 400) {
 		b.Specs = append(b.Specs, task.Spec{
 			Number: max(1, randomNumber(r)), Call: r.IntN(len(b.Calls)),
-			Attempt: 1 + randomBelow(r, task.MaxAttempts), Losses: randomBelow(r, task.MaxAttempts),
-			Input: randomValue(r), Digest: randomDigest(r),
+			Dispatch: task.Dispatch{Attempt: int32(1 + randomBelow(r, task.MaxAttempts)), Losses: int32(randomBelow(r, task.MaxAttempts))},
+			Input:    randomValue(r), Digest: randomDigest(r),
 		})
 	}
 	return b
@@ -240,8 +240,8 @@ func randomRecord(r *rand.Rand) *task.Record {
 	for range randomBelow(r, 400) {
 		e := task.Entry{
 			Number: max(1, randomNumber(r)), State: task.OK + task.State(r.IntN(int(task.Returned))),
-			Attempt: 1 + randomBelow(r, task.MaxAttempts), Losses: randomBelow(r, task.MaxAttempts),
-			Ran: time.Duration(randomNumber(r) >> 1), Digest: randomDigest(r),
+			Dispatch: task.Dispatch{Attempt: int32(1 + randomBelow(r, task.MaxAttempts)), Losses: int32(randomBelow(r, task.MaxAttempts))},
+			Ran:      time.Duration(randomNumber(r) >> 1), Digest: randomDigest(r),
 		}
 		switch {
 		case e.State == task.OK:
@@ -261,13 +261,13 @@ func randomValue(r *rand.Rand) task.Value {
 	}
 	if r.IntN(4) == 0 {
 		v.Data = nil
-		v.Far = &task.Far{Object: &task.Object{Scope: randomText(r), ID: [32]byte{byte(r.Uint32()), 31: 7}, Size: int64(randomNumber(r) >> 1)}}
+		v.External = &task.External{Object: &task.Object{Scope: randomText(r), ID: [32]byte{byte(r.Uint32()), 31: 7}, Size: int64(randomNumber(r) >> 1)}}
 	}
 	for r.IntN(3) == 0 {
-		if v.Far == nil {
-			v.Far = &task.Far{}
+		if v.External == nil {
+			v.External = &task.External{}
 		}
-		v.Far.Refs = append(v.Far.Refs, randomValue(r))
+		v.External.Refs = append(v.External.Refs, randomValue(r))
 	}
 	return v
 }

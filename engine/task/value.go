@@ -24,43 +24,43 @@ const (
 // Value is an encoded input or result. It is immutable once it was given to a session or came from a
 // queue, and its bytes may belong to a message: whoever keeps one for long copies it.
 type Value struct {
-	Type ValueType
-	Data []byte // the bytes, unless Far says where they are
-	Far  *Far   // nil, as usual: all is in Data
+	Type     ValueType
+	Data     []byte    // the bytes, unless External says where they are
+	External *External // nil, as usual: all is in Data
 }
 
-// Far is the part of a value that is not in its Data.
-type Far struct {
+// External is the part of a value that is not in its Data.
+type External struct {
 	Object *Object // where the bytes are; nil = in Data
 	Refs   []Value // what references in the bytes stand for, by their index
 }
 
 // Copy returns a copy whose fields can be set, of nil, too. What its references have is shared.
-func (f *Far) Copy() *Far {
+func (f *External) Copy() *External {
 	if f == nil {
-		return &Far{}
+		return &External{}
 	}
-	return &Far{f.Object, slices.Clone(f.Refs)}
+	return &External{f.Object, slices.Clone(f.Refs)}
 }
 
 // Set is *v = *w, field by field. Values are too large for registers, and a copy as a whole is made of moves of two words,
 // each of which waits for the stores of one word that w was made by a moment ago.
-func (v *Value) Set(w *Value) { v.Type, v.Data, v.Far = w.Type, w.Data, w.Far }
+func (v *Value) Set(w *Value) { v.Type, v.Data, v.External = w.Type, w.Data, w.External }
 
 // Object returns where the bytes are, nil if they are in Data.
 func (v *Value) Object() *Object {
-	if v.Far == nil {
+	if v.External == nil {
 		return nil
 	}
-	return v.Far.Object
+	return v.External.Object
 }
 
 // Refs returns what references in the value stand for, by their index.
 func (v *Value) Refs() []Value {
-	if v.Far == nil {
+	if v.External == nil {
 		return nil
 	}
-	return v.Far.Refs
+	return v.External.Refs
 }
 
 // Object says where bytes are kept that are too large for messages.
@@ -77,24 +77,24 @@ func (o *Object) String() string {
 
 // Size returns how many bytes the value has, wherever they are, with those of its references.
 func (v *Value) Size() int64 {
-	n := int64(len(v.near()))
+	n := int64(len(v.inlineData()))
 	if o := v.Object(); o != nil {
 		n += o.Size
 	}
 	for i := range v.Refs() {
-		n += v.Far.Refs[i].Size()
+		n += v.External.Refs[i].Size()
 	}
 	return n
 }
 
 // Inline returns about how many bytes the value takes in a message.
 func (v *Value) Inline() int {
-	n := len(v.near())
+	n := len(v.inlineData())
 	if o := v.Object(); o != nil {
 		n += len(o.Scope) + objectBytes
 	}
 	for i := range v.Refs() {
-		n += v.Far.Refs[i].Inline() + RefBytes
+		n += v.External.Refs[i].Inline() + RefBytes
 	}
 	return n
 }
@@ -109,7 +109,7 @@ const (
 func (v *Value) Depth() int {
 	depth := 0
 	for i := range v.Refs() {
-		depth = max(depth, 1+v.Far.Refs[i].Depth())
+		depth = max(depth, 1+v.External.Refs[i].Depth())
 	}
 	return depth
 }
@@ -120,7 +120,7 @@ func (v *Value) Objects(yield func(*Object) bool) bool {
 		return false
 	}
 	for i := range v.Refs() {
-		if !v.Far.Refs[i].Objects(yield) {
+		if !v.External.Refs[i].Objects(yield) {
 			return false
 		}
 	}
@@ -132,14 +132,14 @@ func (v *Value) HasObjects() bool {
 	return v.Object() != nil || slices.ContainsFunc(v.Refs(), func(r Value) bool { return r.HasObjects() })
 }
 
-// IsHere reports whether all bytes of the value, and of its references, are in it as they are: nothing is in an object, nor
+// IsInline reports whether all bytes of the value, and of its references, are in it as they are: nothing is in an object, nor
 // bundled.
-func (v *Value) IsHere() bool {
+func (v *Value) IsInline() bool {
 	if v.Type == Bundle || v.Object() != nil {
 		return false
 	}
 	for i := range v.Refs() {
-		if !v.Far.Refs[i].IsHere() {
+		if !v.External.Refs[i].IsInline() {
 			return false
 		}
 	}
@@ -149,17 +149,17 @@ func (v *Value) IsHere() bool {
 // Clone returns a copy that shares no memory with the message that the value came in.
 func (v *Value) Clone() Value {
 	c := Value{Type: v.Type, Data: append([]byte(nil), v.Data...)}
-	if v.Far == nil {
+	if v.External == nil {
 		return c
 	}
-	c.Far = &Far{}
-	if o := v.Far.Object; o != nil {
-		c.Far.Object = &Object{strings.Clone(o.Scope), o.ID, o.Size}
+	c.External = &External{}
+	if o := v.External.Object; o != nil {
+		c.External.Object = &Object{strings.Clone(o.Scope), o.ID, o.Size}
 	}
-	if refs := v.Far.Refs; len(refs) > 0 {
-		c.Far.Refs = make([]Value, len(refs))
+	if refs := v.External.Refs; len(refs) > 0 {
+		c.External.Refs = make([]Value, len(refs))
 		for i := range refs {
-			c.Far.Refs[i] = refs[i].Clone()
+			c.External.Refs[i] = refs[i].Clone()
 		}
 	}
 	return c
@@ -182,23 +182,23 @@ const (
 // AppendValue writes the value behind dst: what a Bundle is.
 func AppendValue(dst []byte, v *Value) []byte {
 	kind := uint64(v.Type)
-	n := 1 + fields(kind) + v.farFields()
+	n := 1 + fields(kind) + v.externalFields()
 	dst = appendHead(dst, majorMap, n)
 	dst = appendField(dst, valueType, kind)
-	dst = appendBytes(appendUint(dst, valueData), v.near())
-	return v.appendFar(dst, valueObject, valueRefs)
+	dst = appendBytes(appendUint(dst, valueData), v.inlineData())
+	return v.appendExternal(dst, valueObject, valueRefs)
 }
 
-// near returns the bytes that are sent: none of those that an object has.
-func (v *Value) near() []byte {
+// inlineData returns the bytes that are sent: none of those that an object has.
+func (v *Value) inlineData() []byte {
 	if v.Object() != nil {
 		return nil
 	}
 	return v.Data
 }
 
-// farFields counts what appendFar will write.
-func (v *Value) farFields() (n uint64) {
+// externalFields counts what appendExternal will write.
+func (v *Value) externalFields() (n uint64) {
 	if v.Object() != nil {
 		n++
 	}
@@ -208,8 +208,8 @@ func (v *Value) farFields() (n uint64) {
 	return n
 }
 
-// appendFar writes where the value's bytes are, and its references, under these keys, if it has any.
-func (v *Value) appendFar(dst []byte, object, refs uint64) []byte {
+// appendExternal writes where the value's bytes are, and its references, under these keys, if it has any.
+func (v *Value) appendExternal(dst []byte, object, refs uint64) []byte {
 	if o := v.Object(); o != nil {
 		dst = appendHead(appendUint(dst, object), majorArray, 3)
 		dst = appendText(dst, o.Scope)
@@ -219,9 +219,9 @@ func (v *Value) appendFar(dst []byte, object, refs uint64) []byte {
 	if len(v.Refs()) == 0 {
 		return dst
 	}
-	dst = appendHead(appendUint(dst, refs), majorArray, uint64(len(v.Far.Refs)))
-	for i := range v.Far.Refs {
-		dst = AppendValue(dst, &v.Far.Refs[i])
+	dst = appendHead(appendUint(dst, refs), majorArray, uint64(len(v.External.Refs)))
+	for i := range v.External.Refs {
+		dst = AppendValue(dst, &v.External.Refs[i])
 	}
 	return dst
 }
@@ -239,18 +239,18 @@ func DecodeValue(data []byte) (Value, error) {
 	return v, nil
 }
 
-// far returns Far to be filled.
-func (v *Value) far() *Far {
-	if v.Far == nil {
-		v.Far = &Far{}
+// external returns External to be filled.
+func (v *Value) external() *External {
+	if v.External == nil {
+		v.External = &External{}
 	}
-	return v.Far
+	return v.External
 }
 
-// refer sets the references. A value without any has no Far for them.
+// refer sets the references. A value without any has no External for them.
 func (v *Value) refer(refs []Value) {
 	if len(refs) > 0 {
-		v.far().Refs = refs
+		v.external().Refs = refs
 	}
 }
 
@@ -262,14 +262,14 @@ func (r *reader) value(depth int) (v Value) {
 		case valueData:
 			v.Data = r.bytes()
 		case valueObject:
-			v.far().Object = r.object()
+			v.external().Object = r.object()
 		case valueRefs:
 			v.refer(r.values(depth - 1))
 		default:
 			r.skip(maxSkipDepth)
 		}
 	}
-	v.Data = v.near()
+	v.Data = v.inlineData()
 	return v
 }
 

@@ -29,7 +29,7 @@ var tower = []floor{
 	},
 	{number: 5, rooms: []string{"engine", "nodeagent"}},
 	{number: 4, rooms: []string{"engine/session"}},
-	{number: 3, rooms: []string{"engine/graph", "engine/directory", "pipelines/plan"}},
+	{number: 3, rooms: []string{"engine/graph", "engine/directory", "engine/registry", "engine/lease", "engine/values", "pipelines/plan"}},
 	{
 		number: 2,
 		rooms:  []string{"engine/task", "objstore"},
@@ -38,7 +38,7 @@ var tower = []floor{
 		},
 	},
 	{number: 1, rooms: []string{"queues"}, shelves: []string{"queues/embedded"}},
-	{number: 0, rooms: []string{"internal/invariant", "internal/faults", "internal/broken", "internal/failpoint", "internal/deps", "internal/arrowipc"}},
+	{number: 0, rooms: []string{"internal/invariant", "internal/faults", "internal/broken", "internal/failpoint", "internal/deps", "internal/arrowipc", "internal/suggest", "internal/wait"}},
 }
 
 // assemblyFloor is where the parts are chosen and put together: it and what is above import shelves.
