@@ -1,7 +1,6 @@
 package nodeagent
 
 import (
-
 	"context"
 	"fmt"
 	"slices"
