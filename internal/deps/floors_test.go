@@ -38,7 +38,7 @@ var tower = []floor{
 		},
 	},
 	{number: 1, rooms: []string{"queues"}, shelves: []string{"queues/embedded"}},
-	{number: 0, rooms: []string{"internal/invariant", "internal/faults", "internal/broken", "internal/failpoint", "internal/deps", "internal/arrowipc", "internal/suggest", "internal/wait"}},
+	{number: 0, rooms: []string{"internal/invariant", "internal/faults", "internal/broken", "internal/failpoint", "internal/deps", "internal/arrowipc", "internal/mean", "internal/suggest", "internal/wait"}},
 }
 
 // assemblyFloor is where the parts are chosen and put together: it and what is above import shelves.
