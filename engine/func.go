@@ -106,7 +106,7 @@ func referTo(ctx context.Context, v *task.Value, handles []*session.Handle) erro
 		if err := h.NotSubmitted(); err != nil {
 			return err
 		}
-		if running == nil || !running.Mine(h) {
+		if running == nil || !running.MayReferTo(h) {
 			return errForeignRef
 		}
 		if made == nil {
@@ -115,7 +115,7 @@ func referTo(ctx context.Context, v *task.Value, handles []*session.Handle) erro
 		made[i] = h
 	}
 	if made != nil {
-		running.Refer(made)
+		running.SetResultRefs(made)
 	}
 	return nil
 }

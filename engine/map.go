@@ -210,7 +210,7 @@ func (m *mapping[K, I, O]) cancelRest() {
 			rest = append(rest, m.flights[i].h)
 		}
 	}
-	m.s.Revoke(rest...)
+	m.s.CancelAsync(rest...)
 }
 
 // abandon yields the tasks under way as they are.

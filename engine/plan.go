@@ -296,7 +296,7 @@ func (f *filler) ref(index int) (*session.Handle, error) {
 		return nil, fmt.Errorf("reference %d of %d", index, len(f.value.Refs()))
 	}
 	if f.of != nil {
-		return f.of.Inner(f.value, index), nil
+		return f.of.Ref(f.value, index), nil
 	}
 	return f.refs[index], nil
 }

@@ -14,13 +14,13 @@ func (x *execution) timedOut() {
 	x.revokeChildren()
 }
 
-// Revoke makes the execution a session.Attempt.
-func (x *execution) Revoke(why *task.Failure) { x.revoke(&fault{cancelled: true, failure: why}) }
+// Abort makes the execution a session.Attempt.
+func (x *execution) Abort(why *task.Failure) { x.revoke(&fault{cancelled: true, failure: why}) }
 
 // revokeChildren cancels what the attempt has submitted: it is to end.
 func (x *execution) revokeChildren() {
 	if s := x.slot.agent.nested.Load(); s != nil {
-		s.RevokeChildren(&x.TaskContext)
+		s.CancelChildren(&x.TaskContext)
 	}
 }
 
@@ -43,10 +43,10 @@ func (x *execution) abandon() {
 	a := s.agent
 	var entry task.Entry
 	x.finish(&entry, x.judge(&fault{failure: &task.Failure{Kind: task.KindTimeout, Message: "abandoned"}}))
-	if until := x.Until(); !until.IsZero() {
+	if until := x.TimeoutAt(); !until.IsZero() {
 		entry.Ran = x.Call.Timeout + time.Since(until)
 	}
-	x.Over()
+	x.Finish()
 	x.leave(nil)
 	x.deliver(&entry)
 	a.mu.Lock()
@@ -63,7 +63,7 @@ func (x *execution) judge(why *fault) *fault {
 	if why == nil || why.refused {
 		return why
 	}
-	until := x.Until()
+	until := x.TimeoutAt()
 	switch revoked := x.revoked.Load(); {
 	case revoked != nil:
 		return revoked

@@ -254,7 +254,7 @@ func (a *Agent) tend() {
 		a.serveAgain()
 		a.recorder.prune()
 		if s := a.nested.Load(); s != nil {
-			s.RefuseImpossible()
+			s.FailUnrunnable()
 		}
 		a.tell(false)
 		a.janitor.work(a.base)

@@ -85,7 +85,7 @@ func (x *execution) unwanted() *fault {
 func (x *execution) execute(fn *registry.Function, in, out *task.Value) (why *fault, ours bool) {
 	s := x.slot
 	if timeout := x.Call.Timeout; timeout > 0 {
-		x.EndAt(time.Now().Add(timeout))
+		x.SetTimeout(time.Now().Add(timeout))
 		timer := time.AfterFunc(timeout, x.timedOut)
 		defer timer.Stop()
 	}
@@ -99,7 +99,7 @@ func (x *execution) execute(fn *registry.Function, in, out *task.Value) (why *fa
 	}
 	why = x.judge(invoke(&x.TaskContext, fn, in, x.scratch(), out))
 	x.join(why)
-	x.Over()
+	x.Finish()
 	ours = !outermost || s.current.CompareAndSwap(x, nil)
 	if ours && why != nil && s.agent.ending.Load() && !why.cancelled && !why.late {
 		if outermost { // it may have failed because the agent has ended its context: it is the next agent's
@@ -116,11 +116,11 @@ func (x *execution) join(why *fault) {
 	if s == nil {
 		return
 	}
-	refers := x.Refers()
+	refers := x.ResultRefs()
 	if why != nil {
 		refers = nil
 	}
-	x.Join(s, refers)
+	x.JoinInline(s, refers)
 }
 
 // scratch returns the memory in which the result is encoded, which is copied before the slot goes on. That of a
@@ -145,7 +145,7 @@ func (x *execution) deliver(e *task.Entry) {
 // exited delivers the failure of a task that has ended its goroutine.
 func (x *execution) exited() {
 	x.join(&fault{})
-	x.Over()
+	x.Finish()
 	var e task.Entry
 	x.outputs(&e, &fault{retry: true, failure: &task.Failure{
 		Kind: task.KindExited, Message: "the function ended its goroutine (runtime.Goexit; in a test, FailNow does)",

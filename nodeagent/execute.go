@@ -163,7 +163,7 @@ func (s *slot) run() {
 	s.beginNow()
 	for s.claim() {
 		if b := s.now.batch; b != nil && b.mine { // not in claim, which may hold the agent's lock
-			s.agent.nested.Load().OfChild(&s.now.TaskContext, s.now.Spec.Number)
+			s.agent.nested.Load().LinkChild(&s.now.TaskContext, s.now.Spec.Number)
 		}
 		switch s.now.attempt(&s.entry) {
 		case over:

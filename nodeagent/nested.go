@@ -67,8 +67,8 @@ func (a *Agent) closeNested(ctx context.Context) {
 	s.Close()
 }
 
-// Wake makes the agent a session.Host.
-func (a *Agent) Wake() {
+// WakeSlot makes the agent a session.Host.
+func (a *Agent) WakeSlot() {
 	if !a.hungry.Load() {
 		return
 	}
@@ -77,8 +77,8 @@ func (a *Agent) Wake() {
 	a.dispatch()
 }
 
-// Lend makes the agent a session.Host.
-func (a *Agent) Lend(r *session.TaskContext) {
+// Yield makes the agent a session.Host.
+func (a *Agent) Yield(r *session.TaskContext) {
 	x := r.Self.(*execution) //nolint:forcetypeassert // this agent has made it
 	a.mu.Lock()
 	defer a.unlock()
@@ -90,8 +90,8 @@ func (a *Agent) Lend(r *session.TaskContext) {
 	}
 }
 
-// Resume makes the agent a session.Host.
-func (a *Agent) Resume(r *session.TaskContext) {
+// Reacquire makes the agent a session.Host.
+func (a *Agent) Reacquire(r *session.TaskContext) {
 	x := r.Self.(*execution) //nolint:forcetypeassert // this agent has made it
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -100,12 +100,12 @@ func (a *Agent) Resume(r *session.TaskContext) {
 	a.lookForRoom()
 }
 
-// RunHere makes the agent a session.Host.
-func (a *Agent) RunHere(parent *session.TaskContext, child *session.Handle) {
+// RunInline makes the agent a session.Host.
+func (a *Agent) RunInline(parent *session.TaskContext, child *session.Handle) {
 	p := parent.Self.(*execution) //nolint:forcetypeassert // this agent has made it
 	x := p.slot.newAttempt()
 	x.Depth, x.begun = parent.Depth+1, time.Since(a.begun)
-	if x.child = a.nested.Load().TakeThis(child, &x.TaskContext); x.child == nil {
+	if x.child = a.nested.Load().TakeThisChild(child, &x.TaskContext); x.child == nil {
 		return
 	}
 	returned := false
@@ -137,7 +137,7 @@ func (s *slot) claimChild() bool {
 		return false
 	}
 	x := s.newAttempt()
-	x.child = nested.Take(s.class.children(), s.agent.waiting.Load() < fewWaiting, &x.TaskContext)
+	x.child = nested.TakeChild(s.class.children(), s.agent.waiting.Load() < fewWaiting, &x.TaskContext)
 	if x.child == nil {
 		return false
 	}

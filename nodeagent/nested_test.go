@@ -45,7 +45,7 @@ func parents(b *bench, waits bool) (begun, goOn chan struct{}) {
 		if waits {
 			return task.Value{Data: dst}, h.Wait(ctx)
 		}
-		session.TaskIn(ctx).Refer([]*session.Handle{h})
+		session.TaskIn(ctx).SetResultRefs([]*session.Handle{h})
 		return task.Value{Data: dst, External: &task.External{Refs: make([]task.Value, 1)}}, nil
 	}}))
 	return begun, goOn

@@ -13,7 +13,7 @@ import (
 // outputs makes the entry of a task that ran, unless its result, which is there already, refers to tasks that are not over.
 func (x *execution) outputs(e *task.Entry, why *fault) became {
 	e.Ran = x.lap()
-	refers := x.Refers()
+	refers := x.ResultRefs()
 	if why != nil {
 		refers = nil
 	}
@@ -35,7 +35,7 @@ func (x *execution) outputs(e *task.Entry, why *fault) became {
 // leave ends the attempt's submitting; its children are cancelled, but for those to which its result refers.
 func (x *execution) leave(result []*session.Handle) {
 	if s := x.slot.agent.nested.Load(); s != nil {
-		s.Leave(&x.TaskContext, result)
+		s.FinishChildren(&x.TaskContext, result)
 	}
 }
 
@@ -52,7 +52,7 @@ func (x *execution) finish(e *task.Entry, why *fault) { finish(e, x.Spec, x.Call
 
 // settled returns the result with the outcomes of the tasks to which it refers, failures too.
 func (x *execution) settled(value task.Value, refers []*session.Handle) (task.Value, *fault) {
-	v, err := x.slot.agent.nested.Load().Referring(x.slot.agent.base, value, refers)
+	v, err := x.slot.agent.nested.Load().ResolveRefs(x.slot.agent.base, value, refers)
 	if err != nil {
 		return v, faultOf(err)
 	}
@@ -73,7 +73,7 @@ func (x *execution) settle(e task.Entry) {
 	a := x.slot.agent
 	if x.awaitAll() {
 		var why *fault
-		e.Value, why = x.settled(e.Value, x.Refers())
+		e.Value, why = x.settled(e.Value, x.ResultRefs())
 		x.complete(&e, x.judge(why))
 		x.deliver(&e)
 	}
@@ -86,7 +86,7 @@ func (x *execution) settle(e task.Entry) {
 
 // awaitAll waits for all tasks to which the result refers. It reports false if the agent ends before.
 func (x *execution) awaitAll() bool {
-	for _, h := range x.Refers() {
+	for _, h := range x.ResultRefs() {
 		if h != nil && h.Wait(x.slot.agent.base) != nil {
 			return false
 		}

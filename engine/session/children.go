@@ -5,306 +5,328 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/engine/values"
+	"github.com/tidemill/tidemill/internal/wait"
 )
 
-// A task that a task submits is a child. Its owner is the session of the agent that runs its parent. If that agent
-// may run it, the child waits in the agent's own list and is stored nowhere: a parent that is lost makes its children
-// again. What became of it is told by a call then, and not by the log; all else is as for any other task.
+// A task that a task submits is a child. Its owner is the session of the agent that runs its parent. If that agent may run
+// it, the child waits in the agent's own queue and is stored nowhere: a parent whose agent is lost makes its children
+// again. What became of such a child comes by a call (ChildEnded), and not by the log; all else is as for any other task.
 
 // Child is a task that another one has submitted.
 type Child struct {
 	handle Handle
-	here   bool         // it is not published: this agent runs it. Guarded by Session.mu
-	list   *LocalQueue  // where it waits; nil while it does not. Guarded by Session.mu
-	at     int          // its place there. Guarded by Session.mu
-	runs   *TaskContext // the attempt that runs here, nil if none does. Guarded by Session.mu
-	parent *TaskContext // the attempt that has submitted it; nil once it has its outcome. Guarded by Session.mu
+	local  bool         // guarded by Session.mu; this agent runs it: it is not published
+	queue  *LocalQueue  // guarded by Session.mu; where it waits; nil while it does not
+	at     int          // guarded by Session.mu; its place there
+	runs   *TaskContext // guarded by Session.mu; the attempt that runs on this agent, nil if none does
+	parent *TaskContext // guarded by Session.mu; the attempt that has submitted it; nil once it has its outcome
 
-	first task.Spec   // what its first attempt is to run. Fixed once that has begun
-	Pins  values.Pins // of its input; of the attempt
+	first task.Spec   // what its first attempt is to run; fixed once that has begun
+	Pins  values.Pins // of its input; belongs to the attempt
 }
 
-// LocalQueue holds the children of one class that wait on this agent. The newest one goes first, since the children of
-// what came last are the ones that somebody waits for: so a tree is walked in its depth. The oldest are the
-// largest, and go to who has nothing else to do, here or elsewhere.
+// children are the open children of a session, and where they wait. Session.mu guards them; the queues' lengths may be
+// read under any lock.
+type children struct {
+	queues        sync.Map        // of *LocalQueue by class
+	cpusElsewhere atomic.Bool     // other agents have announced idle CPUs
+	candidates    map[*Child]bool // open children that may need what the tasks above them hold; see deadlock.go
+}
+
+// LocalQueue holds the children of one class that wait on this agent. The newest one is run first, since the children of
+// what came last are the ones that somebody waits for: so a tree of tasks is walked depth first. The oldest are the
+// largest, and go to a slot that has nothing else to do, on this agent or another one.
 type LocalQueue struct {
 	children []*Child     // guarded by Session.mu; nil where one was taken out. Invariant: neither end is nil
-	gone     int          // guarded by Session.mu; how many were taken off the front
-	count    atomic.Int64 // that are not nil
+	removed  int          // guarded by Session.mu; how many places were cut off the front
+	count    atomic.Int64 // children that are not nil
 }
 
 // Len returns how many children wait. It may be called under any lock.
-func (w *LocalQueue) Len() int { return int(w.count.Load()) }
+func (q *LocalQueue) Len() int { return int(q.count.Load()) }
 
-func (w *LocalQueue) push(c *Child) {
-	c.list, c.at = w, w.gone+len(w.children)
-	w.children = append(w.children, c)
-	w.count.Add(1)
+func (q *LocalQueue) push(c *Child) {
+	c.queue, c.at = q, q.removed+len(q.children)
+	q.children = append(q.children, c)
+	q.count.Add(1)
 }
 
-func (w *LocalQueue) remove(c *Child) {
-	w.children[c.at-w.gone] = nil
-	c.list = nil
-	w.count.Add(-1)
-	n := len(w.children)
-	for n > 0 && w.children[n-1] == nil {
+func (q *LocalQueue) remove(c *Child) {
+	q.children[c.at-q.removed] = nil
+	c.queue = nil
+	q.count.Add(-1)
+	n := len(q.children)
+	for n > 0 && q.children[n-1] == nil {
 		n--
 	}
-	w.children = w.children[:n]
-	for len(w.children) > 0 && w.children[0] == nil {
-		w.children = w.children[1:]
-		w.gone++
+	q.children = q.children[:n]
+	for len(q.children) > 0 && q.children[0] == nil {
+		q.children = q.children[1:]
+		q.removed++
 	}
 }
 
-func (w *LocalQueue) oldest() *Child {
-	if len(w.children) == 0 {
+func (q *LocalQueue) oldest() *Child {
+	if len(q.children) == 0 {
 		return nil
 	}
-	return w.children[0]
+	return q.children[0]
 }
 
-func (w *LocalQueue) newest() *Child {
-	if len(w.children) == 0 {
+func (q *LocalQueue) newest() *Child {
+	if len(q.children) == 0 {
 		return nil
 	}
-	return w.children[len(w.children)-1]
+	return q.children[len(q.children)-1]
 }
 
-// LocalQueue returns the children of a class that wait. It may be called under any lock.
-func (s *Session) LocalQueue(class task.Class) *LocalQueue {
-	if w, ok := s.waiting.Load(class); ok {
-		return w.(*LocalQueue)
+// of returns the queue of a class.
+func (c *children) of(class task.Class) *LocalQueue {
+	if q, ok := c.queues.Load(class); ok {
+		return q.(*LocalQueue)
 	}
-	w, _ := s.waiting.LoadOrStore(class, &LocalQueue{})
-	return w.(*LocalQueue)
+	q, _ := c.queues.LoadOrStore(class, &LocalQueue{})
+	return q.(*LocalQueue)
 }
 
-// bear makes a new task a child of the one that submits it, unless that is over. mu is held.
-func (s *Session) bear(h *Handle, parent *TaskContext) error {
-	b := parent.mother() // before it is asked whether the task is over: Leave looks the other way round
-	if parent.isOver() {
+// clear forgets all children: the session is broken.
+func (c *children) clear() {
+	c.queues.Clear()
+	clear(c.candidates)
+}
+
+// remove forgets a child that has its outcome. It returns the attempt that runs on this agent, nil if none does.
+func (c *children) remove(child *Child) (runs *TaskContext) {
+	child.parent = nil
+	delete(c.candidates, child)
+	if !child.local {
+		return nil
+	}
+	if child.queue != nil {
+		child.queue.remove(child)
+	}
+	return child.runs
+}
+
+// LocalQueue returns the children of a class that wait on this agent. It may be called under any lock.
+func (s *Session) LocalQueue(class task.Class) *LocalQueue { return s.children.of(class) }
+
+// childSet is the children of one task.
+type childSet struct {
+	open       []*Handle      // guarded by the Session.mu of the agent's session; submitted, and perhaps open
+	few        [4]*Handle     // where open begins
+	resultRefs []*Handle      // to what the result refers; only the goroutine of the attempt
+	inlined    wait.Broadcast // guarded by TaskContext.slot
+}
+
+// childSet returns the task's children to be added to.
+func (t *TaskContext) childSet() *childSet {
+	if set := t.children.Load(); set != nil {
+		return set
+	}
+	set := &childSet{}
+	set.open = set.few[:0]
+	if !t.children.CompareAndSwap(nil, set) {
+		set = t.children.Load()
+	}
+	return set
+}
+
+// SetResultRefs notes to which tasks the result of the attempt refers. It is recorded when they have ended.
+func (t *TaskContext) SetResultRefs(handles []*Handle) { t.childSet().resultRefs = handles }
+
+// ResultRefs returns what SetResultRefs was given.
+func (t *TaskContext) ResultRefs() []*Handle {
+	if set := t.children.Load(); set != nil {
+		return set.resultRefs
+	}
+	return nil
+}
+
+// MayReferTo reports whether a result of the task may refer to the handle: it is of this agent's session.
+func (t *TaskContext) MayReferTo(h *Handle) bool {
+	return h.s != nil && h.s.cfg.Host != nil && h.s.cfg.Host == t.Host
+}
+
+// parentIn returns the task of this agent that submits under ctx, nil if it is none.
+func (s *Session) parentIn(ctx context.Context) *TaskContext {
+	if s.cfg.Host == nil {
+		return nil
+	}
+	return TaskIn(ctx)
+}
+
+// addChildLocked makes a new task a child of the one that submits it, unless that has ended.
+func (s *Session) addChildLocked(h *Handle, parent *TaskContext) error {
+	set := parent.childSet() // before it is asked whether the task has ended: FinishChildren looks the other way round
+	if parent.slot.isOver() {
 		return ErrTaskOver
 	}
 	h.child.parent = parent
-	s.mayLack(h.child)
-	h.child.here = h.route.here && h.route.lane.class == parent.Class
-	if len(b.open) == cap(b.open) { // those that have ended need not be remembered
-		b.open = slices.DeleteFunc(b.open, (*Handle).Ended)
+	s.children.noteCandidate(h.child)
+	h.child.local = h.route.local && h.route.lane.class == parent.Class
+	if len(set.open) == cap(set.open) { // those that have ended need not be remembered
+		set.open = slices.DeleteFunc(set.open, (*Handle).Ended)
 	}
-	b.open = append(b.open, h)
+	set.open = append(set.open, h)
 	return nil
 }
 
-// local returns the child if its outcome comes from this agent, nil if it was published, and for who is no child.
-// s.mu is held.
-func (h *Handle) local() *Child {
-	if h.child != nil && h.child.here {
-		return h.child
-	}
-	return nil
-}
-
-// enlist puts a child into the list of its class, and has slots and the run loop look. mu is held.
-func (s *Session) enlist(c *Child) {
-	s.LocalQueue(c.handle.route.lane.class).push(c)
-	s.cfg.Host.Wake()
-	if s.elsewhere.Load() {
-		s.rouse()
-	}
-}
-
-// Take has an attempt run a child of the class, the oldest or the newest one; it returns nil if none waits. What
-// is to be run is written to x and to the child.
-func (s *Session) Take(w *LocalQueue, oldest bool, x *TaskContext) *Child {
-	if w.Len() == 0 {
+// TakeChild has an attempt run a child of the class, the oldest or the newest one; it returns nil if none waits. What is to
+// be run is written to t and to the child.
+func (s *Session) TakeChild(q *LocalQueue, oldest bool, t *TaskContext) *Child {
+	if q.Len() == 0 {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := w.newest()
+	c := q.newest()
 	if oldest {
-		c = w.oldest()
+		c = q.oldest()
 	}
-	s.start(c, x)
+	if c != nil {
+		s.startChildLocked(c, t)
+	}
 	return c
 }
 
-// TakeThis is as Take, of one child: nil if it does not wait here.
-func (s *Session) TakeThis(h *Handle, x *TaskContext) *Child {
+// TakeThisChild is as TakeChild, of one child: nil if it does not wait on this agent.
+func (s *Session) TakeThisChild(h *Handle, t *TaskContext) *Child {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h.child == nil || h.child.list == nil {
+	if h.child == nil || h.child.queue == nil {
 		return nil
 	}
-	s.start(h.child, x)
+	s.startChildLocked(h.child, t)
 	return h.child
 }
 
-// start takes a child out of its list for an attempt. mu is held.
-func (s *Session) start(c *Child, x *TaskContext) {
-	if c == nil {
-		return
-	}
-	c.list.remove(c)
-	c.runs, x.of = x, c
+// startChildLocked takes a child out of its queue for an attempt.
+func (s *Session) startChildLocked(c *Child, t *TaskContext) {
+	c.queue.remove(c)
+	c.runs, t.of = t, c
 	h := &c.handle
 	spec := &c.first
 	if spec.Number != 0 { // goroutines of an attempt may outlive it
 		spec = new(task.Spec)
 	}
-	*spec = task.Spec{Number: h.number, Dispatch: h.Dispatch, Input: h.inputOf()}
-	x.Spec, x.Call, x.Owner = spec, &h.route.call, &s.me.owner
+	*spec = task.Spec{Number: h.number, Dispatch: h.dispatch, Input: h.inputLocked()}
+	t.Spec, t.Call, t.Owner = spec, &h.route.call, &s.reader.identity().owner
 }
 
-// ChildEnded takes what became of an attempt at a child. The entry may be used again.
-func (s *Session) ChildEnded(c *Child, e *task.Entry) {
+// LinkChild notes that an attempt at a task that came in a batch is one at a child of this session, if it is.
+func (s *Session) LinkChild(t *TaskContext, number uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if h := s.tracker.task(number); h != nil {
+		t.of = h.child
+	}
+}
+
+// ChildEnded takes what became of an attempt at a child. The entry may be used again afterwards.
+func (s *Session) ChildEnded(c *Child, e *task.Entry) {
+	u := s.lock()
+	defer u.unlock()
 	h := &c.handle
 	c.runs = nil
-	if s.openTask(h.number) != h { // it was cancelled meanwhile
+	if s.tracker.task(h.number) != h { // it was cancelled meanwhile
 		s.disown(e)
 		return
 	}
-	s.writer = s.cfg.Node
-	s.recordedOf(h, e)
+	u.applyEntry(h, &recorded{Entry: e, writer: s.cfg.Node})
 }
 
-// endHere takes the end of a child that this session itself decides on: nobody else can decide anything else. mu
-// is held.
-func (s *Session) endHere(c graph.Command) {
-	if h := s.openTask(c.Task); h != nil {
-		e := lastEntry(h, c)
-		s.writer = s.me.owner
-		s.stepOnce(&graph.Event{What: graph.Recorded, Task: c.Task, State: e.State, Dispatch: e.Dispatch}, h, &e)
-	}
-}
-
-// stop takes a child that has its outcome from where it waits or runs, with all below it. mu is held.
-func (s *Session) stop(c *Child, why *task.Failure) {
-	if c.list != nil {
-		c.list.remove(c)
-	}
-	if c.runs != nil {
-		c.runs.Self.Revoke(why)
-		s.cancelLater(c.runs, nil)
-	}
-}
-
-// cancelLater has the children of an attempt cancelled at the end of the step, but for those that are to stay. mu
-// is held.
-func (s *Session) cancelLater(r *TaskContext, but []*Handle) {
-	b := r.brood.Load()
-	if b == nil {
+// CancelChildren cancels the children of an attempt that is to end.
+func (s *Session) CancelChildren(t *TaskContext) {
+	if t.children.Load() == nil {
 		return
 	}
-	for _, h := range b.open {
-		if !h.ended.Load() && !slices.Contains(but, h) {
-			s.followUps = append(s.followUps, graph.Command{Do: cancelChild, Task: h.number})
-		}
-	}
+	u := s.lock()
+	defer u.unlock()
+	u.cancelChildren(t, nil)
+	u.followUp()
 }
 
-// cancelChild is a follow-up that the graph is asked about first.
-const cancelChild graph.Do = 255
-
-// followUp does what steps have left to be done after them. mu is held.
-func (s *Session) followUp() {
-	for i := 0; i < len(s.followUps); i++ {
-		c := s.followUps[i]
-		if c.Do != cancelChild {
-			s.endHere(c)
-		} else if h := s.openTask(c.Task); h != nil {
-			s.stepOnce(&graph.Event{What: graph.Cancel, Task: c.Task}, h, nil)
-		}
-	}
-	s.followUps = s.followUps[:0]
-}
-
-// RevokeChildren cancels the children of an attempt that is to end.
-func (s *Session) RevokeChildren(r *TaskContext) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.revokeChildren(r, nil)
-}
-
-// Leave ends what an attempt that is over has submitted: its children are cancelled, but for those to which its result
-// refers.
-func (s *Session) Leave(r *TaskContext, result []*Handle) {
-	b := r.brood.Load()
-	if b == nil {
+// FinishChildren ends what an attempt that has ended has submitted: its children are cancelled, but for those to which its
+// result refers.
+func (s *Session) FinishChildren(t *TaskContext, result []*Handle) {
+	set := t.children.Load()
+	if set == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.revokeChildren(r, result)
-	b.open = nil
+	u := s.lock()
+	defer u.unlock()
+	u.cancelChildren(t, result)
+	u.followUp()
+	set.open = nil
 	for _, h := range result {
 		if h != nil {
-			b.open = append(b.open, h)
+			set.open = append(set.open, h)
 		}
 	}
 }
 
-func (s *Session) revokeChildren(r *TaskContext, but []*Handle) {
-	if s.broken == nil {
-		s.cancelLater(r, but)
-		s.followUp()
+// JoinInline waits for a child that another goroutine of the task still runs in its slot when its function has returned.
+// The child is cancelled, unless the result refers to it.
+func (t *TaskContext) JoinInline(s *Session, result []*Handle) {
+	if t.children.Load() == nil {
+		return
+	}
+	for done := t.slot.inlineDone(t); done != nil; done = t.slot.inlineDone(t) {
+		s.FinishChildren(t, result)
+		<-done
 	}
 }
 
-// share publishes the oldest children, one for each CPU that other agents have told to be idle.
-func (s *Session) share() {
-	if !s.elsewhere.Load() {
+// shareChildren publishes the oldest children, one for each CPU that other agents have announced as idle.
+func (s *Session) shareChildren(now time.Time) {
+	if !s.children.cpusElsewhere.Load() {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken != nil || !time.Now().Before(s.until) {
+	u := s.lock()
+	defer u.unlock()
+	if s.broken != nil || !s.keeper.leased(now) {
 		return
 	}
-	s.waiting.Range(func(_, w any) bool {
-		w1 := w.(*LocalQueue)
-		for n := s.nodes.TakeIdle(s.cfg.Node, w1.Len()); n > 0; n-- {
-			s.publishChild(w1.oldest())
+	s.children.queues.Range(func(_, v any) bool {
+		q := v.(*LocalQueue)
+		for n := s.nodes.TakeIdle(s.cfg.Node, q.Len()); n > 0; n-- {
+			u.publishChild(q.oldest())
 		}
 		return true
 	})
-	s.elsewhere.Store(s.nodes.Idle(s.cfg.Node) > 0)
+	s.children.cpusElsewhere.Store(s.nodes.Idle(s.cfg.Node) > 0)
 }
 
-// publishChild gives a child to whoever has a slot for it: from now on it is a task as any other. mu is held.
-func (s *Session) publishChild(c *Child) {
-	c.list.remove(c)
-	c.here = false
-	if s.local--; s.published() == 1 {
-		s.heard = time.Now()
+// publishChild gives a child to whichever agent has a slot for it: from now on it is a task as any other.
+func (u *update) publishChild(c *Child) {
+	c.queue.remove(c)
+	c.local = false
+	t := &u.s.tracker
+	if t.local--; t.published() == 1 {
+		u.s.reader.heardNow()
 	}
-	s.enqueue(&c.handle)
+	u.enqueue(&c.handle)
 }
-
-// published returns how many open tasks others may have something to tell of. mu is held.
-func (s *Session) published() int { return s.open.Len() - s.local }
 
 // nodesChanged takes notice of other agents' idle CPUs.
 func (s *Session) nodesChanged() {
 	if s.nodes.Idle(s.cfg.Node) == 0 {
 		return
 	}
-	s.elsewhere.Store(true)
+	s.children.cpusElsewhere.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rouse()
+	s.publisher.rouse()
 }
 
-// AllEnded reports whether all of the tasks are over.
+// AllEnded reports whether all of the tasks have ended.
 func AllEnded(handles []*Handle) bool {
 	for _, h := range handles {
 		if h != nil && !h.ended.Load() {
@@ -314,11 +336,11 @@ func AllEnded(handles []*Handle) bool {
 	return true
 }
 
-// Referring returns a result with the outcomes of the tasks to which it refers, which are over: their values, and the
+// ResolveRefs returns a result with the outcomes of the tasks to which it refers, which have ended: their values, and the
 // failures of those that have none.
-func (s *Session) Referring(ctx context.Context, v task.Value, refers []*Handle) (task.Value, error) {
+func (s *Session) ResolveRefs(ctx context.Context, v task.Value, refs []*Handle) (task.Value, error) {
 	v.External = v.External.Copy()
-	for i, h := range refers {
+	for i, h := range refs {
 		if h == nil {
 			continue // it is there already
 		}

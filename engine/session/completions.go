@@ -5,21 +5,23 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/tidemill/tidemill/internal/wait"
 )
 
 // Completions collects handles as they end. One goroutine takes from it.
 type Completions struct {
-	signal chan struct{} // has a token when ready is not empty
-	count  atomic.Int64  // len(ready); changed under mu
-	closed atomic.Bool   // what ends later is dropped
+	signal wait.Signal  // set when ready is not empty
+	count  atomic.Int64 // len(ready); changed under mu
+	closed atomic.Bool  // what ends later is dropped
 
-	mu    sync.Mutex   // taken after a session's
-	ready []*Handle    // guarded by mu
-	lent  *TaskContext // guarded by mu; the task that lends its slot until there is something; nil if none does
+	mu      sync.Mutex   // taken after Session.mu
+	ready   []*Handle    // guarded by mu
+	waiting *TaskContext // guarded by mu; the task that yields its slot until a handle is ready; nil if none does
 }
 
 // NewCompletions returns an empty collection.
-func NewCompletions() *Completions { return &Completions{signal: make(chan struct{}, 1)} }
+func NewCompletions() *Completions { return &Completions{signal: wait.NewSignal()} }
 
 // Watch adds a handle: it comes when it ends, or at once if it has.
 func (c *Completions) Watch(h *Handle) {
@@ -35,8 +37,8 @@ func (c *Completions) Watch(h *Handle) {
 	case h.first == nil || h.first.closed.Load():
 		h.first = c
 	default:
-		r := h.rarely()
-		r.watchers = append(slices.DeleteFunc(r.watchers, func(c *Completions) bool { return c.closed.Load() }), c)
+		x := h.extras()
+		x.watching = append(slices.DeleteFunc(x.watching, func(c *Completions) bool { return c.closed.Load() }), c)
 	}
 }
 
@@ -47,44 +49,43 @@ func (c *Completions) add(h ...*Handle) {
 	c.mu.Lock()
 	c.ready = append(c.ready, h...)
 	first := c.count.Add(int64(len(h))) == int64(len(h))
-	c.resume()
+	c.reacquireLocked()
 	c.mu.Unlock()
 	if first {
-		select {
-		case c.signal <- struct{}{}:
-		default:
-		}
+		c.signal.Set()
 	}
 }
 
-// tellOf tells a collection of a handle that has ended; of those in a fold, of many at a time. The handle may be used again
-// at once. mu is held.
-func (s *Session) tellOf(c *Completions, h *Handle) {
-	if !s.folding {
-		c.add(h)
-		return
-	}
-	if s.tellTo != c {
-		s.tellAll()
-		s.tellTo = c
-	}
-	s.telling = append(s.telling, h)
+// announcement collects handles that end in one fold, so that a collection is told of many at a time. The fold's goroutine
+// owns it, under Session.mu.
+type announcement struct {
+	to      *Completions
+	handles []*Handle // memory that is used again
 }
 
-// tellAll tells what was put off. mu is held.
-func (s *Session) tellAll() {
-	if len(s.telling) > 0 {
-		s.tellTo.add(s.telling...)
+// add has the collection told of a handle that has ended. The handle may be used again at once after flush.
+func (a *announcement) add(c *Completions, h *Handle) {
+	if a.to != c {
+		a.flush()
+		a.to = c
 	}
-	clear(s.telling)
-	s.telling, s.tellTo = s.telling[:0], nil
+	a.handles = append(a.handles, h)
+}
+
+// flush tells the collection of what was added.
+func (a *announcement) flush() {
+	if len(a.handles) > 0 {
+		a.to.add(a.handles...)
+	}
+	clear(a.handles)
+	a.handles, a.to = a.handles[:0], nil
 }
 
 // Len returns how many handles are ready to be taken.
 func (c *Completions) Len() int { return int(c.count.Load()) }
 
 // Take returns what has ended since the last call, in the order of ending, and uses into for it. If
-// nothing has, it waits until something does or ctx ends; inside a task, it lends the slot meanwhile.
+// nothing has, it waits until something does or ctx ends; inside a task, it yields the slot meanwhile.
 func (c *Completions) Take(ctx context.Context, into []*Handle) ([]*Handle, error) {
 	for {
 		c.mu.Lock()
@@ -110,45 +111,46 @@ func (c *Completions) wait(ctx context.Context) error {
 		return nil
 	default:
 	}
-	c.lend(TaskIn(ctx))
+	if t := TaskIn(ctx); t != nil && t.Host != nil && c.startWaiting(t) {
+		t.slot.yield(t)
+	}
 	select {
 	case <-c.signal:
 		return nil
 	case <-ctx.Done():
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.resume()
+		c.reacquireLocked()
 		return ctx.Err()
 	}
 }
 
-// lend has the task that waits lend its slot until there is something.
-func (c *Completions) lend(r *TaskContext) {
-	if r == nil || r.Host == nil {
-		return
-	}
+// startWaiting notes the task that waits, unless something is ready. It may have woken for what was taken already, and
+// waits still.
+func (c *Completions) startWaiting(t *TaskContext) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.ready) == 0 && c.lent == nil { // it may have woken for what was taken already
-		c.lent = r
-		r.lend()
+	if len(c.ready) > 0 || c.waiting != nil {
+		return false
 	}
+	c.waiting = t
+	return true
 }
 
-// resume takes the slot back. mu is held.
-func (c *Completions) resume() {
-	if c.lent != nil {
-		c.lent.resume()
-		c.lent = nil
+// reacquireLocked has the task that waits take its slot back.
+func (c *Completions) reacquireLocked() {
+	if c.waiting != nil {
+		c.waiting.slot.reacquire(c.waiting)
+		c.waiting = nil
 	}
 }
 
 // Close drops what will end.
 func (c *Completions) Close() { c.closed.Store(true) }
 
-// isLentBy reports whether the task has lent its slot until something comes.
-func (c *Completions) isLentBy(r *TaskContext) bool {
+// isWaitedForBy reports whether the task yields its slot until something is ready.
+func (c *Completions) isWaitedForBy(t *TaskContext) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.lent == r
+	return c.waiting == t
 }

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -32,15 +31,5 @@ func TestCompletionsOfTwoSessions(t *testing.T) {
 		}
 		cancel()
 		tellers.Wait()
-	}
-}
-
-// An attempt can be cancelled before its timeout is set: while its input is brought.
-func TestCancelledBeforeItsTimeoutIsSet(t *testing.T) {
-	r := &TaskContext{ExecEnv: &ExecEnv{Base: t.Context()}}
-	r.Cancel(errors.New("not wanted"))
-	r.EndAt(time.Now().Add(time.Hour))
-	if r.Err() == nil {
-		t.Error("it goes on")
 	}
 }

@@ -1,35 +1,29 @@
 package session
 
-import "time"
+import (
+	"time"
 
-// cost is what a session has learned of a function's run times from entries. The owner's lock guards it.
+	"github.com/tidemill/tidemill/internal/mean"
+)
+
+// cost is what a session has learned of a function's run times from entries. Session.mu guards it.
 //
-// Run times are by the clock, so one of them may hold a pause of the scheduler, a thousand times the
-// work: such a one must not break up batches. So a run counts into the mean with sixteen times the mean at
-// most, and a peak counts when it was reached twice.
+// A run time may contain a pause of the scheduler, a thousand times the work: one such run must not break up batches. So
+// outliers are clipped in the mean, and a peak counts when it was reached twice.
 type cost struct {
-	seen   int              // runs, up to costWindow
-	mean   time.Duration    // moving
-	peaks  [2]time.Duration // the two greatest of late, the greater one first
-	trying int              // tasks under way while nothing was seen yet
+	mean   mean.Moving
+	peaks  [2]time.Duration // the two greatest run times of late, the greater one first
+	trying int              // tasks under way while nothing was measured yet
 }
 
-const (
-	costWindow = 64               // over how many runs the mean moves and peaks fade
-	costClip   = 16               // times the mean
-	costNoise  = time.Millisecond // is never clipped
-)
+// costWindow is over how many runs the mean moves and peaks fade.
+const costWindow = 64
+
+func newCost() *cost { return &cost{mean: mean.New(costWindow)} }
 
 // observe learns from one run. A run time of 0 is normal in virtual time.
 func (c *cost) observe(ran time.Duration) {
-	if c.seen < costWindow {
-		c.seen++
-	}
-	counted := ran
-	if c.seen > 1 {
-		counted = min(ran, max(costClip*c.mean, costNoise))
-	}
-	c.mean += (counted - c.mean) / time.Duration(c.seen)
+	c.mean.Add(ran)
 	for i := range c.peaks {
 		c.peaks[i] -= c.peaks[i] / costWindow
 	}
@@ -41,8 +35,17 @@ func (c *cost) observe(ran time.Duration) {
 	}
 }
 
-func (c *cost) known() bool { return c.seen > 0 }
+func (c *cost) known() bool { return c.mean.Known() }
 
 // expected returns how long the next run will take, seen with caution: a function that now and then
 // takes long is not put into large batches.
-func (c *cost) expected() time.Duration { return max(c.mean, c.peaks[1]/10) }
+func (c *cost) expected() time.Duration { return max(c.mean.Value(), c.peaks[1]/10) }
+
+// unknownLimit is how many tasks of a function that was not measured yet go into one batch: one, until
+// each slot has one, and some more then.
+func (c *cost) unknownLimit(slots int) int {
+	if c.trying < slots {
+		return 1
+	}
+	return unknownTasks
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/tidemill/tidemill/engine/task"
@@ -16,40 +15,86 @@ import (
 // ErrClosed is the outcome, for those who wait, of what had none when its session was closed.
 var ErrClosed = errors.New("session closed")
 
-// Handle is a task that was submitted, or a value that was put, seen from its owner. It is safe for
-// concurrent use.
+// ErrReleased is what a value is after Release.
+var ErrReleased = errors.New("the value was released")
+
+// Handle is a value that exists or will: the result of a task that was submitted, a value that was put, or a literal,
+// which belongs to no session (literal.go). It is safe for concurrent use.
+//
+// Its parts are structs by value, since a million handles may be open: together they have 160 bytes.
 type Handle struct {
-	s       *Session
-	number  uint64 // 0: never became a task
-	route   *route
-	named   *named     // of a named job; nil elsewhere
-	content task.Value // guarded by s.mu; the task's input while it is open, and its value then
-	failure error      // may be read once ended is true
-
-	task.Dispatch        // the newest one
-	share         int32  // how many tasks that were lost with it may be in one batch
-	flushes       uint32 // how often Flush was called before it was submitted
-	tag           int32  // of who submitted it
-	needed        int32  // guarded by s.mu; open tasks whose inputs refer to it
-
-	ended    atomic.Bool // set last
-	stored   bool        // guarded by s.mu; the first dispatch was acknowledged
-	hole     bool        // made by Hole
-	borrow   bool        // the value may share the record's memory: it is looked at soon, and then forgotten
-	released bool        // guarded by s.mu
-	unread   bool        // guarded by s.mu; the value stands in the log alone
-
-	done  chan struct{} // guarded by s.mu; made when somebody waits
-	first *Completions  // guarded by s.mu; that of the usual one who waits for many
-	rare  *rare         // guarded by s.mu; nil for most
-	child *Child        // it was submitted by a task; nil if not. It is part of that
+	s *Session // nil: a literal
+	submission
+	delivery
+	outcome
+	watchers
 }
 
-// named is what the tasks and values of named jobs have beside.
+// submission is what the owner knows of the task. Session.mu guards it while the task is open; what of it is fixed may be
+// read at any time.
+type submission struct {
+	number     uint64        // fixed; 0: never became a task
+	route      *route        // fixed
+	named      *named        // fixed; nil but in a named job
+	child      *Child        // fixed; nil if no task has submitted it. The handle is a part of it
+	dispatch   task.Dispatch // the newest one. Invariant: as in the graph
+	share      int32         // how many tasks that were lost with it may be in one batch
+	flushCalls uint32        // how often Flush was called before it was submitted
+	needed     int32         // open tasks whose inputs refer to it
+	stored     bool          // its first dispatch is acknowledged
+}
+
+// delivery is how whoever has submitted the task takes its outcome. It is fixed, but for first.
+type delivery struct {
+	first  *Completions // guarded by Session.mu; told when the task has its outcome
+	tag    int32        // of whoever submitted it; of a hole, its index
+	borrow bool         // the value is looked at soon and then forgotten: it may share the record's memory
+	hole   bool         // made by Hole
+}
+
+// outcome is the value, or why there is none.
+type outcome struct {
+	content  task.Value  // guarded by Session.mu: the task's input while it is open, and its value then
+	failure  error       // may be read once ended is true
+	ended    atomic.Bool // set last
+	released bool        // guarded by Session.mu; nobody wants the value
+	inLog    bool        // guarded by Session.mu; a former run has recorded the value, and it was not read yet
+}
+
+// watchers are those who wait for the outcome, beside delivery.first. Session.mu guards them.
+type watchers struct {
+	done  chan struct{} // made when somebody waits
+	extra *extra        // nil for most
+}
+
+// extra is what few handles have. Session.mu guards it.
+type extra struct {
+	deps     []*Handle       // to what the task's input refers, by index
+	whole    bool            // the input is the value of the first of them
+	loaded   *task.Value     // the input as it is sent, if putting it together took I/O
+	doomed   *task.Failure   // why the task is to fail
+	keys     []objstore.Key  // objects of the value, which the handle holds
+	cleanup  runtime.Cleanup // releases keys when the handle is garbage
+	refs     []*Handle       // of references in the value, by index, once somebody has looked
+	yielded  []*TaskContext  // tasks that yield their slots until it has ended, once for each goroutine that waits
+	polling  []*TaskContext  // and those that have asked for Done
+	watching []*Completions  // beside first
+}
+
+// named is what tasks and values of named jobs have beside.
 type named struct {
 	digest task.Digest
 	stands standing // where a former run has recorded the result; zero if none has
 }
+
+// standing is a place in the owner's log.
+type standing struct {
+	sequence uint64
+	index    int
+}
+
+// lostSequence is where a result stands that was in a part of the log which a rollback has removed.
+const lostSequence = ^uint64(0)
 
 // digest returns what a named job calls the task or value; zero elsewhere.
 func (h *Handle) digest() task.Digest {
@@ -59,157 +104,59 @@ func (h *Handle) digest() task.Digest {
 	return h.named.digest
 }
 
-// rare is what few handles have.
-type rare struct {
-	deps    []*Handle     // to what the task's input refers, by index
-	whole   bool          // the input is the value of the first of them
-	settled *task.Value   // the input as it is sent, if it took more than putting it together
-	doom    *task.Failure // why the task is to fail
-
-	keys    []objstore.Key  // objects of the value that the handle holds
-	cleanup runtime.Cleanup // lets go of them
-	inner   []*Handle       // of references in the value, by index, once somebody has looked
-	lent    []*TaskContext  // tasks that lend their slots until it has ended, once for each goroutine that waits
-	polled  []*TaskContext  // and those that have asked for Done
-
-	watchers []*Completions // beside the first
+// extras returns extra to be filled. Session.mu is held.
+func (w *watchers) extras() *extra {
+	if w.extra == nil {
+		w.extra = &extra{}
+	}
+	return w.extra
 }
 
-// rarely returns rare to be filled. s.mu is held.
-func (h *Handle) rarely() *rare {
-	if h.rare == nil {
-		h.rare = &rare{}
-	}
-	return h.rare
-}
-
-// standing is a place in the owner's log.
-type standing struct {
-	sequence uint64
-	index    int
-}
-
-// ErrReleased is what a value is after Release.
-var ErrReleased = errors.New("the value was released")
-
-// Hole returns a handle of no session that takes the place of another one in an encoded value: a number. It refers
-// to nothing else. There is one for each number.
-func Hole(index int) *Handle {
-	if h, ok := holes.Load(index); ok {
-		return h.(*Handle)
-	}
-	made := &Handle{tag: int32(index), hole: true, failure: errHole}
-	made.ended.Store(true)
-	h, _ := holes.LoadOrStore(index, made)
-	return h.(*Handle)
-}
-
-var (
-	holes   sync.Map // of *Handle by index
-	errHole = errors.New("a Ref means nothing outside of its program")
-)
-
-// Hole returns the number of a handle made by Hole.
-func (h *Handle) Hole() (index int, ok bool) {
-	if h == nil || !h.hole {
-		return 0, false
-	}
-	return int(h.tag), true
-}
-
-// Local returns a handle of no session, with a value whose bytes are at hand, or the failure that stands for one.
-func Local(v task.Value) *Handle {
-	if v.Type == task.Fault {
-		return Failed(failureIn(v))
-	}
-	h := &Handle{content: v}
-	h.ended.Store(true)
-	return h
-}
-
-// Locals returns Local of each. Few share an allocation, and so does what keeps one of them alive.
-func Locals(values []task.Value) []*Handle {
-	if len(values) == 0 {
-		return nil
-	}
-	handles := make([]*Handle, 0, len(values))
-	shared := make([]Handle, min(len(values), fewLocals))
-	for i, v := range values {
-		if v.Type == task.Fault || i >= len(shared) {
-			handles = append(handles, Local(v))
-			continue
-		}
-		shared[i].content = v
-		shared[i].ended.Store(true)
-		handles = append(handles, &shared[i])
-	}
-	return handles
-}
-
-const fewLocals = 4
-
-// failureIn returns what a Fault says.
-func failureIn(v task.Value) error {
-	f, err := task.DecodeFailure(v.Data)
-	if err != nil {
-		return err
-	}
-	return f
-}
-
-// Value returns the value of a handle made by Local or Failed: a Fault where it has failed.
-func (h *Handle) Value() (v task.Value, local bool) {
-	if h.s != nil {
-		return task.Value{}, false
-	}
-	if h.failure == nil {
-		return h.content, true
-	}
-	f, failed := errors.AsType[*task.Failure](h.failure)
-	if !failed {
-		return task.Value{}, false
-	}
-	return task.Value{Type: task.Fault, Data: task.AppendFailure(nil, f)}, true
-}
-
-// Failed returns a handle of no session with a failure as its outcome.
-func Failed(failure error) *Handle {
-	h := &Handle{failure: failure}
-	h.ended.Store(true)
-	return h
-}
-
-// NotSubmitted returns the failure of a handle made by Failed, nil for any other.
-func (h *Handle) NotSubmitted() error {
-	if h.s == nil {
-		return h.failure
+// localChild returns the child if this agent runs the task itself; nil if the task was published, or no task has
+// submitted it. Session.mu is held.
+func (h *submission) localChild() *Child {
+	if h.child != nil && h.child.local {
+		return h.child
 	}
 	return nil
 }
 
+// inputBytes is how much the open task counts against the bound on inputs. Session.mu is held.
+func (h *Handle) inputBytes() int { return len(h.content.Data) + task.SpecBytes }
+
 // Tag returns the Order's tag.
 func (h *Handle) Tag() int { return int(h.tag) }
 
-// Ended reports whether the task has its outcome.
+// Ended reports whether there is an outcome.
 func (h *Handle) Ended() bool { return h.ended.Load() }
 
 // Resumed reports whether the outcome was recorded by a former run of the named job.
-func (h *Handle) Resumed() bool { return h.named != nil && h.named.stands.sequence != 0 }
+func (h *Handle) Resumed() bool {
+	if h.named == nil {
+		return false
+	}
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	return h.resumedLocked()
+}
 
-// Outcome sets v to the value, or returns the failure, once Ended. What a former run has recorded is read from the log when
-// it is first asked for, and large values from the store each time, for which ctx is. The value's bytes must not
-// be changed.
+// resumedLocked is Resumed. Session.mu is held: a rollback of the log may change where the result stands.
+func (h *Handle) resumedLocked() bool { return h.named != nil && h.named.stands.sequence != 0 }
+
+// Outcome sets v to the value, or returns the failure, once Ended. What a former run has recorded is read from the log
+// when it is first asked for, and large values from the store each time; ctx bounds that. The value's bytes must not be
+// changed.
 func (h *Handle) Outcome(ctx context.Context, v *task.Value) (err error) {
 	if err := h.known(ctx, v); err != nil || h.s == nil || v.External == nil && v.Type != task.Bundle {
 		return err
 	}
-	*v, err = insist(ctx, func() (task.Value, error) { return h.s.values.Read(ctx, *v) })
+	*v, err = untilAnswered(ctx, func() (task.Value, error) { return h.s.values.Read(ctx, *v) })
 	runtime.KeepAlive(h) // it holds the objects
 	return err
 }
 
-// insist reads what is kept for sure: until there is an answer, however long its server is away, or ctx ends.
-func insist[T any](ctx context.Context, read func() (T, error)) (T, error) {
+// untilAnswered reads what is known to be kept, again and again until its server answers or ctx ends.
+func untilAnswered[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	for {
 		v, err := read()
 		if err == nil || !queues.Unanswered(err) || ctx.Err() != nil {
@@ -218,37 +165,75 @@ func insist[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	}
 }
 
-// Size returns how many bytes the value has, once Ended, with all it refers to, without moving them.
+// Size returns how many bytes the value has, once Ended, with all it refers to. It moves none of them.
 func (h *Handle) Size(ctx context.Context) (int64, error) {
 	var v task.Value
 	err := h.known(ctx, &v)
 	return v.Size(), err
 }
 
-// Inner returns the handle of a reference in the value, by its index: the same one each time. v is as Outcome
-// has set it.
-func (h *Handle) Inner(v *task.Value, index int) *Handle {
+// known is as Outcome, without bytes that are in the store.
+func (h *Handle) known(ctx context.Context, v *task.Value) error {
+	switch {
+	case h.failure != nil:
+		return h.failure
+	case h.s == nil, h.borrow && !h.inLog: // only whoever asks has it
+		v.Set(&h.content)
+		return nil
+	}
+	if h.named != nil {
+		if err := h.readRecorded(ctx); err != nil {
+			return err
+		}
+	}
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if h.released {
+		return ErrReleased
+	}
+	v.Set(&h.content)
+	return nil
+}
+
+// readRecorded reads the value from the log if a former run has recorded it and nobody has read it yet.
+func (h *Handle) readRecorded(ctx context.Context) error {
+	h.s.mu.Lock()
+	if !h.inLog || !h.resumedLocked() {
+		h.s.mu.Unlock()
+		return nil
+	}
+	at, digest := h.named.stands, h.named.digest
+	h.s.mu.Unlock()
+	v, err := h.s.reader.value(ctx, at, digest)
+	if err != nil {
+		return err
+	}
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	h.content, h.inLog = v, false
+	return nil
+}
+
+// Ref returns the handle of a reference in the value, by its index: the same one each time. v is as Outcome has set it.
+func (h *Handle) Ref(v *task.Value, index int) *Handle {
 	ref := v.Refs()[index]
 	if h.s == nil || ref.Type == task.Fault { // a failure holds nothing
 		return Local(ref)
 	}
-	s := h.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := h.rarely()
-	if r.inner == nil {
-		r.inner = make([]*Handle, len(v.Refs()))
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	x := h.extras()
+	if x.refs == nil {
+		x.refs = make([]*Handle, len(v.Refs()))
 	}
-	if r.inner[index] == nil {
-		inner := &Handle{s: s, content: withoutData(ref)}
-		if s.job != nil {
-			inner.named = &named{digest: innerDigest(h.digest(), index)}
+	if x.refs[index] == nil {
+		inner := h.s.newValueLocked(withoutData(ref))
+		if h.named != nil {
+			inner.named = &named{digest: refDigest(h.named.digest, index)}
 		}
-		inner.ended.Store(true)
-		s.hold(inner)
-		r.inner[index] = inner
+		x.refs[index] = inner
 	}
-	return r.inner[index]
+	return x.refs[index]
 }
 
 // withoutData returns the value without the bytes that are in the store.
@@ -266,36 +251,8 @@ func withoutData(v task.Value) task.Value {
 	return v
 }
 
-// known is as Outcome, without bytes that are in the store.
-func (h *Handle) known(ctx context.Context, v *task.Value) error {
-	switch {
-	case h.failure != nil:
-		return h.failure
-	case h.s == nil, h.borrow && !h.unread: // of nobody but who asks
-		v.Set(&h.content)
-		return nil
-	}
-	h.s.mu.Lock()
-	defer h.s.mu.Unlock()
-	if h.Resumed() && h.unread {
-		log, at := h.s.me.log, h.named.stands
-		h.s.mu.Unlock()
-		read, err := h.s.job.values.value(ctx, log, at, h.named.digest)
-		h.s.mu.Lock()
-		if err != nil {
-			return err
-		}
-		h.content, h.unread = read, false
-	}
-	if h.released {
-		return ErrReleased
-	}
-	v.Set(&h.content)
-	return nil
-}
-
-// Release forgets the value, now or when it comes; a failure stays. The task itself goes on, and so do tasks
-// whose inputs refer to the value.
+// Release forgets the value, now or when it comes; a failure stays. The task itself goes on, and so do tasks whose inputs
+// refer to the value.
 func (h *Handle) Release() {
 	if h.s == nil {
 		return
@@ -303,31 +260,31 @@ func (h *Handle) Release() {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
 	h.released = true
-	h.forget()
+	h.forgetLocked()
 }
 
-// forget gives the value up if it was released and no task needs it. s.mu is held.
-func (h *Handle) forget() {
+// forgetLocked drops the value if it was released and no task needs it. Session.mu is held.
+func (h *Handle) forgetLocked() {
 	if h.released && h.needed == 0 && h.ended.Load() {
-		h.s.let(h)
+		h.releaseObjects()
 		h.content = task.Value{}
 	}
 }
 
 var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// Done returns a channel that is closed when the task has its outcome.
+// Done returns a channel that is closed when there is an outcome.
 func (h *Handle) Done() <-chan struct{} {
 	if h.ended.Load() {
 		return closedChannel
 	}
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
-	return h.doneChannel()
+	return h.doneLocked()
 }
 
-// doneChannel is Done. s.mu is held.
-func (h *Handle) doneChannel() <-chan struct{} {
+// doneLocked is Done. Session.mu is held.
+func (h *Handle) doneLocked() <-chan struct{} {
 	if h.ended.Load() {
 		return closedChannel
 	}
@@ -337,29 +294,33 @@ func (h *Handle) doneChannel() <-chan struct{} {
 	return h.done
 }
 
-// DoneIn is as Done. A task under whose context it is called lends its slot until the channel is closed.
+// DoneIn is as Done. A task under whose context it is called yields its slot until the channel is closed.
 func (h *Handle) DoneIn(ctx context.Context) <-chan struct{} {
-	r := TaskIn(ctx)
-	if r == nil || r.Host == nil || h.s == nil {
+	t := TaskIn(ctx)
+	if t == nil || t.Host == nil || h.s == nil || h.ended.Load() {
 		return h.Done()
 	}
 	h.s.mu.Lock()
-	defer h.s.mu.Unlock()
-	if !h.ended.Load() && !slices.Contains(h.rarely().polled, r) { // asked again and again, it lends once
-		h.rare.polled = append(h.rare.polled, r)
-		r.lend()
+	yields := !h.ended.Load() && !slices.Contains(h.extras().polling, t) // asked again and again, it yields once
+	if yields {
+		h.extra.polling = append(h.extra.polling, t)
 	}
-	return h.doneChannel()
+	done := h.doneLocked()
+	h.s.mu.Unlock()
+	if yields {
+		t.slot.yield(t)
+	}
+	return done
 }
 
-// Wait returns when the task has its outcome, or with the context's error. Inside a task it lends the slot, or runs
-// the other task itself.
+// Wait returns when there is an outcome, or with the context's error. Inside a task it yields the slot, or runs the other
+// task itself.
 func (h *Handle) Wait(ctx context.Context) error {
 	if h.ended.Load() {
 		return nil
 	}
-	if r := TaskIn(ctx); r != nil && r.Host != nil {
-		return r.await(ctx, h)
+	if t := TaskIn(ctx); t != nil && t.Host != nil {
+		return t.await(ctx, h)
 	}
 	select {
 	case <-h.Done():
@@ -369,40 +330,72 @@ func (h *Handle) Wait(ctx context.Context) error {
 	}
 }
 
-// end sets the outcome and tells who waits. s.mu is held. It touches the handle last when it tells a
-// collection: whoever takes it from there may use it again.
-func (h *Handle) end(v task.Value, failure error) {
+// yieldUntilDone notes that a goroutine of the task waits for the outcome: whoever brings that takes the slot back, at
+// once, so that what can go on is not kept waiting by what could begin. yields is false if there is an outcome already.
+func (h *Handle) yieldUntilDone(t *TaskContext) (done <-chan struct{}, yields bool) {
+	if h.s == nil {
+		return closedChannel, false
+	}
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if yields = !h.ended.Load(); yields {
+		x := h.extras()
+		x.yielded = append(x.yielded, t)
+	}
+	return h.doneLocked(), yields
+}
+
+// stopYielding takes the slot back before there is an outcome, since the wait was aborted.
+func (h *Handle) stopYielding(t *TaskContext) {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if h.extra == nil {
+		return // it has ended meanwhile
+	}
+	if i := slices.Index(h.extra.yielded, t); i >= 0 {
+		h.extra.yielded = slices.Delete(h.extra.yielded, i, i+1)
+		t.slot.reacquire(t)
+	}
+}
+
+// end sets the outcome and tells those who wait; collections are told by told, or at once if it is nil. Session.mu is
+// held. It touches the handle last when it tells a collection: whoever takes it from there may use it again.
+func (h *Handle) end(v *task.Value, failure error, told *announcement) {
 	first := h.first
 	h.first = nil
 	if h.released && h.needed == 0 {
-		v = task.Value{}
+		h.content = task.Value{}
+	} else {
+		h.content.Set(v)
 	}
-	h.content.Set(&v)
 	h.failure = failure
 	h.ended.Store(true)
 	if h.done != nil {
 		close(h.done)
 	}
-	if h.rare != nil {
-		for _, r := range h.rare.lent {
-			r.resume()
-		}
-		for _, r := range h.rare.polled {
-			r.resume()
-		}
-		h.rare.lent, h.rare.polled = nil, nil
-		for _, c := range h.rare.watchers {
-			c.add(h)
-		}
-		h.rare.watchers = nil
+	if h.extra != nil {
+		h.extra.end(h)
 	}
-	if first != nil {
-		h.s.tellOf(first, h)
+	switch {
+	case first == nil:
+	case told == nil:
+		first.add(h)
+	default:
+		told.add(first, h)
 	}
 }
 
-// endStanding ends a handle whose result a former run has recorded. s.mu is held.
-func (h *Handle) endStanding() {
-	h.unread = true
-	h.end(task.Value{}, nil)
+// end has those who wait go on. Session.mu is held: a task takes its slot back before another one can take it.
+func (x *extra) end(h *Handle) {
+	for _, t := range x.yielded {
+		t.slot.reacquire(t)
+	}
+	for _, t := range x.polling {
+		t.slot.reacquire(t)
+	}
+	x.yielded, x.polling = nil, nil
+	for _, c := range x.watching {
+		c.add(h)
+	}
+	x.watching = nil
 }

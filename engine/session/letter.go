@@ -5,16 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
+	"github.com/tidemill/tidemill/internal/wait"
 	"github.com/tidemill/tidemill/queues"
 )
 
-// DeadLetter is a dead letter: a task that failed for good, with its whole history. Written by session, read
-// by people.
+// DeadLetter is a task that failed for good, with its whole history, as it stands in the log of dead letters. Written by
+// session, read by people.
 type DeadLetter struct {
 	Task     string         `json:"task"` // owner and number
 	Func     string         `json:"func"`
@@ -37,7 +40,7 @@ type LetterFailure struct {
 	Stack   string `json:"stack,omitempty"`
 }
 
-// LetterNote is what became of one try.
+// LetterNote is what became of one attempt.
 type LetterNote struct {
 	State   string         `json:"state"`
 	Attempt int            `json:"attempt"`
@@ -52,138 +55,141 @@ const (
 	letterText  = 1 << 10 // of a failure in the history
 )
 
-func letterFailure(f *task.Failure, node string, most int) *LetterFailure {
-	if f == nil {
-		return nil
-	}
-	return &LetterFailure{Kind: f.Kind.String(), Message: task.Clip(f.Message, most), Node: node, Stack: task.Clip(f.Stack, most)}
-}
-
-// bury writes the dead letter of a task that has failed. It is sent and not waited for: the failure
-// itself stands in the owner's log. mu is held.
-func (s *Session) bury(h *Handle, f *task.Failure, history []graph.Note) {
-	l := h.route.lane
-	letter, err := s.letter(l.class, h.content, f, history)
-	if err != nil {
-		s.cfg.Logger.Error("session: write a dead letter", "task", f.Task, "err", err)
-		return
-	}
-	s.letters = append(s.letters, letter)
-	s.nudge()
-}
-
-// letter writes a dead letter.
-func (s *Session) letter(class task.Class, in task.Value, f *task.Failure, history []graph.Note) (deadLetter, error) {
-	letter := DeadLetter{
-		Task: f.Task.String(), Func: f.Func, Class: class, Attempt: f.Attempt, Bytes: len(in.Data),
-		Type: in.Type, Failure: *letterFailure(f, f.Node, task.MaxText), Recorded: time.Now().UTC(), History: []LetterNote{},
-	}
-	for _, n := range history {
-		if n.State == task.Lost {
-			letter.Losses = int(n.Losses) + 1
-		}
-		letter.History = append(letter.History, LetterNote{n.State.String(), int(n.Attempt), int(n.Losses), n.Node, letterFailure(n.Failure, "", letterText)})
-	}
-	if len(in.Data) <= min(letterInput, s.maxValue/4) {
-		letter.Input = in.Data
-	}
-	data, err := json.Marshal(letter)
-	return deadLetter{class: class, fn: f.Func, m: queues.Message{Data: data, Header: queues.Header{
-		letterTask: {letter.Task}, "Tm-Reason": {strings.Join(strings.Fields(task.Clip(f.Error(), letterText)), " ")},
-	}}}, err
-}
-
 // letterTask is the header that names a dead letter's task.
 const letterTask = "Tm-Task"
 
-// deadLetter is a letter on its way to the log of dead letters, or what it is made of: a run that ended before
-// it had kept one has left only the failure, in its log.
+// deadLetters are the dead letters that are to be written: the keeper appends them to their logs. The failures themselves
+// stand in the owner's log, so that nobody waits for a dead letter.
+type deadLetters struct {
+	broker *queues.Broker
+	reader *logReader // of failures that former runs have recorded
+	keeper wait.Signal
+	log    *slog.Logger
+
+	mu      sync.Mutex   // taken after Session.mu
+	pending []deadLetter // guarded by mu
+
+	kept map[string]*lettersKept // by class and function; only under keeper.lock
+}
+
+// deadLetter is one that is to be written: of a task of this run, whose failure is given, or of one of a former run of the
+// job, whose failure stands in the log. That run may have ended before it had written the dead letter.
 type deadLetter struct {
-	class task.Class
-	fn    string
-	m     queues.Message // nil Data = to be made
-
+	class   task.Class
 	input   task.Value
-	stands  standing // where the failure is recorded
 	history []graph.Note
+	failure *task.Failure // nil: it is to be read from the log
+	at      time.Time     // when it failed; zero = not known
+
+	fn     string   // of a task of a former run
+	stands standing // where its failure is recorded
 }
 
-// seeLetter has a look whether the dead letter is there of a task that failed in a former run. mu is held.
-func (s *Session) seeLetter(h *Handle, in task.Value, failed graph.Standing) {
+// add has a dead letter written.
+func (d *deadLetters) add(letters ...deadLetter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pending = append(d.pending, letters...)
+	d.keeper.Set()
+}
+
+// addFormer has a dead letter written of a task that failed in a former run, unless that run has. Session.mu is held.
+func (d *deadLetters) addFormer(h *Handle, in task.Value, failed graph.Standing) {
 	in.Data = append([]byte(nil), in.Data...)
-	s.letters = append(s.letters, deadLetter{
-		class: h.route.lane.class, fn: h.route.call.Func, input: in, history: failed.History,
-		stands: standing{failed.Sequence, failed.Index},
+	d.add(deadLetter{
+		class: h.route.lane.class, input: in, history: failed.History,
+		fn: h.route.call.Func, stands: standing{failed.Sequence, failed.Index},
 	})
-	s.nudge()
 }
 
-// post appends the dead letters that wait. What cannot be appended waits on. keeping is held.
-func (s *Session) post(ctx context.Context) error {
-	s.mu.Lock()
-	letters := s.letters
-	s.letters = nil
-	s.mu.Unlock()
-	for n, l := range letters {
-		err := s.postOne(ctx, l)
-		if errors.Is(err, queues.ErrTooLarge) { // it can never be kept; the failure itself is recorded
-			s.cfg.Logger.Error("session: a dead letter is too large", "task", l.m.Header.Get(letterTask), "bytes", len(l.m.Data))
-			continue
-		}
-		if err != nil {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.letters = append(letters[n:], s.letters...)
-			return fmt.Errorf("session: keep a dead letter: %w", err)
+func (d *deadLetters) take() (letters []deadLetter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	letters, d.pending = d.pending, nil
+	return letters
+}
+
+// flush writes what waits. What could not be written waits on.
+func (d *deadLetters) flush(ctx context.Context) error {
+	letters := d.take()
+	for n := range letters {
+		if err := d.write(ctx, letters[n]); err != nil {
+			d.putBack(letters[n:])
+			return fmt.Errorf("session: write a dead letter: %w", err)
 		}
 	}
 	return nil
 }
 
-func (s *Session) postOne(ctx context.Context, l deadLetter) error {
-	dead, err := s.broker.OpenDead(ctx, string(l.class), l.fn)
-	if err != nil {
+func (d *deadLetters) putBack(letters []deadLetter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pending = append(letters, d.pending...)
+}
+
+func (d *deadLetters) write(ctx context.Context, l deadLetter) error {
+	fn := l.fn
+	if l.failure != nil {
+		fn = l.failure.Func
+	}
+	dead, err := d.broker.OpenDead(ctx, string(l.class), fn)
+	if err == nil && l.failure == nil {
+		l.failure, err = d.unwritten(ctx, dead, l)
+	}
+	if err != nil || l.failure == nil {
 		return err
 	}
-	if l.m.Data == nil {
-		if l, err = s.makeLetter(ctx, dead, l); err != nil || l.m.Data == nil {
-			return err
-		}
+	m, err := l.message(d.broker.MaxPayload())
+	if err != nil {
+		d.log.Error("session: encode a dead letter", "task", l.failure.Task, "err", err)
+		return nil // another try would fail as well
 	}
-	return dead.Append(ctx, l.m)
+	err = dead.Append(ctx, m)
+	if errors.Is(err, queues.ErrTooLarge) { // it can never be written; the failure itself is recorded
+		d.log.Error("session: a dead letter is too large", "task", l.failure.Task, "bytes", len(m.Data), "err", err)
+		return nil
+	}
+	return err
 }
 
-// makeLetter writes the letter of a task that failed in a former run, unless that run had kept it.
-func (s *Session) makeLetter(ctx context.Context, dead *queues.Log, l deadLetter) (deadLetter, error) {
-	me := s.self()
-	rec, err := s.job.values.record(ctx, me.log, l.stands.sequence)
+// unwritten returns the failure of a task of a former run, nil if that run has written its dead letter.
+func (d *deadLetters) unwritten(ctx context.Context, dead *queues.Log, l deadLetter) (*task.Failure, error) {
+	rec, err := d.reader.record(ctx, l.stands.sequence)
 	if err != nil || l.stands.index >= len(rec.Entries) || rec.Entries[l.stands.index].Failure == nil {
-		return l, err
+		return nil, err
 	}
-	e := &rec.Entries[l.stands.index]
+	e, owner := &rec.Entries[l.stands.index], d.reader.identity().owner
 	f := *e.Failure
-	f.Func, f.Task, f.Attempt = l.fn, task.ID{Owner: me.owner, Number: e.Number}, int(e.Attempt)
-	if rec.Writer != me.owner {
+	f.Func, f.Task, f.Attempt = l.fn, task.ID{Owner: owner, Number: e.Number}, int(e.Attempt)
+	if rec.Writer != owner {
 		f.Node = rec.Writer
 	}
-	if kept, err := s.lettersKept(ctx, dead, l); err != nil || kept[f.Task.String()] {
-		return l, err
+	kept, err := d.keptOf(ctx, dead, l)
+	if err != nil || kept[f.Task.String()] {
+		return nil, err
 	}
-	return s.letter(l.class, l.input, &f, l.history)
+	return &f, nil
 }
 
-// lettersKept returns of which tasks of a class and function former runs have kept letters. keeping is held.
-func (s *Session) lettersKept(ctx context.Context, dead *queues.Log, l deadLetter) (map[string]bool, error) {
+// lettersKept are the dead letters of one class and function that former runs have written.
+type lettersKept struct {
+	tasks map[string]bool
+	upTo  uint64 // sequence read so far
+	all   bool
+}
+
+// keptOf returns of which tasks of a class and function former runs have written dead letters.
+func (d *deadLetters) keptOf(ctx context.Context, dead *queues.Log, l deadLetter) (map[string]bool, error) {
 	key := string(l.class) + "." + l.fn
-	kept := s.job.letters[key]
+	kept := d.kept[key]
 	if kept == nil {
 		kept = &lettersKept{tasks: map[string]bool{}}
-		s.job.letters[key] = kept
+		d.kept[key] = kept
 	}
 	if kept.all {
 		return kept.tasks, nil
 	}
-	for there, err := range dead.Read(ctx, kept.upTo) { // it may take more than one go
+	for there, err := range dead.Read(ctx, kept.upTo) { // it may take more than one call
 		if err != nil {
 			return nil, err
 		}
@@ -194,9 +200,34 @@ func (s *Session) lettersKept(ctx context.Context, dead *queues.Log, l deadLette
 	return kept.tasks, nil
 }
 
-// lettersKept are the dead letters of one class and function that former runs have kept.
-type lettersKept struct {
-	tasks map[string]bool
-	upTo  uint64 // read so far
-	all   bool
+// message returns the dead letter as a message.
+func (l deadLetter) message(maxPayload int) (queues.Message, error) {
+	f := l.failure
+	if l.at.IsZero() {
+		l.at = time.Now()
+	}
+	letter := DeadLetter{
+		Task: f.Task.String(), Func: f.Func, Class: l.class, Attempt: f.Attempt, Bytes: len(l.input.Data),
+		Type: l.input.Type, Failure: *letterFailure(f, f.Node, task.MaxText), Recorded: l.at.UTC(), History: []LetterNote{},
+	}
+	for _, n := range l.history {
+		if n.State == task.Lost {
+			letter.Losses = int(n.Losses) + 1
+		}
+		letter.History = append(letter.History, LetterNote{n.State.String(), int(n.Attempt), int(n.Losses), n.Node, letterFailure(n.Failure, "", letterText)})
+	}
+	if len(l.input.Data) <= min(letterInput, values.Max(maxPayload)/4) { // base64 and the history come on top
+		letter.Input = l.input.Data
+	}
+	data, err := json.Marshal(letter)
+	return queues.Message{Data: data, Header: queues.Header{
+		letterTask: {letter.Task}, "Tm-Reason": {task.OneLine(f.Error(), letterText)},
+	}}, err
+}
+
+func letterFailure(f *task.Failure, node string, most int) *LetterFailure {
+	if f == nil {
+		return nil
+	}
+	return &LetterFailure{Kind: f.Kind.String(), Message: task.Clip(f.Message, most), Node: node, Stack: task.Clip(f.Stack, most)}
 }

@@ -10,22 +10,21 @@ import (
 	"github.com/tidemill/tidemill/internal/suggest"
 )
 
-// route is where tasks of a template go, as decided by one session at one state of the directory.
+// route is where tasks of a template go, as decided by one session for one state of the view of the nodes.
 type route struct {
 	session  *Session
 	template *Template
 	call     task.Call
 	lane     *lane
 	cost     *cost
-	here     bool   // for tasks: an agent that runs one of the class may run it
+	local    bool   // for tasks of tasks: an agent that runs one of the class may run it
 	keeps    bool   // a task keeps some of it while it waits: what is no CPU
-	changes  uint64 // of the directory
+	changes  uint64 // of the view of the nodes
 }
 
-// place returns the template's route. A function that no agent has and a shape that no node has room for
-// are failures, if agents live; where none lives, tasks of this program's own functions wait. mu is
-// held.
-func (s *Session) place(t *Template, child bool) (*route, error) {
+// routeLocked returns the template's route. A function that no agent has and a shape that no node has room for
+// are failures, if agents live; where none lives, tasks of this program's own functions wait.
+func (s *Session) routeLocked(t *Template, child bool) (*route, error) {
 	known, level := &t.route, cmp.Or(t.Level, task.Normal)
 	if child {
 		known, level = &t.nested, task.Child
@@ -34,7 +33,7 @@ func (s *Session) place(t *Template, child bool) (*route, error) {
 	if r := known.Load(); r != nil && r.session == s && r.changes == changes {
 		return r, nil
 	}
-	if err := s.known(t.Func); err != nil {
+	if err := s.knowsFunc(t.Func); err != nil {
 		return nil, err
 	}
 	class, shape, err := s.feasible(t)
@@ -43,21 +42,17 @@ func (s *Session) place(t *Template, child bool) (*route, error) {
 	}
 	r := &route{
 		session: s, template: t, call: task.Call{Func: t.Func, Retries: t.Retries, Timeout: t.Timeout},
-		lane: s.lane(laneKey{class, level}, shape), cost: s.costs[t.Func], changes: changes,
-		here: child && t.Delay == 0 && s.cfg.Local.Lookup(t.Func) != nil,
+		lane: s.outbox.lane(laneKey{class, level}, shape), cost: s.outbox.cost(t.Func), changes: changes,
+		local: child && t.Delay == 0 && s.cfg.Local.Lookup(t.Func) != nil,
 	}
 	_, kept := shape.Split()
 	r.keeps = len(kept) > 0
-	if r.cost == nil {
-		r.cost = &cost{}
-		s.costs[t.Func] = r.cost
-	}
 	known.Store(r)
 	return r, nil
 }
 
-// known returns a failure if the function can run nowhere.
-func (s *Session) known(fn string) error {
+// knowsFunc returns a failure if the function can run nowhere.
+func (s *Session) knowsFunc(fn string) error {
 	if s.cfg.Local != nil && s.cfg.Local.Lookup(fn) != nil {
 		return nil // the agent in this process looks into the same registry
 	}

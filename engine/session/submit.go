@@ -9,7 +9,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
-	"github.com/tidemill/tidemill/objstore"
+	"github.com/tidemill/tidemill/engine/values"
 )
 
 // Template is what submits of one function with the same options have in common. It must not be copied
@@ -17,7 +17,7 @@ import (
 type Template struct {
 	Func      string
 	Version   string         // of the function's code; part of the tasks' names in a named job
-	Resources task.Resources // one CPU is understood
+	Resources task.Resources // one CPU unless it says otherwise
 	Level     task.Level     // "" = Normal
 	Retries   int            // further attempts after an error
 	Timeout   time.Duration  // of one attempt; 0 = none
@@ -28,15 +28,6 @@ type Template struct {
 	route  atomic.Pointer[route] // for drivers
 	nested atomic.Pointer[route] // for tasks
 }
-
-// Bounds on the open tasks of a session: Submit waits while one of them is reached.
-const (
-	DefaultPending = 1_000_000
-	pendingBytes   = 256 << 20 // of inputs, with what a spec adds to each
-)
-
-// ErrPendingFull says that the context ended while Submit waited for other tasks to end.
-var ErrPendingFull = errors.New("too many pending tasks")
 
 // Order is one submit.
 type Order struct {
@@ -50,84 +41,60 @@ type Order struct {
 	Borrow   bool         // the outcome is looked at soon, and then forgotten: its value need not be copied
 }
 
-// Submit numbers a task and puts it on its way. It waits only while a bound on open tasks is reached. A
-// failure to submit is the handle's outcome. The handle is h, which nobody else may hold any more, or a
-// new one if h is nil. o is not to be used again. A task that submits more than the bound runs what it submits itself, at once: so it need not
-// wait for others, which may wait for the same.
+// Submit numbers a task and sends it. It waits only while a bound on open tasks is reached. A failure to submit is the
+// handle's outcome. The handle is h, which nobody else may hold any more, or a new one if h is nil. o is not to be used
+// again.
+//
+// A task that submits more children than the bound runs what it submits itself, at once: so it need not wait for others,
+// which may wait for the same.
 func (s *Session) Submit(ctx context.Context, o *Order, h *Handle) *Handle {
-	h, batch := s.submit(ctx, o, h)
-	batch.send()
-	if h.child != nil && s.crowded(h, o.Template) {
-		TaskIn(ctx).runHere(ctx, h)
+	parent := s.parentIn(ctx)
+	acquired, err := s.prepare(ctx, o)
+	u := s.lock()
+	h = s.newHandleLocked(h, o, parent != nil)
+	if err == nil {
+		err = u.admit(ctx, h, o, parent)
+	}
+	var out submitted
+	if err == nil {
+		out = u.commit(h, o)
+	} else {
+		h.end(&task.Value{}, o.failure(err), nil)
+	}
+	u.unlock()
+	s.objects.release(acquired)
+	out.batch.send()
+	if out.crowded {
+		parent.runInline(ctx, h)
 	}
 	return h
 }
 
-// crowded reports whether there are too many open tasks with this one, which waits on this agent.
-func (s *Session) crowded(h *Handle, t *Template) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return h.child.list != nil && !s.room(t.Pending)
+// submitted is what is to be done when a task was submitted.
+type submitted struct {
+	batch   *sending // to be sent; nil if there is none
+	crowded bool     // there are too many open tasks: the parent runs the child itself
 }
 
-// submit returns a batch, too, if one is to be sent.
-func (s *Session) submit(ctx context.Context, o *Order, h *Handle) (*Handle, *sending) {
-	err := o.Failure
-	if err == nil {
-		err = ctx.Err()
+// prepare makes what the input refers to the session's, and puts what of the input is too large for a message into the
+// store. It returns the objects of the input, which it has acquired.
+func (s *Session) prepare(ctx context.Context, o *Order) (acquired objectKeys, err error) {
+	if o.Failure != nil {
+		return nil, o.Failure
 	}
-	if err == nil {
-		err = s.adopt(ctx, o.Deps)
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var claimed []objstore.Key
-	if err == nil {
-		claimed, err = s.fit(ctx, &o.Input)
+	if err := s.adopt(ctx, o.Deps); err != nil {
+		return nil, err
 	}
-	parent := s.nestedIn(ctx)
-	h = s.handle(h, o, parent != nil)
-	if err == nil {
-		err = s.admit(ctx, h, o.Template, parent)
+	if values.IsSmall(&o.Input) {
+		return nil, nil
 	}
-	if err == nil {
-		err = usable(o.Deps)
-	}
-	if f, ok := errors.AsType[*task.Failure](err); ok && f.Func == "" {
-		named := *f
-		named.Func = o.Template.Func
-		err = &named
-	}
-	defer s.drop(claimed)
-	if err != nil {
-		h.end(task.Value{}, err)
-		return h, nil
-	}
-	s.submitting = true
-	s.begin(h, o)
-	s.submitting = false
-	return h, s.sendAtOnce(h.route.lane)
+	return s.objects.externalize(ctx, &o.Input, s.objects.acquire(&o.Input))
 }
 
-// handle returns the handle of a new task: h, which may have been used before, or a new one. A child has one of
-// its own. mu is held.
-func (s *Session) handle(h *Handle, o *Order, child bool) *Handle {
-	var c *Child
-	switch {
-	case child:
-		c = &Child{}
-		h = &c.handle
-	case h == nil:
-		h = new(Handle)
-	default:
-		s.let(h)
-	}
-	*h = Handle{}
-	h.s, h.first, h.tag, h.borrow, h.child = s, o.Collect, int32(o.Tag), o.Borrow && !child, c
-	return h
-}
-
-// adopt makes what an input refers to the session's.
+// adopt makes what an input refers to the session's: literals are put.
 func (s *Session) adopt(ctx context.Context, deps []*Handle) error {
 	for i, d := range deps {
 		if err := s.owns(d); err != nil {
@@ -136,114 +103,90 @@ func (s *Session) adopt(ctx context.Context, deps []*Handle) error {
 		if d.s == nil && d.failure != nil {
 			return becauseOf(d.failure, i)
 		}
-		if v, local := d.Value(); local {
+		if v, literal := d.Value(); literal {
 			var err error
-			if d, err = s.put(ctx, v, nil); err != nil {
+			if deps[i], err = s.put(ctx, v, nil); err != nil {
 				return err
 			}
-			deps[i] = d
 		}
 	}
 	return nil
 }
 
-// usable returns why an input cannot refer to these: one has failed, or was released. mu is held.
-func usable(deps []*Handle) error {
-	for i, d := range deps {
-		switch {
-		case !d.ended.Load():
-		case d.failure != nil:
-			return becauseOf(d.failure, i)
-		case d.released && d.needed == 0:
-			return becauseOf(ErrReleased, i)
-		}
+// failure returns the failure of a submit, which names the function.
+func (o *Order) failure(err error) error {
+	if f, ok := errors.AsType[*task.Failure](err); ok && f.Func == "" {
+		named := *f
+		named.Func = o.Template.Func
+		return &named
 	}
-	return nil
+	return err
 }
 
-// begin puts an admitted task on its way, or finds what a former run has left of it. mu is held.
-func (s *Session) begin(h *Handle, o *Order) {
-	t := o.Template
-	event := graph.Event{What: graph.Submitted, Retries: t.Retries, Delay: t.Delay}
-	if s.job != nil && s.recall(h, o, &event) {
-		h.endStanding()
-		return
+// newHandleLocked returns the handle of a new task: h, which may have been used before, or a new one. A child has one of
+// its own.
+func (s *Session) newHandleLocked(h *Handle, o *Order, isChild bool) *Handle {
+	var c *Child
+	switch {
+	case isChild:
+		c = &Child{}
+		h = &c.handle
+	case h == nil:
+		h = new(Handle)
+	default:
+		h.releaseObjects()
+		*h = Handle{}
 	}
-	if event.Task == 0 {
-		s.number++
-		event.Task = s.number
-	}
-	if s.job != nil {
-		s.job.open[h.digest()] = event.Task
-	}
-	h.number, h.Dispatch, h.flushes = event.Task, event.Dispatch, s.flushed
-	h.Attempt = max(h.Attempt, 1)
-	h.content.Type, h.content.Data, h.content.External = o.Input.Type, s.keepInput(o.Input.Data), o.Input.External
-	s.bytes += len(h.content.Data) + task.SpecBytes
-	s.holdInput(h)
-	s.depend(h, o, &event)
-	if h.stored = event.Queued || event.Delay > 0 || len(event.Deps) > 0 || h.local() != nil; !h.stored { // others are not runnable yet
-		s.unstored++
-	}
-	s.open.Put(h.number, h)
-	if h.local() != nil {
-		s.local++
-	} else if s.published() == 1 { // silence begins with the first open task
-		s.heard = time.Now()
-		s.listenLater()
-	}
-	if t.Deadline > 0 {
-		s.wait(h.number, t.Deadline, graph.Expired)
-	}
-	s.step(&event, h, nil)
+	h.s, h.child = s, c
+	h.first, h.tag, h.borrow = o.Collect, int32(o.Tag), o.Borrow && !isChild
+	return h
 }
 
-// recall gives a task the digest that it has in all runs of the job. It reports whether its result is
-// recorded; else event says where the task goes on. mu is held.
-func (s *Session) recall(h *Handle, o *Order, event *graph.Event) (recorded bool) {
-	digest, left, known, failed := s.job.recall(o.Template, o.Input, o.Deps)
-	h.named = &named{digest: digest}
-	for _, f := range failed {
-		s.seeLetter(h, o.Input, f)
-	}
-	if known && left.State.Final() {
-		h.named.stands = standing{left.Sequence, left.Index}
-		s.job.decide(h)
-		return true
-	}
-	if known {
-		event.Task, event.Dispatch, event.Queued = left.Number, left.Dispatch, left.Queued
-		event.Delay = 0
-		h.share = int32(s.job.share)
-		if len(left.History) > 0 {
-			s.notes[left.Number] = left.History
-		}
-	}
-	return false
-}
-
-// admit finds the task's route, and waits for room. mu is held, and given up while waiting.
-func (s *Session) admit(ctx context.Context, h *Handle, t *Template, parent *TaskContext) (err error) {
+// admit finds the task's route, and waits for room, for which it gives Session.mu up meanwhile.
+func (u *update) admit(ctx context.Context, h *Handle, o *Order, parent *TaskContext) (err error) {
+	s := u.s
 	if s.broken != nil {
 		return s.broken
 	}
-	if h.route, err = s.place(t, parent != nil); err == nil && parent != nil {
-		err = s.bear(h, parent)
-	}
-	if err != nil || h.local() != nil {
+	if h.route, err = s.routeLocked(o.Template, parent != nil); err != nil {
 		return err
 	}
+	if parent != nil {
+		err = s.addChildLocked(h, parent)
+	}
+	if err == nil && h.localChild() == nil {
+		err = u.awaitRoom(ctx, o.Template.Pending, parent != nil)
+	}
+	if err != nil {
+		return err
+	}
+	return usable(o.Deps)
+}
+
+// awaitRoom waits until another task that is to be published may be open. Of children it returns an error instead: to wait
+// for others could be to wait for those that wait for this one.
+func (u *update) awaitRoom(ctx context.Context, pending int, isChild bool) error {
+	s, t := u.s, &u.s.tracker
 	if err := s.cfg.Full(); err != nil {
 		return err
 	}
-	if parent != nil { // to wait for others could be to wait for those that wait for this one
-		if s.bytes >= s.cfg.MaxPendingBytes {
+	if isChild {
+		if t.room.full() {
 			return ErrPendingFull
 		}
 		return nil
 	}
-	for !s.room(t.Pending) {
-		if err := s.awaitRoom(ctx); err != nil {
+	for !t.room.has(t.open.Len(), pending) {
+		freed := t.room.freed.C()
+		s.mu.Unlock()
+		var err error
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			err = fmt.Errorf("%w: %w", ErrPendingFull, ctx.Err())
+		}
+		s.mu.Lock()
+		if err != nil {
 			return err
 		}
 		if s.broken != nil {
@@ -253,43 +196,77 @@ func (s *Session) admit(ctx context.Context, h *Handle, t *Template, parent *Tas
 	return nil
 }
 
-// room reports whether another task may be open. What waits in queues must leave room for records in the
-// same server, so even without bounds there is one on bytes.
-func (s *Session) room(pending int) bool {
-	switch {
-	case pending < 0:
-		return s.bytes < s.cfg.MaxPendingBytes
-	case pending == 0:
-		pending = DefaultPending
+// commit makes an admitted task an open one and dispatches it, or finds what a former run has left of it.
+func (u *update) commit(h *Handle, o *Order) (out submitted) {
+	s, t := u.s, o.Template
+	event := graph.Event{What: graph.Submitted, Retries: t.Retries, Delay: t.Delay}
+	if s.resume != nil && s.recallLocked(h, o, &event) {
+		h.inLog = true
+		h.end(&task.Value{}, nil, nil)
+		return out
 	}
-	return s.open.Len() < pending && s.bytes < min(pendingBytes, s.cfg.MaxPendingBytes)
+	s.numberLocked(h, &event)
+	h.content.Type, h.content.Data, h.content.External = o.Input.Type, s.arena.keep(o.Input.Data), o.Input.External
+	s.objects.holdInput(h.number, h.inputObjects())
+	s.dependOnLocked(h, o, &event)
+	s.tracker.stores.begin(h, event.Queued || event.Delay > 0 || len(event.Deps) > 0 || h.localChild() != nil)
+	s.tracker.add(h)
+	if h.localChild() == nil && s.tracker.published() == 1 { // the log may be silent from the first open task on
+		s.reader.expect()
+	}
+	if t.Deadline > 0 {
+		u.setTimer(h.number, t.Deadline, deadlinePassed)
+	}
+	u.apply(&event, h, nil)
+	if c := h.localChild(); c != nil {
+		out.crowded = c.queue != nil && !s.tracker.room.has(s.tracker.open.Len(), t.Pending)
+	}
+	if u.enqueued {
+		u.enqueued = false
+		out.batch = s.sendAtOnceLocked(h.route.lane)
+	}
+	return out
 }
 
-// awaitRoom waits until a task has ended. mu is held before and after.
-func (s *Session) awaitRoom(ctx context.Context) error {
-	if s.asleep == nil {
-		s.asleep = make(chan struct{})
+// numberLocked numbers a task, unless a former run of the job has.
+func (s *Session) numberLocked(h *Handle, event *graph.Event) {
+	if event.Task == 0 {
+		s.tracker.number++
+		event.Task = s.tracker.number
 	}
-	room := s.asleep
-	s.mu.Unlock()
-	defer s.mu.Lock()
-	select {
-	case <-room:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrPendingFull, ctx.Err())
+	if s.resume != nil {
+		s.resume.open[h.digest()] = event.Task
 	}
+	h.number, h.dispatch = event.Task, event.Dispatch
+	h.dispatch.Attempt = max(h.dispatch.Attempt, 1)
 }
 
-// roomAgain wakes who waits for room. mu is held.
-func (s *Session) roomAgain() {
-	if s.asleep != nil {
-		close(s.asleep)
-		s.asleep = nil
+// recallLocked gives a task the digest that it has in all runs of the job. It reports whether its result is recorded;
+// otherwise event says where the task goes on.
+func (s *Session) recallLocked(h *Handle, o *Order, event *graph.Event) (isRecorded bool) {
+	r := s.resume.recall(o.Template, o.Input, o.Deps)
+	h.named = &named{digest: r.digest}
+	for _, f := range r.failed {
+		s.letters.addFormer(h, o.Input, f)
 	}
+	if !r.known {
+		return false
+	}
+	if r.left.State.Final() {
+		h.named.stands = standing{r.left.Sequence, r.left.Index}
+		s.resume.decide(h)
+		return true
+	}
+	event.Task, event.Dispatch, event.Queued = r.left.Number, r.left.Dispatch, r.left.Queued
+	event.Delay = 0
+	h.share = int32(s.resume.share)
+	if len(r.left.History) > 0 {
+		s.tracker.history[r.left.Number] = r.left.History
+	}
+	return false
 }
 
-// A Map has so much work under way for each slot, by expected run times, and so many tasks at most.
+// Bounds on what a Map has under way for each slot: work by expected run times, and tasks.
 const (
 	windowWork  = 4 * leastWork
 	windowTasks = 4 * BatchTasks
@@ -300,11 +277,11 @@ const (
 func (s *Session) InFlight(t *Template) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, err := s.place(t, s.cfg.Host != nil)
+	r, err := s.routeLocked(t, s.cfg.Host != nil)
 	if err != nil {
 		return 1
 	}
-	s.count(r.lane)
+	r.lane.count(s.nodes)
 	each := 2
 	if r.cost.known() {
 		each += int(min(windowWork/max(r.cost.expected(), 1), windowTasks))
@@ -312,72 +289,23 @@ func (s *Session) InFlight(t *Template) int {
 	return r.lane.slots * each
 }
 
-// Inputs are kept in chunks: one allocation for many. A chunk lives as long as one of its inputs.
+// arena keeps inputs in chunks: one allocation for many. A chunk lives as long as one of its inputs.
+type arena []byte
+
 const (
 	arenaBytes = 64 << 10
-	arenaOwn   = 8 << 10 // an input of this size has its own
+	arenaOwn   = 8 << 10 // an input of this size has an allocation of its own
 )
 
-// keepInput copies an input. mu is held.
-func (s *Session) keepInput(in []byte) []byte {
+// keep returns a copy of an input.
+func (a *arena) keep(in []byte) []byte {
 	if len(in) >= arenaOwn {
 		return append([]byte(nil), in...)
 	}
-	if cap(s.arena)-len(s.arena) < len(in) {
-		s.arena = make([]byte, 0, arenaBytes)
+	if cap(*a)-len(*a) < len(in) {
+		*a = make([]byte, 0, arenaBytes)
 	}
-	at := len(s.arena)
-	s.arena = append(s.arena, in...)
-	return s.arena[at:len(s.arena):len(s.arena)]
-}
-
-// flush is somebody who waits until what was submitted before is stored.
-type flush struct {
-	number uint32 // of the Flush; tasks that were submitted before have less
-	left   int    // tasks submitted before that are not stored
-	done   chan struct{}
-}
-
-// Flush returns when every task submitted before is stored in its queue. It returns the context's error
-// if that ends first, and the session's if it is closed.
-func (s *Session) Flush(ctx context.Context) error {
-	s.mu.Lock()
-	if s.broken != nil || s.unstored == 0 {
-		defer s.mu.Unlock()
-		return s.broken
-	}
-	s.flushed++
-	f := &flush{number: s.flushed, left: s.unstored, done: make(chan struct{})}
-	s.flushes = append(s.flushes, f)
-	s.mu.Unlock()
-	defer waiting(ctx)()
-	select {
-	case <-f.done:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.broken
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// markStored notes that a task's first dispatch is acknowledged, or needs to be no more. mu is held.
-func (s *Session) markStored(h *Handle) {
-	if h.stored {
-		return
-	}
-	h.stored = true
-	s.unstored--
-	kept := s.flushes[:0]
-	for _, f := range s.flushes {
-		if h.flushes < f.number {
-			f.left--
-		}
-		if f.left > 0 {
-			kept = append(kept, f)
-		} else {
-			close(f.done)
-		}
-	}
-	s.flushes = kept
+	at := len(*a)
+	*a = append(*a, in...)
+	return (*a)[at:len(*a):len(*a)]
 }

@@ -37,10 +37,10 @@ func (w *window) reset() { w.ended, w.ends = w.sent, w.ends[:0] }
 const (
 	batchesASlot = 2
 	batchesMore  = 2
-	holdMost     = 5 * time.Millisecond // that a task waits for the window; for what is to be durable, too
+	longestHold  = 5 * time.Millisecond // that a task waits for the window; for what is to be durable, too
 )
 
-// held reports whether what waits in the lane is better kept back, for others to join it. Session.mu is held.
+// held reports whether what waits in the lane is better kept back, so that others join it.
 func (l *lane) held(now time.Time) bool {
 	return l.window.open() >= batchesASlot*max(1, l.slots)+batchesMore && l.waiting.len() < BatchTasks && now.Before(l.hold)
 }

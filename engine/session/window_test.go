@@ -42,7 +42,7 @@ func TestWindow(t *testing.T) {
 // What waits is held back while agents have more batches than they can use, until it makes a full one, and not for long.
 func TestHeld(t *testing.T) {
 	now := time.Now()
-	l := &lane{slots: 2, hold: now.Add(holdMost)}
+	l := &lane{slots: 2, hold: now.Add(longestHold)}
 	l.waiting.push(1)
 	for range batchesASlot*l.slots + batchesMore - 1 {
 		l.window.send(1)
@@ -54,7 +54,7 @@ func TestHeld(t *testing.T) {
 	if !l.held(now) {
 		t.Error("not held with a full window")
 	}
-	if l.held(now.Add(holdMost)) {
+	if l.held(now.Add(longestHold)) {
 		t.Error("held for longer than is promised")
 	}
 	l.waiting.putBack(make([]uint64, BatchTasks))

@@ -178,3 +178,9 @@ func Clip(text string, n int) string {
 	}
 	return text[:end] + mark
 }
+
+// OneLine returns the text cut to at most so many bytes, with its white space folded into single spaces: what may stand in a
+// header.
+func OneLine(text string, most int) string {
+	return strings.Join(strings.Fields(Clip(text, most)), " ")
+}

@@ -1,0 +1,122 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/task"
+)
+
+// lazyContext is a context that is made when somebody first asks for its channel, or cancels it: most tasks do neither.
+// mu guards it; no other lock of ours is taken under that.
+type lazyContext struct {
+	mu    sync.Mutex
+	ended bool
+	made  *madeContext // nil until it is needed
+}
+
+// madeContext is the context proper.
+//
+//nolint:containedctx // it is a context
+type madeContext struct {
+	context.Context // nil while there is only a timeout
+	cancel          context.CancelCauseFunc
+	stopTimer       context.CancelFunc // nil if there is no timeout
+	timeout         time.Time          // zero = none
+}
+
+// timeoutAt returns when the timeout ends, zero if there is none.
+func (c *lazyContext) timeoutAt() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.timeoutLocked()
+}
+
+func (c *lazyContext) timeoutLocked() time.Time {
+	if c.made == nil {
+		return time.Time{}
+	}
+	return c.made.timeout
+}
+
+func (c *lazyContext) setTimeout(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.partsLocked().timeout = at // it may have been cancelled already
+}
+
+// partsLocked returns made to be filled.
+func (c *lazyContext) partsLocked() *madeContext {
+	if c.made == nil {
+		c.made = &madeContext{}
+	}
+	return c.made
+}
+
+// context returns the context proper, nil if nobody has needed it yet.
+func (c *lazyContext) context() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.made == nil || c.made.Context == nil {
+		return nil
+	}
+	return c.made
+}
+
+// make returns the context proper below base.
+func (c *lazyContext) make(base context.Context) context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.makeLocked(base)
+}
+
+func (c *lazyContext) makeLocked(base context.Context) *madeContext {
+	m := c.partsLocked()
+	if m.Context != nil {
+		return m
+	}
+	if !m.timeout.IsZero() {
+		base, m.stopTimer = context.WithDeadlineCause(base, m.timeout, task.ErrTimeout)
+	}
+	m.Context, m.cancel = context.WithCancelCause(base)
+	if c.ended {
+		m.cancel(nil)
+	}
+	return m
+}
+
+func (c *lazyContext) cancel(base context.Context, cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.makeLocked(base).cancel(cause)
+}
+
+// err says why the context has ended, nil if it has not.
+func (c *lazyContext) err(base context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	timeout := c.timeoutLocked()
+	switch {
+	case c.made != nil && c.made.Context != nil:
+		return c.made.Err()
+	case c.ended:
+		return context.Canceled
+	case !timeout.IsZero() && !time.Now().Before(timeout):
+		return context.DeadlineExceeded
+	}
+	return base.Err()
+}
+
+func (c *lazyContext) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	if c.made == nil || c.made.Context == nil {
+		return
+	}
+	c.made.cancel(nil)
+	if c.made.stopTimer != nil {
+		c.made.stopTimer()
+	}
+}
