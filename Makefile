@@ -1,8 +1,8 @@
-# What one does here, by hand or in CI. `make` alone tells.
+# The tasks of development, by hand or in CI. `make` without a target lists them.
 #
-# It needs bash, Go, for `test` a C compiler (the race detector is linked by one), and for `bench-ray` Python.
-# GOFLAGS and the rest of Go's environment are the caller's: nothing here sets them, but for
-# CGO_ENABLED, which each target needs one way or the other.
+# It needs bash and Go; `test` also a C compiler (for the race detector), and `bench-ray` Python.
+# GOFLAGS and the rest of Go's environment are left to the caller, except CGO_ENABLED, which most
+# targets need in one way or the other.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -25,15 +25,15 @@ GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLA
 GO_WANTED := $(shell awk '$$1 == "go" { print $$2; exit }' go.mod)
 
 .PHONY: help
-help: ## tell what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	echo
-	echo '  ROOT=dir ARGS="..."    demo: the tree to read; demo, bench, bench-ray: arguments for the program'
-	echo '  PYTHON=python3.12      bench-ray: 3.11 to 3.14, with venv'
-	echo '  BENCH=regexp COUNT=n   micro: which benchmarks, how often'
-	echo '  FUZZTIME=20s           fuzz: for how long each target'
-	echo '  TIMEOUT=10m            test, cover: limit for one package'
-	echo '  SEEDS=n KILLS=n        soak: simulations; jobs killed at each place, and that lose power'
+	echo '  ROOT=dir ARGS="..."    demo, soak: the tree to count; demo, bench, bench-ray: arguments for the program'
+	echo '  PYTHON=python3.12      bench-ray: which Python, 3.11 to 3.14 with venv'
+	echo '  BENCH=regexp COUNT=n   micro: which benchmarks, and how often'
+	echo '  FUZZTIME=20s           fuzz: how long each target runs'
+	echo '  TIMEOUT=10m            test, cover: time limit for one package'
+	echo '  SEEDS=n KILLS=n        soak: how many simulations; how many jobs killed at each place and by power cuts'
 
 .PHONY: build
 build: need-go ## build all packages, and the programs into bin/
@@ -46,19 +46,19 @@ build: need-go ## build all packages, and the programs into bin/
 	done
 
 .PHONY: demo
-demo: need-go ## count the source lines of a tree (ROOT) on an embedded cluster; needs Go alone
+demo: need-go ## count the source lines of a tree (ROOT) on an embedded cluster; needs only Go
 	@$(shell_functions)
 	export CGO_ENABLED=0
 	mkdir -p bin
 	run go build -o bin/ ./examples/srcstats
 	run bin/srcstats $(ARGS) "$(ROOT)"
 
-# The order of tests is shuffled, so that none leans on another; a failure prints the seed, and
-# -shuffle=SEED repeats it. That also turns the test cache off. For a quick look: go test ./queues/
+# The order of tests is shuffled, so that none depends on another; a failure prints the seed, and
+# -shuffle=SEED repeats it. That also turns the test cache off. For one package, quickly: go test ./queues/
 #
-# The race detector allocates, so allocation guards (TestAlloc...) have a pass without it.
+# The race detector allocates, so the tests of allocations (TestAlloc...) run without it.
 .PHONY: test
-test: need-go ## run all tests with the race detector, then the allocation guards without it
+test: need-go ## run all tests with the race detector, then TestAlloc... without it
 	@$(shell_functions)
 	use_c_compiler
 	failed=0
@@ -71,9 +71,9 @@ test: need-go ## run all tests with the race detector, then the allocation guard
 	fi
 	exit $$failed
 
-# Simulations share pools of timers within a process, so that each core has a process of its own.
+# Simulations in one process share its pool of timers, so each core gets a process of its own.
 .PHONY: soak
-soak: need-go ## run SEEDS simulations on all cores, KILLS jobs killed at each place, and losses of power
+soak: need-go ## run SEEDS simulations on all cores, KILLS killed jobs for each place, and power cuts
 	@$(shell_functions)
 	export CGO_ENABLED=0
 	failed=0
@@ -100,7 +100,7 @@ soak: need-go ## run SEEDS simulations on all cores, KILLS jobs killed at each p
 	exit $$failed
 
 .PHONY: lint
-lint: need-go ## check formatting and what .golangci.yml asks for
+lint: need-go ## check formatting, and run the linters of .golangci.yml
 	@$(shell_functions)
 	export CGO_ENABLED=0
 	run $(GOLANGCI) run
@@ -120,7 +120,7 @@ fmt: need-go ## format all Go files
 	fi
 
 .PHONY: bench
-bench: need-go ## measure against the peers that are installed
+bench: need-go ## measure against other systems that are installed
 	@if [[ ! -f bench/go.mod ]]; then
 		echo 'make bench: there is no module in bench/' >&2
 		exit 1
@@ -128,9 +128,9 @@ bench: need-go ## measure against the peers that are installed
 	cd bench
 	go run . $(ARGS)
 
-# Ray's environment is made anew if what it was made of has changed: the pins, or the Python.
+# Ray's virtual environment is created again if the pins or the Python have changed.
 .PHONY: bench-ray
-bench-ray: need-go need-python ## measure beside Ray, which it installs from PyPI into .venv-ray
+bench-ray: need-go need-python ## measure beside Ray, installed from PyPI into .venv-ray
 	@$(shell_functions)
 	{ $(PYTHON) -VV; cat bench/ray/requirements.txt; } >.venv-ray.wanted
 	if ! cmp -s .venv-ray.wanted .venv-ray/made-of; then
@@ -143,12 +143,12 @@ bench-ray: need-go need-python ## measure beside Ray, which it installs from PyP
 	go run . -ray ../.venv-ray/bin/python $(ARGS)
 
 .PHONY: micro
-micro: need-go ## run the benchmarks that stand beside the code
+micro: need-go ## run the benchmarks beside the code
 	@$(shell_functions)
 	packages=$$(packages_with Benchmark)
 	run go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $$packages
 
-# Go before 1.27 at times ends a target's time with the bare failure "context deadline exceeded"
+# At the end of a target's time, Go before 1.27 sometimes reports the bare failure "context deadline exceeded"
 # (golang/go#75804). That is no finding: a finding names its input or its seed.
 .PHONY: fuzz
 fuzz: need-go ## fuzz each target in turn
@@ -162,7 +162,7 @@ fuzz: need-go ## fuzz each target in turn
 		for target in $$targets; do
 			run go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" 2>&1 | tee "$$log" && continue
 			if grep -q '^    context deadline exceeded$$' "$$log" && ! grep -Eq 'Failing input|seed corpus|panic:' "$$log"; then
-				echo "make: its time was up; no finding"
+				echo "make: the time is up; no finding"
 			else
 				failed=1
 			fi
@@ -170,9 +170,9 @@ fuzz: need-go ## fuzz each target in turn
 	done
 	exit $$failed
 
-# A statement counts as covered if any package's test runs it, since many tests work from above.
+# A statement counts as covered if a test of any package runs it, since many tests are in higher layers.
 .PHONY: cover
-cover: need-go ## run all tests and tell which share of each package's statements they reach
+cover: need-go ## run all tests, and print the share of each package's statements that they reach
 	@$(shell_functions)
 	failed=0
 	run go test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=cover.out ./... || failed=1
@@ -192,7 +192,7 @@ cover: need-go ## run all tests and tell which share of each package's statement
 	exit $$failed
 
 .PHONY: clean
-clean: ## remove what these targets made
+clean: ## remove what these targets created
 	@rm -rf bin bench/bin cover.out .venv-ray .venv-ray.wanted
 
 .PHONY: need-go
@@ -203,22 +203,22 @@ need-go:
 	fi
 	have=$$(go env GOVERSION)
 	if ! printf 'go%s\n%s\n' '$(GO_WANTED)' "$$have" | sort -VC; then
-		echo "make: this is $$have, and go.mod asks for Go $(GO_WANTED) or newer: install that" >&2
+		echo "make: this is $$have, but go.mod needs Go $(GO_WANTED) or newer: install it and put it on the PATH" >&2
 		exit 1
 	fi
 
 .PHONY: need-python
 need-python:
 	@if ! command -v $(PYTHON) >/dev/null; then
-		echo 'make: $(PYTHON) is missing, and Ray needs Python: install Python 3.11 to 3.14, or name one in PYTHON' >&2
+		echo 'make: $(PYTHON) is missing, and Ray needs Python: install Python 3.11 to 3.14, or set PYTHON to one' >&2
 		exit 1
 	fi
 	if ! $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'; then
-		echo "make: this is $$($(PYTHON) -V), and bench/ray/requirements.txt is for Python 3.11 to 3.14: name one of them in PYTHON" >&2
+		echo "make: this is $$($(PYTHON) -V), and bench/ray/requirements.txt is for Python 3.11 to 3.14: set PYTHON to one of them" >&2
 		exit 1
 	fi
 	if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then
-		echo 'make: $(PYTHON) has no module venv, or no ensurepip: install python3-venv, or name another Python in PYTHON' >&2
+		echo 'make: $(PYTHON) has no module venv or ensurepip: install python3-venv, or set PYTHON to another Python' >&2
 		exit 1
 	fi
 
@@ -229,7 +229,7 @@ run() {
 	echo "+ $$*"
 	"$$@"
 }
-# packages_with prints the folders whose tests have a function with a name that begins with $$1.
+# packages_with prints the folders whose tests have a function with a name beginning with $$1.
 packages_with() {
 	local folders
 	folders=$$(grep -rl --include='*_test.go' --exclude-dir=bench --exclude-dir=testdata "^func $$1" . |
@@ -240,7 +240,7 @@ packages_with() {
 	fi
 	echo "$$folders"
 }
-# power_can_be_lost reports whether a file system of its own can be made here, and says why if not.
+# power_can_be_lost reports whether a test can create and mount a file system here, and prints why if not.
 power_can_be_lost() {
 	local image mount
 	image=$$(mktemp)
@@ -249,11 +249,11 @@ power_can_be_lost() {
 		rm -rf "$$image" "$$mount"
 		return
 	fi 2>"$$image.err"
-	echo "make: loss of power was NOT tried: it needs Linux, root, loop devices and mkfs.ext4: $$(tail -n 1 "$$image.err")"
+	echo "make: power cuts were NOT tested: that needs Linux, root, loop devices and mkfs.ext4: $$(tail -n 1 "$$image.err")"
 	rm -rf "$$image" "$$image.err" "$$mount"
 	return 1
 }
-# use_c_compiler finds one that works, Go's own choice first, and has Go use it.
+# use_c_compiler finds a C compiler that works, Go's own choice first, and makes Go use it.
 use_c_compiler() {
 	for CC in "$$(go env CC)" cc gcc clang; do
 		if $$CC -fsyntax-only -x c - <<<'#include <stdlib.h>' 2>/dev/null; then
@@ -262,7 +262,7 @@ use_c_compiler() {
 		fi
 	done
 	echo 'make: a C compiler with its headers is missing, and the race detector needs one:' \
-		'install gcc and libc6-dev, or clang, or name one in CC' >&2
+		'install gcc and libc6-dev, or clang, or set CC to one' >&2
 	return 1
 }
 endef
