@@ -11,22 +11,22 @@ import (
 // that returns soon.
 func (x *execution) timedOut() {
 	time.AfterFunc(x.slot.agent.cfg.Grace, x.abandon)
-	x.revokeChildren()
+	x.cancelChildren()
 }
 
 // Abort makes the execution a session.Attempt.
-func (x *execution) Abort(why *task.Failure) { x.revoke(&fault{cancelled: true, failure: why}) }
+func (x *execution) Abort(why *task.Failure) { x.abort(&fault{cancelled: true, failure: why}) }
 
-// revokeChildren cancels what the attempt has submitted: it is to end.
-func (x *execution) revokeChildren() {
-	if s := x.slot.agent.nested.Load(); s != nil {
+// cancelChildren cancels what the attempt has submitted: it is to end.
+func (x *execution) cancelChildren() {
+	if s := x.slot.agent.nested.get(); s != nil {
 		s.CancelChildren(&x.TaskContext)
 	}
 }
 
-// revoke ends the context of an attempt that is not wanted any more.
-func (x *execution) revoke(why *fault) {
-	if !x.revoked.CompareAndSwap(nil, why) {
+// abort ends the context of an attempt that is not wanted any more.
+func (x *execution) abort(why *fault) {
+	if !x.unwantedSince.CompareAndSwap(nil, why) {
 		return
 	}
 	x.Cancel(why.failure)
@@ -47,15 +47,15 @@ func (x *execution) abandon() {
 		entry.Ran = x.Call.Timeout + time.Since(until)
 	}
 	x.Finish()
-	x.leave(nil)
+	x.finishChildren(nil)
 	x.deliver(&entry)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.lost++
-	a.retire(s)
+	u := a.lock()
+	defer u.unlock()
+	a.sched.lost++
+	a.sched.retire(s)
 	a.cfg.Logger.Error("nodeagent: a task ignores that its context has ended; it is abandoned, and its slot is lost until it returns",
-		"func", x.Call.Func, "task", x.ID(), "attempt", x.Spec.Attempt, "slots lost", a.lost)
-	a.dispatch()
+		"func", x.Call.Func, "task", x.ID(), "attempt", x.Spec.Attempt, "slots lost", a.sched.lost)
+	u.dispatch()
 }
 
 // judge says what the failure is of an attempt that was to end: not its own.
@@ -64,9 +64,9 @@ func (x *execution) judge(why *fault) *fault {
 		return why
 	}
 	until := x.TimeoutAt()
-	switch revoked := x.revoked.Load(); {
-	case revoked != nil:
-		return revoked
+	switch unwanted := x.unwantedSince.Load(); {
+	case unwanted != nil:
+		return unwanted
 	case !until.IsZero() && !time.Now().Before(until):
 		timeout := x.Call.Timeout
 		return &fault{retry: true, failure: &task.Failure{

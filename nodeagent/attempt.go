@@ -16,34 +16,34 @@ type execution struct {
 	batch *batch         // that the task came in; nil for a child
 	child *session.Child // of a task of this agent; nil for what came in a batch
 	slot  *slot
-	begun time.Duration // since the agent began; 0: when the slot's last task ended
+	began time.Duration // since the agent began; 0: when the slot's last task ended
 
-	revoked atomic.Pointer[fault] // why it is not wanted any more; nil if it is
+	unwantedSince atomic.Pointer[fault] // set once the attempt is not wanted any more: why
 }
 
-// newAttempt returns an attempt in a slot. At what is for the caller to say.
+// newAttempt returns an attempt in a slot. The caller sets the task.
 func (s *slot) newAttempt() *execution {
-	x := &execution{slot: s, TaskContext: session.TaskContext{ExecEnv: s.class.place}}
+	x := &execution{slot: s, TaskContext: session.TaskContext{ExecEnv: s.class.env}}
 	x.Self = x
 	return x
 }
 
-// What became of an attempt.
-type became int
+// attemptStatus says what became of an attempt.
+type attemptStatus int
 
 const (
-	over      became = iota // there is an entry
-	unsettled               // its result refers to tasks that are not over
-	notOurs                 // the agent has given it up
+	ended      attemptStatus = iota // there is an entry
+	awaitsRefs                      // its result refers to tasks without an outcome
+	abandoned                       // the agent has given it up
 )
 
 // attempt runs the task, and writes to e what is to be recorded.
-func (x *execution) attempt(e *task.Entry) became {
+func (x *execution) attempt(e *task.Entry) attemptStatus {
 	a := x.slot.agent
 	e.Ran = 0
 	if why := x.unwanted(); why != nil {
 		x.finish(e, why)
-		return over
+		return ended
 	}
 	in, why := a.inputs(x)
 	fn := x.function()
@@ -52,11 +52,11 @@ func (x *execution) attempt(e *task.Entry) became {
 	}
 	if why != nil {
 		x.finish(e, why)
-		return over
+		return ended
 	}
 	why, ours := x.execute(fn, in, &e.Value)
 	if !ours {
-		return notOurs
+		return abandoned
 	}
 	return x.outputs(e, why)
 }
@@ -78,7 +78,7 @@ func (x *execution) unwanted() *fault {
 	if x.batch == nil {
 		return nil
 	}
-	return x.slot.agent.owners.revoked(x.batch.Owner, x.Spec.Number)
+	return x.slot.agent.owners.unwanted(x.batch.Owner, x.Spec.Number)
 }
 
 // execute runs the function, whose result goes to out. ours is false if the agent has given the attempt up meanwhile.
@@ -95,7 +95,7 @@ func (x *execution) execute(fn *registry.Function, in, out *task.Value) (why *fa
 		s.current.Store(x)
 	}
 	if why := x.unwanted(); why != nil { // since it was looked at before
-		x.revoke(why)
+		x.abort(why)
 	}
 	why = x.judge(invoke(&x.TaskContext, fn, in, x.scratch(), out))
 	x.join(why)
@@ -112,7 +112,7 @@ func (x *execution) execute(fn *registry.Function, in, out *task.Value) (why *fa
 
 // join waits for what other goroutines of the task run in its slot.
 func (x *execution) join(why *fault) {
-	s := x.slot.agent.nested.Load()
+	s := x.slot.agent.nested.get()
 	if s == nil {
 		return
 	}
@@ -135,7 +135,7 @@ func (x *execution) scratch() []byte {
 // deliver tells the task's owner of the attempt's end.
 func (x *execution) deliver(e *task.Entry) {
 	if x.child != nil {
-		x.slot.agent.nested.Load().ChildEnded(x.child, e)
+		x.slot.agent.nested.get().ChildEnded(x.child, e)
 		x.child.Pins.Release()
 		return
 	}

@@ -6,8 +6,8 @@ import (
 
 // A batch is formed before anybody knows how long its tasks run, and an agent holds batches ahead. So a task that
 // takes long may stand before many that do not. They are given away, and only when that helps: while a task has run
-// for long and much longer than expected, and another agent has told that it is idle, so that the queue was empty.
-// (Without that, one pause of a machine under all agents, and each would publish all it has again.)
+// for long and much longer than expected, and another agent has announced idle CPUs, so that the queue was empty.
+// (Without that condition, after one pause of a machine with all agents on it, each would publish again all it has.)
 const (
 	longRun      = 20 * time.Millisecond
 	timesTheMean = 3
@@ -19,14 +19,14 @@ func (a *Agent) giveAway() {
 	if a.nodes.Idle(a.cfg.NodeID) == 0 {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	u := a.lock()
+	defer u.unlock()
 	left := false
-	for _, c := range a.order {
+	for _, c := range a.sched.order {
 		overdue := c.overdue()
 		for _, l := range c.levels {
 			if l != nil {
-				a.cut(l, overdue)
+				u.cut(l, overdue)
 				left = left || l.unstarted() > 0
 			}
 		}
@@ -42,17 +42,17 @@ type overdue struct {
 	all     bool            // there is no other: nothing of the class is begun here soon
 }
 
-// overdue returns them. Agent.mu is held.
+// overdue returns them. scheduler.mu is held.
 func (c *class) overdue() overdue {
 	o := overdue{batches: map[*batch]bool{}, all: c.running > 0}
-	tooLong := max(longRun, timesTheMean*c.mean)
-	now := time.Since(c.agent.begun)
-	for s := range c.agent.slotsRun {
+	tooLong := max(longRun, timesTheMean*c.runTime.Value())
+	now := time.Since(c.agent.began)
+	for s := range c.agent.sched.running {
 		if s.class != c {
 			continue
 		}
 		x := s.current.Load()
-		if x == nil || now-time.Duration(s.begun.Load()) < tooLong {
+		if x == nil || now-time.Duration(s.taskBegan.Load()) < tooLong {
 			o.all = false
 			continue
 		}
@@ -61,9 +61,9 @@ func (c *class) overdue() overdue {
 	return o
 }
 
-// cut gives away what was not begun of batches with a task that is overdue; of all, where nothing else runs. Agent.mu
-// is held.
-func (a *Agent) cut(l *level, o overdue) {
+// cut gives away what was not begun of batches with a task that is overdue; of all, where nothing else runs.
+func (u *change) cut(l *level, o overdue) {
+	a := u.a
 	kept := l.todo[:0]
 	for _, b := range l.todo {
 		n := b.unstarted()
@@ -74,12 +74,12 @@ func (a *Agent) cut(l *level, o overdue) {
 		if o.all {
 			l.puller.Recall() // or it would come back
 		}
-		a.handBackIn(b, 1)
+		u.handBackIn(b, 1)
 	}
 	clear(l.todo[len(kept):])
 	l.todo = kept
 }
 
-// stuck reports whether nothing of the class is begun here soon: then nothing is drawn ahead that others could run.
-// Agent.mu is held.
+// stuck reports whether nothing of the class is begun here soon: then nothing is pulled ahead that others could run.
+// scheduler.mu is held.
 func (c *class) stuck() bool { return c.agent.nodes.Count() > 1 && c.overdue().all }

@@ -32,7 +32,7 @@ func (a *Agent) Drain(ctx context.Context) error {
 		a.cancel()
 		return fmt.Errorf("nodeagent: drain %s: %d tasks are still running: %w", a.cfg.NodeID, n, ctx.Err())
 	}
-	last := time.NewTimer(tendEvery) // nothing runs: recording is all that is left
+	last := time.NewTimer(maintainEvery) // nothing runs: recording is all that is left
 	defer last.Stop()
 	select {
 	case <-idle:
@@ -45,22 +45,12 @@ func (a *Agent) Drain(ctx context.Context) error {
 // confirmWithin bounds how long confirm waits.
 const confirmWithin = 2 * time.Second
 
-// confirm returns when the server has worked off the last acks: of a batch whose ack is lost with the server,
+// confirm returns when the server has processed the last acks: of a batch whose ack is lost with the server,
 // what was handed back of it would run twice.
 func (a *Agent) confirm() {
 	ctx, cancel := context.WithTimeout(a.base, confirmWithin)
 	defer cancel()
-	var last []*queues.Delivery
-	a.mu.Lock()
-	for _, c := range a.order {
-		for _, l := range c.levels {
-			if l != nil && l.last != nil {
-				last = append(last, l.last)
-			}
-		}
-	}
-	a.mu.Unlock()
-	for _, d := range last {
+	for _, d := range a.sched.lastAcked() {
 		if err := d.Confirm(ctx); err != nil {
 			a.cfg.Logger.Warn("nodeagent: drain: the last acks are not confirmed", "err", err)
 			return
@@ -68,86 +58,82 @@ func (a *Agent) confirm() {
 	}
 }
 
-// beginDrain stops drawing, and returns a channel that is closed when nothing runs and everything else is
+// lastAcked returns the batch of each level that was acked last.
+func (s *scheduler) lastAcked() (last []*queues.Delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.order {
+		for _, l := range c.levels {
+			if l != nil && l.last != nil {
+				last = append(last, l.last)
+			}
+		}
+	}
+	return last
+}
+
+// beginDrain stops pulling, and returns a channel that is closed when nothing runs and everything else is
 // handed back. To abandon an agent and its drain, the channel is closed too.
 func (a *Agent) beginDrain() <-chan struct{} {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.draining = true
-	a.blocked.Store(0)                                                 // slots end after the task that they run
-	a.stopDrawing(func(l *level) bool { return l.name != task.Child }) // tasks that run may wait for children
-	a.handBackAll()
-	for _, b := range a.alone {
-		a.handBack(b)
+	u := a.lock()
+	defer u.unlock()
+	s := &a.sched
+	s.draining = true
+	s.endSlots()
+	s.stopPulling(func(l *level) bool { return l.name != task.Child }) // tasks that run may wait for children
+	u.handBackAll()
+	for _, b := range s.alone {
+		u.handBack(b)
 	}
-	a.alone = nil
-	if a.quiet == nil {
-		a.quiet = make(chan struct{})
-	}
-	quiet := a.quiet
-	if a.active == 0 {
-		close(quiet)
-		a.quiet = nil
+	s.alone = nil
+	quiet := s.quiet.C()
+	if s.active == 0 {
+		s.quiet.Wake()
 	}
 	return quiet
 }
 
-// stopDrawing ends the drawing of such levels. mu is held.
-func (a *Agent) stopDrawing(of func(*level) bool) {
-	for _, c := range a.order {
+// handBackAll hands back what was not started, but for batches that are to run alone.
+func (u *change) handBackAll() {
+	for _, c := range u.a.sched.order {
 		for _, l := range c.levels {
-			if l != nil && of(l) {
-				l.puller.Stop()
-			}
-		}
-	}
-}
-
-func anyLevel(*level) bool { return true }
-
-// handBackAll hands back what was not started, but for batches that are to run alone. mu is held.
-func (a *Agent) handBackAll() {
-	for _, c := range a.order {
-		for _, l := range c.levels {
-			if l == nil {
+			if l == nil || l.name == task.Child && u.a.sched.takes(l.name) { // tasks that have begun may wait for children
 				continue
 			}
-			if l.name == task.Child && a.takes(l.name) {
-				continue // tasks that have begun may wait for them
-			}
 			for _, b := range l.todo {
-				a.handBack(b)
+				u.handBack(b)
 			}
 			l.todo = nil
 		}
 	}
 }
 
-// handBack publishes again what was not started of a batch, as it was, so that draining costs no budget. mu is held.
-func (a *Agent) handBack(b *batch) { a.handBackIn(b, len(b.Specs)) }
+// handBack publishes again what was not started of a batch, as it was, so that draining costs no budget.
+func (u *change) handBack(b *batch) { u.handBackIn(b, len(b.Specs)) }
 
-// handBackIn is handBack in batches of so many tasks at most. Of what a start was noted, it is noted before that it is
-// returned. When all is stored, the batch is done with here. mu is held.
-func (a *Agent) handBackIn(b *batch, most int) {
+// handBackIn is handBack in batches of so many tasks at most. Where a start of them is recorded, it is recorded first that
+// they are returned. When all is stored, this agent is done with the batch.
+func (u *change) handBackIn(b *batch, most int) {
 	var rest []task.Spec
-	for spec, _ := b.start(); spec != nil; spec, _ = b.start() {
+	for _, spec := range b.rest() {
 		rest = append(rest, *spec)
 	}
 	for part := range slices.Chunk(rest, max(1, most)) {
-		a.handBackPart(b, part)
+		u.handBackPart(b, part)
 	}
 }
 
-// handBackPart publishes some tasks of a batch. mu is held.
-func (a *Agent) handBackPart(b *batch, specs []task.Spec) {
+// handBackPart publishes some tasks of a batch.
+func (u *change) handBackPart(b *batch, specs []task.Spec) {
+	a := u.a
 	rest := task.Batch{Owner: b.Owner, Scope: b.Scope, Class: b.Class, Level: b.Level, Calls: b.Calls, Specs: specs}
-	a.active++
+	a.sched.active++
 	m := queues.Message{Header: b.delivery.Header, Data: task.AppendBatch(nil, &rest)}
 	publish := func(done func(error)) { b.level.queue.Send(m, done) }
-	note := func(done func(error)) { a.noteReturned(&rest, done) }
+	record := func(done func(error)) { a.recordReturned(&rest, done) }
 	handedBack := func() { a.handedBack(b, int64(len(rest.Specs))) }
 	if b.noted {
-		a.untilDone(b, note, func() { a.untilDone(b, publish, handedBack) })
+		a.untilDone(b, record, func() { a.untilDone(b, publish, handedBack) })
 	} else {
 		a.untilDone(b, publish, handedBack)
 	}
@@ -164,21 +150,22 @@ func (a *Agent) untilDone(b *batch, step func(done func(error)), next func()) {
 	})
 }
 
-// handBackLater tries again what was refused. An agent that ends leaves it under its lease: it comes again, as lost.
+// handBackLater tries again what was refused. An agent that ends leaves the batch under its lease: it is redelivered, and
+// counts as lost.
 func (a *Agent) handBackLater(b *batch, again func()) {
-	a.mu.Lock()
-	ends := a.draining || a.base.Err() != nil
-	a.mu.Unlock()
+	a.sched.mu.Lock()
+	ends := a.sched.draining || a.base.Err() != nil
+	a.sched.mu.Unlock()
 	if ends {
 		a.handedBack(b, 0)
 		return
 	}
-	a.cfg.Logger.Warn("nodeagent: what is handed back was refused; trying again", "class", b.Class, "owner", b.Owner)
+	a.cfg.Logger.Warn("nodeagent: the server refused tasks that are handed back; trying again", "class", b.Class, "owner", b.Owner)
 	time.AfterFunc(refusedWait, again)
 }
 
-// noteReturned appends a note for each task of the batch that its start is void. mu may be held.
-func (a *Agent) noteReturned(b *task.Batch, done func(error)) {
+// recordReturned appends a note for each task of the batch that its start is void. scheduler.mu may be held.
+func (a *Agent) recordReturned(b *task.Batch, done func(error)) {
 	var w task.RecordWriter
 	for i := range b.Specs {
 		w.Add(noteOf(&b.Specs[i], task.Returned))
@@ -191,24 +178,24 @@ func noteOf(s *task.Spec, state task.State) *task.Entry {
 	return &task.Entry{Number: s.Number, Digest: s.Digest, State: state, Dispatch: s.Dispatch}
 }
 
-// handedBack notes that so many tasks of a batch are somebody else's.
+// handedBack notes that so many tasks of a batch wait in the queue again.
 func (a *Agent) handedBack(b *batch, tasks int64) {
 	if tasks > 0 && b.left.Add(-tasks) == 0 {
 		a.recorded(b)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.inactive()
-	if len(a.alone) > 0 {
-		a.dispatch()
+	u := a.lock()
+	defer u.unlock()
+	a.sched.inactive()
+	if len(a.sched.alone) > 0 {
+		u.dispatch()
 	}
 }
 
 // tasksRunning returns how many functions have not returned.
 func (a *Agent) tasksRunning() (n int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for s := range a.slotsRun {
+	a.sched.mu.Lock()
+	defer a.sched.mu.Unlock()
+	for s := range a.sched.running {
 		if s.current.Load() != nil {
 			n++
 		}

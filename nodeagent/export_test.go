@@ -1,6 +1,9 @@
 package nodeagent
 
-import "github.com/tidemill/tidemill/engine/task"
+import (
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/queues"
+)
 
 // SealedWhileBusy adds n entries of one owner while a record of it is on its way, and returns how many
 // entries the records that wait behind it have.
@@ -24,4 +27,8 @@ func SealedWhileBusy(n int) (entries []int) {
 		entries = append(entries, int(total))
 	}
 	return entries
+}
+
+func deliveryOf(sequence uint64, stored int64) *queues.Delivery {
+	return &queues.Delivery{Sequence: sequence, Stored: stored}
 }

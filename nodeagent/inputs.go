@@ -10,52 +10,40 @@ import (
 	"github.com/tidemill/tidemill/engine/values"
 )
 
-// inputs returns the task's input. Small ones travel in the batch; the bytes of others were brought before that was
-// accepted. Those of a child are on this node, or on their way to it for its parent, and are brought now.
+// inputs returns the task's input. Small ones travel in the batch; the bytes of others were fetched before that was
+// accepted. Those of a child are on this node, or on their way to it for its parent, and are fetched now.
 func (a *Agent) inputs(x *execution) (in *task.Value, why *fault) {
 	in = &x.Spec.Input
 	if x.batch != nil {
-		if brought := x.batch.brought[x.Spec.Number]; brought != nil {
-			in = brought
+		if fetched := x.batch.fetched[x.Spec.Number]; fetched != nil {
+			in = fetched
 		}
 		return in, nil
 	}
 	if in.IsInline() {
 		return in, nil
 	}
-	var brought task.Value
-	brought, x.child.Pins, why = a.bringOne(x.Spec, 0)
-	return &brought, why
-}
-
-// hasExternal reports whether bytes of the batch's inputs are to be brought.
-func (b *batch) hasExternal() bool {
-	for i := range b.Specs {
-		if !b.Specs[i].Input.IsInline() {
-			return true
-		}
-	}
-	return false
+	var fetched task.Value
+	fetched, x.child.Pins, why = a.fetchOne(x.Spec, 0)
+	return &fetched, why
 }
 
 // fetchAgain is how long an agent waits before it asks again for an input that the store did not bring.
 const fetchAgain = time.Second
 
-// bring brings the inputs of a batch, and pins them until all of it is recorded. One batch's are brought at a time,
+// fetch fetches the inputs of a batch, and pins them until all of it is recorded. One batch's are fetched at a time,
 // and none waits for room that only its own pins could give: so nobody waits for ever. What is lost fails its task;
 // what may come later is waited for, under the lease. It reports false if the agent ends first.
-func (a *Agent) bring(b *batch) bool {
-	select {
-	case a.fetching <- struct{}{}:
-	case <-a.base.Done():
+func (a *Agent) fetch(b *batch) bool {
+	if a.fetching.LockContext(a.base) != nil {
 		return false
 	}
-	defer func() { <-a.fetching }()
-	b.brought = map[uint64]*task.Value{}
+	defer a.fetching.Unlock()
+	b.fetched = map[uint64]*task.Value{}
 	kept := b.Specs[:0]
 	for i := range b.Specs {
 		spec := b.Specs[i]
-		v, pins, why := a.bringOne(&spec, b.pins.Bytes)
+		v, pins, why := a.fetchOne(&spec, b.pins.Bytes)
 		b.pins.Add(pins)
 		if a.base.Err() != nil {
 			b.pins.Release()
@@ -67,15 +55,15 @@ func (a *Agent) bring(b *batch) bool {
 			a.recorder.add(b, &e)
 			continue
 		}
-		b.brought[spec.Number] = &v
+		b.fetched[spec.Number] = &v
 		kept = append(kept, spec)
 	}
 	b.Specs = kept
 	return true
 }
 
-// bringOne brings the input of one task, beside so many bytes that are pinned for others.
-func (a *Agent) bringOne(spec *task.Spec, pinned int64) (task.Value, values.Pins, *fault) {
+// fetchOne fetches the input of one task, beside so many bytes that are pinned for others.
+func (a *Agent) fetchOne(spec *task.Spec, pinned int64) (task.Value, values.Pins, *fault) {
 	for {
 		v, pins, err := a.values.Fetch(a.base, spec.Input, a.values.Room()-pinned)
 		failure, failed := errors.AsType[*task.Failure](err)

@@ -11,30 +11,30 @@ import (
 )
 
 // outputs makes the entry of a task that ran, unless its result, which is there already, refers to tasks that are not over.
-func (x *execution) outputs(e *task.Entry, why *fault) became {
+func (x *execution) outputs(e *task.Entry, why *fault) attemptStatus {
 	e.Ran = x.lap()
 	refers := x.ResultRefs()
 	if why != nil {
 		refers = nil
 	}
-	x.leave(refers)
+	x.finishChildren(refers)
 	if why == nil && x.child == nil {
 		x.slot.reuse(e.Value.Data)
 	}
 	if len(refers) > 0 && !session.AllEnded(refers) {
 		e.Value.Data = bytes.Clone(e.Value.Data) // the slot goes on
-		return unsettled
+		return awaitsRefs
 	}
 	if why == nil && len(refers) > 0 {
-		e.Value, why = x.settled(e.Value, refers)
+		e.Value, why = x.resolveRefs(e.Value, refers)
 	}
 	x.complete(e, why)
-	return over
+	return ended
 }
 
-// leave ends the attempt's submitting; its children are cancelled, but for those to which its result refers.
-func (x *execution) leave(result []*session.Handle) {
-	if s := x.slot.agent.nested.Load(); s != nil {
+// finishChildren ends the attempt's submitting; its children are cancelled, but for those to which its result refers.
+func (x *execution) finishChildren(result []*session.Handle) {
+	if s := x.slot.agent.nested.get(); s != nil {
 		s.FinishChildren(&x.TaskContext, result)
 	}
 }
@@ -50,42 +50,42 @@ func (x *execution) complete(e *task.Entry, why *fault) {
 // finish says in the entry what became of the attempt. How long it ran, and its result, are there already.
 func (x *execution) finish(e *task.Entry, why *fault) { finish(e, x.Spec, x.Call.Retries, why) }
 
-// settled returns the result with the outcomes of the tasks to which it refers, failures too.
-func (x *execution) settled(value task.Value, refers []*session.Handle) (task.Value, *fault) {
-	v, err := x.slot.agent.nested.Load().ResolveRefs(x.slot.agent.base, value, refers)
+// resolveRefs returns the result with the outcomes of the tasks to which it refers, failures too.
+func (x *execution) resolveRefs(value task.Value, refers []*session.Handle) (task.Value, *fault) {
+	v, err := x.slot.agent.nested.get().ResolveRefs(x.slot.agent.base, value, refers)
 	if err != nil {
 		return v, faultOf(err)
 	}
 	return v, nil
 }
 
-// settleLater gives the slot back, and delivers the result when all tasks to which it refers are over.
-func (x *execution) settleLater(e task.Entry) {
+// deliverLater gives the slot back, and delivers the result when all tasks to which it refers are over.
+func (x *execution) deliverLater(e task.Entry) {
 	a := x.slot.agent
-	a.mu.Lock()
-	a.active++
-	a.unsettled[x] = true
-	a.mu.Unlock()
-	go x.settle(e)
+	a.sched.mu.Lock()
+	a.sched.active++
+	a.sched.pending[x] = true
+	a.sched.mu.Unlock()
+	go x.awaitRefs(e)
 }
 
-func (x *execution) settle(e task.Entry) {
+func (x *execution) awaitRefs(e task.Entry) {
 	a := x.slot.agent
-	if x.awaitAll() {
+	if x.refsEnded() {
 		var why *fault
-		e.Value, why = x.settled(e.Value, x.ResultRefs())
+		e.Value, why = x.resolveRefs(e.Value, x.ResultRefs())
 		x.complete(&e, x.judge(why))
 		x.deliver(&e)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.unsettled, x)
-	a.inactive()
-	a.dispatch()
+	u := a.lock()
+	defer u.unlock()
+	delete(a.sched.pending, x)
+	a.sched.inactive()
+	u.dispatch()
 }
 
-// awaitAll waits for all tasks to which the result refers. It reports false if the agent ends before.
-func (x *execution) awaitAll() bool {
+// refsEnded waits for all tasks to which the result refers. It reports false if the agent ends before.
+func (x *execution) refsEnded() bool {
 	for _, h := range x.ResultRefs() {
 		if h != nil && h.Wait(x.slot.agent.base) != nil {
 			return false
@@ -121,13 +121,13 @@ func (x *execution) scope() string {
 	if x.batch != nil {
 		return x.batch.ObjectScope()
 	}
-	return x.slot.agent.nested.Load().Scope()
+	return x.slot.agent.nested.get().Scope()
 }
 
 // moved returns a value of which no object is of this agent's session: those go when it ends, and the task's
 // owner does not.
 func (x *execution) moved(ctx context.Context, v task.Value) (task.Value, error) {
-	s := x.slot.agent.nested.Load()
+	s := x.slot.agent.nested.get()
 	if s == nil {
 		return v, nil
 	}
@@ -160,11 +160,11 @@ func finish(e *task.Entry, spec *task.Spec, retries int, why *fault) {
 // lap returns how long the task ran. In a slot, its end is the begin of the next.
 func (x *execution) lap() time.Duration {
 	s := x.slot
-	now := time.Since(s.agent.begun)
-	if x.begun > 0 {
-		return now - x.begun
+	now := time.Since(s.agent.began)
+	if x.began > 0 {
+		return now - x.began
 	}
-	ran := now - time.Duration(s.begun.Swap(int64(now)))
+	ran := now - time.Duration(s.taskBegan.Swap(int64(now)))
 	if x.batch != nil {
 		s.ran += ran
 		s.runs++

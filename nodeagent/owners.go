@@ -23,8 +23,8 @@ type owners struct {
 	late  map[string]task.Ranges // guarded by mu; tasks whose deadlines have passed, by owner
 }
 
-// revoked returns why the task is not to be started, nil if it is.
-func (o *owners) revoked(owner string, number uint64) *fault {
+// unwanted returns why the task is not to be started, nil if it is.
+func (o *owners) unwanted(owner string, number uint64) *fault {
 	if !o.some.Load() {
 		return nil
 	}
@@ -87,8 +87,8 @@ func (o *owners) cancel(row queues.Row) (owner string) {
 	return owner
 }
 
-// session takes a row of the table of sessions.
-func (a *Agent) session(row queues.Row) {
+// sessionChanged takes a row of the table of sessions.
+func (a *Agent) sessionChanged(row queues.Row) {
 	if task.CheckOwner(row.Key) != nil {
 		return // from a stranger: it would be taken for a pattern
 	}
@@ -97,7 +97,7 @@ func (a *Agent) session(row queues.Row) {
 	ended := !row.Deleted && json.Unmarshal(row.Value, &r) == nil && (r.Ended || a.isOver(r))
 	a.owners.end(row.Key, ended)
 	if ended {
-		a.revoke(row.Key)
+		a.abortUnwanted(row.Key)
 	}
 }
 
@@ -110,30 +110,30 @@ func (a *Agent) isOver(r lease.Row) bool {
 // cancelled takes a row of the table of cancels.
 func (a *Agent) cancelled(row queues.Row) {
 	if owner := a.owners.cancel(row); owner != "" {
-		a.revoke(owner)
+		a.abortUnwanted(owner)
 	}
 }
 
-// revoke ends the contexts of the owner's tasks that run and are not wanted any more.
-func (a *Agent) revoke(owner string) {
+// abortUnwanted ends the contexts of the owner's tasks that run and are not wanted any more.
+func (a *Agent) abortUnwanted(owner string) {
 	for _, x := range a.attemptsOf(owner) {
-		if why := a.owners.revoked(owner, x.Spec.Number); why != nil {
-			x.revoke(why)
-			x.revokeChildren()
+		if why := a.owners.unwanted(owner, x.Spec.Number); why != nil {
+			x.abort(why)
+			x.cancelChildren()
 		}
 	}
 }
 
 // attemptsOf returns the owner's tasks that run here, or have run and wait for others.
 func (a *Agent) attemptsOf(owner string) (all []*execution) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for s := range a.slotsRun {
+	a.sched.mu.Lock()
+	defer a.sched.mu.Unlock()
+	for s := range a.sched.running {
 		if x := s.current.Load(); x != nil && *x.Owner == owner {
 			all = append(all, x)
 		}
 	}
-	for x := range a.unsettled {
+	for x := range a.sched.pending {
 		if *x.Owner == owner {
 			all = append(all, x)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidemill/tidemill/engine/task"
 	"github.com/tidemill/tidemill/internal/failpoint"
+	"github.com/tidemill/tidemill/internal/wait"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -30,7 +31,7 @@ type recorder struct {
 	last     *pending            // guarded by mu; one of owners
 	closed   bool                // guarded by mu
 	settling bool                // guarded by mu; resume is to be called too when nothing is pending
-	idle     chan struct{}       // guarded by mu; closed when nothing is pending; nil if nobody waits
+	idle     wait.Broadcast      // guarded by mu; when nothing is pending
 }
 
 // pending is what is to be recorded for one owner.
@@ -221,7 +222,9 @@ func (p *pending) sent(rec *record, err error) {
 		p.sealed = nil
 	}
 	next := p.next()
-	p.r.checkIdle()
+	if !p.r.anyPending() {
+		p.r.idle.Wake()
+	}
 	resume := p.r.stall.CompareAndSwap(true, false)
 	if p.r.settling && !p.r.anyPending() {
 		p.r.settling, resume = false, true
@@ -274,18 +277,18 @@ func (r *recorder) anyPending() bool {
 	return false
 }
 
-// settle reports whether all that was added is recorded. If not, it is to be recorded soon, and resume is
+// settled reports whether all that was added is recorded. If not, it is to be recorded soon, and resume is
 // called then.
-func (r *recorder) settle() bool {
+func (r *recorder) settled() bool {
 	r.mu.Lock()
 	var out []outgoing
 	if r.settling = r.anyPending(); r.settling {
 		out = r.hurryAll()
 	}
-	settled := !r.settling
+	done := !r.settling
 	r.mu.Unlock()
 	sendAll(out)
-	return settled
+	return done
 }
 
 // hurryAll returns what waits for more, to be sent. mu is held.
@@ -297,31 +300,17 @@ func (r *recorder) hurryAll() (out []outgoing) {
 	return out
 }
 
-func (r *recorder) checkIdle() {
-	if r.idle != nil && !r.anyPending() {
-		r.closeIdle()
-	}
-}
-
-func (r *recorder) closeIdle() {
-	if r.idle != nil {
-		close(r.idle)
-		r.idle = nil
-	}
-}
-
 // flush returns when everything added before is recorded, or the recorder is closed.
 func (r *recorder) flush() {
 	r.mu.Lock()
-	if r.idle == nil {
-		r.idle = make(chan struct{})
+	idle := r.idle.C()
+	var out []outgoing
+	if !r.closed {
+		out = r.hurryAll()
 	}
-	idle := r.idle
-	if r.closed {
-		r.closeIdle()
+	if r.closed || !r.anyPending() {
+		r.idle.Wake()
 	}
-	out := r.hurryAll()
-	r.checkIdle()
 	r.mu.Unlock()
 	sendAll(out)
 	<-idle
@@ -335,5 +324,5 @@ func (r *recorder) close() {
 	for _, p := range r.owners {
 		p.timer.Stop()
 	}
-	r.closeIdle()
+	r.idle.Wake()
 }
