@@ -19,9 +19,12 @@ type Line struct {
 	High  float64 `json:"high,omitempty"` // and the greatest
 
 	Target  string  `json:"target,omitempty"`
-	Verdict string  `json:"verdict,omitempty"` // ok, miss, failed, or nothing if there is no target
+	Verdict string  `json:"verdict,omitempty"` // ok, miss, failed, or nothing if there is no target; with -against see compare.go
 	Rounds  []Round `json:"rounds,omitempty"`
 }
+
+// failed is the verdict of all lines of a row that was not measured.
+const failed = "failed"
 
 // Round is a figure in one round.
 type Round struct {

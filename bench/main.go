@@ -2,7 +2,7 @@
 // the same NATS server and storage, and against Go itself. The figures are ratios, taken in one run on one
 // machine, the sides in turn, and medians of the rounds. With -ray, it runs other rows, against Ray.
 //
-//	bench [-quick] [-run REGEXP] [-rounds N] [-json FILE] [-ray PYTHON]
+//	bench [-quick] [-run REGEXP] [-rounds N] [-json FILE] [-ray PYTHON | -against FOLDER]
 //
 // A [row] is one comparison: what it opens is a [trial] of two or more sides, and what is read off it are
 // [figure]s. The runner takes the rounds; the report prints a table and writes it as JSON. Each row has a
@@ -42,12 +42,12 @@ func command(ctx context.Context, args []string, out io.Writer, notes *log.Logge
 		notes.Println("bench:", err)
 		return 2
 	}
-	beside, err := s.peer(ctx)
+	measure, err := prepare(ctx, s, notes)
 	if err != nil {
 		notes.Println("bench:", err)
 		return 1
 	}
-	report, err := measure(ctx, s, newReport(s.scale, beside), notes)
+	report, err := measure(ctx)
 	err = errors.Join(err, report.print(out), report.save(s.json))
 	if err != nil {
 		notes.Println("bench:", err)
@@ -57,25 +57,66 @@ func command(ctx context.Context, args []string, out io.Writer, notes *log.Logge
 	return 0
 }
 
-// measure runs the rows. The report has what was measured, even if the error tells of a row that failed.
+// prepare checks that the other system is installed, or builds both checkouts, and returns what measures. On an error of
+// that, the report has what was measured.
+func prepare(ctx context.Context, s settings, notes *log.Logger) (func(ctx context.Context) (Report, error), error) {
+	beside, err := s.peer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.against != "" {
+		c, err := openComparison(ctx, s.against, s.scale, notes)
+		if err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context) (Report, error) {
+			report, err := measureBoth(ctx, s, c)
+			return report, errors.Join(err, c.close())
+		}, nil
+	}
+	return func(ctx context.Context) (Report, error) { return measure(ctx, s, newReport(s.scale, beside), notes) }, nil
+}
+
+// measure runs the rows in this process.
 func measure(ctx context.Context, s settings, report Report, notes *log.Logger) (Report, error) {
 	r := &runner{
 		scale: s.scale, alone: s.profiles != profiles{}, profiles: s.profiles, notes: notes,
 		stacks: filepath.Join(filepath.Dir(s.json), "stacks.txt"),
 	}
 	s.profiles.prepare()
+	var err error
+	report.Lines, err = runRows(ctx, s.rows, r.run)
+	report.end()
+	return report, err
+}
+
+// measureBoth runs the rows with the builds of both checkouts.
+func measureBoth(ctx context.Context, s settings, c *comparison) (Report, error) {
+	report := newReport(s.scale, "")
+	var err error
+	report.Lines, err = runRows(ctx, s.rows, c.run)
+	report.Against = s.against
+	if c.commit != "" {
+		report.Against += ", commit " + c.commit
+	}
+	report.end()
+	return report, err
+}
+
+// runRows runs each row, and goes on after one that fails.
+func runRows(ctx context.Context, rows []row, run func(context.Context, row) ([]Line, error)) ([]Line, error) {
+	all := []Line{}
 	var errs []error
-	for _, row := range s.rows {
+	for _, row := range rows {
 		if ctx.Err() != nil {
 			errs = append(errs, errors.New("interrupted"))
 			break
 		}
-		lines, err := r.run(ctx, row)
-		report.Lines = append(report.Lines, lines...)
+		lines, err := run(ctx, row)
+		all = append(all, lines...)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", row.name, err))
 		}
 	}
-	report.end()
-	return report, errors.Join(errs...)
+	return all, errors.Join(errs...)
 }

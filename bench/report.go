@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,8 +15,9 @@ import (
 // Report is the outcome of a run, in the form of the JSON file.
 type Report struct {
 	Machine Machine `json:"machine"`
-	Storage string  `json:"storage"`          // of every row with a server
-	Beside  string  `json:"beside,omitempty"` // the other system's versions, and what it stores
+	Storage string  `json:"storage"`           // of every row with a server
+	Beside  string  `json:"beside,omitempty"`  // the other system's versions, and what it stores
+	Against string  `json:"against,omitempty"` // the other checkout, whose figures are "other" in the lines; and its commit
 	Scale   string  `json:"scale"`
 	Rounds  int     `json:"rounds"`
 
@@ -70,19 +72,36 @@ func (r Report) print(w io.Writer) error {
 	if r.Beside != "" {
 		fmt.Fprintf(&b, "beside %s\n", r.Beside)
 	}
+	if r.Against != "" {
+		fmt.Fprintf(&b, "against the checkout %s; both builds in turn, each round in a process of its own\n", r.Against)
+	}
 	fmt.Fprintf(&b, "%s run of %.0f s, medians of %d rounds; load average %s at the start, %s at the end;"+
 		" of the CPU time, other processes took %.0f %%, other machines %.0f %%\n\n",
 		r.Scale, r.Seconds, r.Rounds, r.LoadStart, r.LoadEnd, 100*r.Others, 100*r.Stolen)
-	t := table{right: []int{2, 3, 5}}
-	t.add("row", "figure", "ours", "other", "the other is", "ratio", "range", "target", "")
-	last := ""
-	for _, l := range r.Lines {
-		t.add(l.cells(l.Row == last)...)
-		last = l.Row
+	r.table().write(&b)
+	if r.Against != "" {
+		fmt.Fprintf(&b, "\n%s\n", marksText(r.Rounds))
 	}
-	t.write(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// table returns the lines in columns. A comparison of two checkouts has no targets, and one other side in all rows.
+func (r Report) table() *table {
+	t := &table{right: []int{2, 3, 5}}
+	titles := []string{"row", "figure", "ours", "other", "the other is", "ratio", "range", "target", ""}
+	columns := func(cells []string) []string { return cells }
+	if r.Against != "" {
+		t.right = []int{2, 3, 4}
+		columns = func(cells []string) []string { return slices.Concat(cells[:4], cells[5:7], cells[8:]) }
+	}
+	t.add(columns(titles)...)
+	last := ""
+	for _, l := range r.Lines {
+		t.add(columns(l.cells(l.Row == last))...)
+		last = l.Row
+	}
+	return t
 }
 
 // cells are the line in the table. The name of the row stands in its first line alone.
@@ -91,7 +110,7 @@ func (l Line) cells(again bool) []string {
 	if again {
 		cells[0] = ""
 	}
-	if l.Verdict != "failed" {
+	if l.Verdict != failed {
 		cells[2] = l.Unit.text(l.Ours)
 	}
 	if l.Other != 0 {

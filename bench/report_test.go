@@ -32,12 +32,16 @@ func sampleReport() Report {
 	}
 }
 
-func TestTable(t *testing.T) {
+func TestTable(t *testing.T) { matchGolden(t, sampleReport(), "table.golden") }
+
+// matchGolden compares what is printed of a report with a file of testdata.
+func matchGolden(t *testing.T, r Report, name string) {
+	t.Helper()
 	var got bytes.Buffer
-	if err := sampleReport().print(&got); err != nil {
+	if err := r.print(&got); err != nil {
 		t.Fatal(err)
 	}
-	golden := filepath.Join("testdata", "table.golden")
+	golden := filepath.Join("testdata", name)
 	if *rewrite {
 		if err := os.WriteFile(golden, got.Bytes(), 0o666); err != nil {
 			t.Fatal(err)
@@ -48,7 +52,7 @@ func TestTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got.Bytes(), want) {
-		t.Errorf("got\n%s\nwant (-rewrite takes what is for what is wanted)\n%s", got.Bytes(), want)
+		t.Errorf("got\n%s\nwant (-rewrite writes the file again)\n%s", got.Bytes(), want)
 	}
 }
 

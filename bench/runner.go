@@ -53,7 +53,7 @@ func failedLines(w row) []Line {
 	for _, f := range w.figures {
 		lines = append(lines, Line{
 			Row: w.name, Figure: f.name, Unit: f.unit, Against: f.against,
-			Target: f.goal.text(f.unit), Verdict: "failed",
+			Target: f.goal.text(f.unit), Verdict: failed,
 		})
 	}
 	return lines

@@ -103,7 +103,7 @@ func TestFailedRow(t *testing.T) {
 	if !errors.Is(err, s.fault) || !s.closed {
 		t.Errorf("%v; closed %v", err, s.closed)
 	}
-	if len(lines) != 1 || lines[0].Verdict != "failed" || lines[0].Target != "ratio ≤ 1" {
+	if len(lines) != 1 || lines[0].Verdict != failed || lines[0].Target != "ratio ≤ 1" {
 		t.Errorf("got %+v", lines)
 	}
 	if !strings.Contains(notes.String(), "stage               failed: round 1: b: b fell over") {

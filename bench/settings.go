@@ -19,13 +19,16 @@ type settings struct {
 	rows     []row
 	json     string // file
 	profiles profiles
-	peer     func(ctx context.Context) (string, error) // looks for the other system, and says what it is
+	peer     func(ctx context.Context) (string, error) // looks for the other system, and returns its versions
+	against  string                                    // folder of the checkout to compare with; empty without -against
 }
 
 var errHelp = errors.New("help was asked for")
 
 const usage = `Bench measures Tidemill against plain loops over the same NATS server, and against Go itself:
 ratios, taken in one run, the sides in turn, medians of the rounds. With -ray it runs other rows, against Ray.
+With -against it compares two checkouts of Tidemill instead: it builds the bench program of each, and runs every row
+with both in turn, each round in a process of its own. Relative folders are relative to bench.
 
 usage: go run . [flags]
 
@@ -47,52 +50,91 @@ func plainly() suite {
 	}
 }
 
-// parseSettings reads the command line. What is wrong with it, and the help, go to w.
+// flags are the command line as it stands.
+type flags struct {
+	quick                   bool
+	run, json, ray, against string
+	rounds                  int
+	profiles                profiles
+}
+
+// parseSettings reads the command line. Its errors, and the help, go to w.
 func parseSettings(args []string, w io.Writer) (settings, error) {
-	set := flag.NewFlagSet("bench", flag.ContinueOnError)
-	set.SetOutput(w)
-	quick := set.Bool("quick", false, "a run of under a minute (with -ray, of some minutes), with smaller numbers or fewer rounds: to see that all works")
-	run := set.String("run", "", "only the rows that match this `regexp`")
-	rounds := set.Int("rounds", 0, fmt.Sprintf("how many `rounds` to take the median of, after a warm-up (default %d, and %d if quick; with -ray %d and %d)",
-		full.rounds, quickly.rounds, besideRay("").full.rounds, besideRay("").quick.rounds))
-	json := set.String("json", "", "write the figures to this `file` (default results/latest.json, with -ray results/ray.json)")
-	python := set.String("ray", "", "measure beside Ray, which this `python` has: other rows; see `make bench-ray`")
-	cpu := set.String("cpuprofile", "", "write a CPU profile of one row to this `file`; our side alone is run then")
-	mem := set.String("memprofile", "", "write a profile of all allocations of one row to this `file`; our side alone is run then")
-	traced := set.String("trace", "", "write an execution trace of one row to this `file`, for go tool trace; our side alone is run then")
-	set.Usage = func() {
-		plain := log.New(w, "", 0)
-		plain.Print(usage)
-		set.PrintDefaults()
-		plain.Print("\nrows:\n", listRows(rows()), "\nrows with -ray:\n", listRows(besideRay("").rows))
-	}
+	var f flags
+	set := f.define(w)
 	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return settings{}, errHelp
 	} else if err != nil {
 		return settings{}, errors.New("run with -h for help")
 	}
 	if set.NArg() > 0 {
-		return settings{}, fmt.Errorf("what is %q? flags are all there is; run with -h for help", set.Arg(0))
+		return settings{}, fmt.Errorf("unexpected argument %q: bench takes flags only; run with -h for help", set.Arg(0))
 	}
-	if *rounds < 0 {
-		return settings{}, fmt.Errorf("-rounds %d: want 1 or more", *rounds)
+	if err := f.validate(); err != nil {
+		return settings{}, err
 	}
+	return f.settings()
+}
+
+// define returns the set of flags, which writes to f.
+func (f *flags) define(w io.Writer) *flag.FlagSet {
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	set.SetOutput(w)
+	set.BoolVar(&f.quick, "quick", false, "a run of under a minute (with -ray and -against, of some minutes), with smaller numbers or fewer rounds: to see that all works")
+	set.StringVar(&f.run, "run", "", "only the rows that match this `regexp`")
+	set.IntVar(&f.rounds, "rounds", 0, fmt.Sprintf("how many `rounds` to take the median of, after a warm-up (default %d, and %d if quick; with -ray %d and %d)",
+		full.rounds, quickly.rounds, besideRay("").full.rounds, besideRay("").quick.rounds))
+	set.StringVar(&f.json, "json", "", "write the figures to this `file` (default results/latest.json, with -ray results/ray.json, with -against results/against.json)")
+	set.StringVar(&f.ray, "ray", "", "measure beside Ray, which this `python` has: other rows; see `make bench-ray`")
+	set.StringVar(&f.against, "against", "", "compare with another checkout, in this `folder`: run each row with the builds of both in turn, and mark what differs by more than noise")
+	set.StringVar(&f.profiles.cpu, "cpuprofile", "", "write a CPU profile of one row to this `file`; only our side is run then")
+	set.StringVar(&f.profiles.mem, "memprofile", "", "write a profile of all allocations of one row to this `file`; only our side is run then")
+	set.StringVar(&f.profiles.trace, "trace", "", "write an execution trace of one row to this `file`, for go tool trace; only our side is run then")
+	set.Usage = func() {
+		plain := log.New(w, "", 0)
+		plain.Print(usage)
+		set.PrintDefaults()
+		plain.Print("\nrows:\n", listRows(rows()), "\nrows with -ray:\n", listRows(besideRay("").rows))
+	}
+	return set
+}
+
+// validate reports all flags that are wrong, or do not go together.
+func (f *flags) validate() error {
+	var errs []error
+	if f.rounds < 0 {
+		errs = append(errs, fmt.Errorf("-rounds %d: want 1 or more", f.rounds))
+	}
+	if f.against != "" && f.ray != "" {
+		errs = append(errs, errors.New("-against and -ray exclude each other: run bench once for each"))
+	}
+	if f.against != "" && f.profiles != (profiles{}) {
+		errs = append(errs, errors.New("-against excludes profiles: run bench in each checkout with -cpuprofile, -memprofile or -trace"))
+	}
+	return errors.Join(errs...)
+}
+
+// settings applies the defaults and chooses the rows.
+func (f *flags) settings() (settings, error) {
 	suite := plainly()
-	if *python != "" {
-		suite = besideRay(*python)
+	switch {
+	case f.ray != "":
+		suite = besideRay(f.ray)
+	case f.against != "":
+		suite.json = "against.json"
 	}
 	s := settings{
-		scale: suite.full, json: cmp.Or(*json, filepath.Join("results", suite.json)), profiles: profiles{*cpu, *mem, *traced},
-		peer: suite.peer,
+		scale: suite.full, json: cmp.Or(f.json, filepath.Join("results", suite.json)), profiles: f.profiles,
+		peer: suite.peer, against: f.against,
 	}
-	if *quick {
+	if f.quick {
 		s.scale = suite.quick
 	}
-	s.scale.rounds = cmp.Or(*rounds, s.scale.rounds)
+	s.scale.rounds = cmp.Or(f.rounds, s.scale.rounds)
 	var err error
-	s.rows, err = choose(suite.rows, *run)
+	s.rows, err = choose(suite.rows, f.run)
 	if err == nil && s.profiles != (profiles{}) && len(s.rows) != 1 {
-		err = fmt.Errorf("a profile is of one row, and -run %q names %d of them", *run, len(s.rows))
+		err = fmt.Errorf("-run %q matches %d rows, and a profile is of one row: choose one", f.run, len(s.rows))
 	}
 	return s, err
 }

@@ -37,10 +37,28 @@ func TestSettingsBesideRay(t *testing.T) {
 	}
 }
 
+func TestSettingsAgainst(t *testing.T) {
+	s, err := parseSettings([]string{"-against", "x", "-quick", "-run", "^map$"}, &bytes.Buffer{})
+	if want := filepath.Join("results", "against.json"); err != nil || s.against != "x" || s.json != want || s.scale.name != "quick" || len(s.rows) != 1 {
+		t.Errorf("got %+v and error %v, want -against x, JSON in %s, quick, one row", s, err, want)
+	}
+}
+
+// A folder that is not a checkout is found out before anything is built or measured.
+func TestAgainstNothing(t *testing.T) {
+	var notes, out bytes.Buffer
+	got := command(t.Context(), []string{"-against", "/no/such/folder"}, &out, log.New(&notes, "", 0))
+	if want := "bench: -against: /no/such/folder is not a checkout"; got != 1 || !strings.HasPrefix(notes.String(), want) || out.Len() > 0 {
+		t.Errorf("got exit code %d, notes %q and output %q, want 1, %q and nothing", got, notes.String(), out.String(), want)
+	}
+}
+
 func TestWrongSettings(t *testing.T) {
 	for args, want := range map[string]string{
 		"-nix":                "-h",
-		"map":                 `what is "map"?`,
+		"map":                 `unexpected argument "map"`,
+		"-against x -ray y":   "exclude each other",
+		"-against x -trace y": "excludes profiles",
 		"-rounds -1":          "want 1 or more",
 		"-run (":              "missing closing )",
 		"-run nix":            "round trip", // the list of what there is
@@ -57,7 +75,7 @@ func TestHelp(t *testing.T) {
 	if _, err := parseSettings([]string{"-h"}, &help); !errors.Is(err, errHelp) {
 		t.Error(err)
 	}
-	for _, want := range []string{"usage: go run", "-quick", "results/latest.json", "naive grain", "ray: tasks sync"} {
+	for _, want := range []string{"usage: go run", "-quick", "-against", "results/latest.json", "naive grain", "ray: tasks sync"} {
 		if !strings.Contains(help.String(), want) {
 			t.Errorf("it does not speak of %q:\n%s", want, help.String())
 		}

@@ -20,6 +20,9 @@ const (
 	bytesPerSecond unit = "B/s"
 )
 
+// moreIsBetter reports whether a greater value in the unit is the better one.
+func (u unit) moreIsBetter() bool { return u == perSecond || u == bytesPerSecond || u == ofOne }
+
 // text is the value for people.
 func (u unit) text(v float64) string {
 	switch u {
