@@ -120,7 +120,7 @@ fmt: need-go ## format all Go files
 	fi
 
 .PHONY: bench
-bench: need-go ## measure against other systems that are installed
+bench: need-go ## measure against plain loops in Go, or two checkouts with ARGS="-against DIR"
 	@if [[ ! -f bench/go.mod ]]; then
 		echo 'make bench: there is no module in bench/' >&2
 		exit 1

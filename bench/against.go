@@ -21,7 +21,7 @@ type build struct {
 	command []string // the program, absolute
 }
 
-// errNoRow is of a build that does not have the row.
+// errNoRow says that a build does not have a row. Its text is how another build says so, and may not change.
 var errNoRow = errors.New("no such row")
 
 var moduleLine = regexp.MustCompile(`(?m)^module github\.com/tidemill/tidemill/bench\s*$`)
@@ -56,14 +56,14 @@ func newBuild(ctx context.Context, folder, program string) (build, error) {
 // result.
 func (b build) round(ctx context.Context, sc scale, row, result string) (Report, error) {
 	args := slices.Concat(b.command[1:], []string{"-run", "^" + regexp.QuoteMeta(row) + "$", "-rounds", "1", "-json", result})
-	if sc.name == quickly.name {
+	if sc.name == quickScale.name {
 		args = append(args, "-quick")
 	}
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, b.command[0], args...)
 	cmd.Dir, cmd.Stderr = b.folder, &stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it may have children to end
-	cmd.WaitDelay = stop
+	cmd.WaitDelay = killDelay
 	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// bubbleRow is what a test costs that runs on a cluster in virtual time and does nothing: the test measures
-// that itself, by the real clock.
+// bubbleRow measures the real time that an empty test takes on a cluster in virtual time (a bubble of testing/synctest).
+// The test measures it itself, since the clock of its bubble is virtual.
 func bubbleRow() row {
 	return row{
 		name: "virtual time", about: "enginetest.Run of an empty test",
@@ -47,7 +47,7 @@ func emptyRun(ctx context.Context, program string) (sample, error) {
 	}
 	match := tookReal.FindSubmatch(out)
 	if match == nil {
-		return nil, fmt.Errorf("it does not say how long it took:\n%s", out)
+		return nil, fmt.Errorf("the output of %s does not have the real time that the test took:\n%s", program, out)
 	}
 	took, err := time.ParseDuration(string(match[1]))
 	return sample{elapsed: took.Seconds()}, err

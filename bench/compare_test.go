@@ -94,7 +94,7 @@ func scripted(t *testing.T, rounds int, ours, other script) (c *comparison, call
 		}
 		builds[name] = build{folder, command}
 	}
-	sc := quickly
+	sc := quickScale
 	sc.rounds = rounds
 	return &comparison{
 		ours: builds["ours"], other: builds["other"], scale: sc, notes: log.New(io.Discard, "", 0), home: home,
@@ -175,7 +175,7 @@ func TestComparisonGoesOn(t *testing.T) {
 // A build is driven by the flags and the report of this very program.
 func TestComparisonOfThisBuild(t *testing.T) {
 	this := build{mustGetwd(), commandOf(t, "bench")}
-	c := &comparison{ours: this, other: this, scale: quickly, notes: log.New(io.Discard, "", 0), home: t.TempDir()}
+	c := &comparison{ours: this, other: this, scale: quickScale, notes: log.New(io.Discard, "", 0), home: t.TempDir()}
 	c.scale.rounds = 1
 	lines, err := c.run(t.Context(), deepRow())
 	if err != nil || len(lines) != 2 || lines[0].Ours <= 0 || lines[0].Other <= 0 || lines[0].Ratio <= 0 {
@@ -288,7 +288,7 @@ func TestNewBuild(t *testing.T) {
 		t.Errorf("got %+v and error %v, want %+v", b, err, want)
 	}
 	// It writes no report.
-	if r, err := b.round(t.Context(), quickly, "map", filepath.Join(t.TempDir(), "x.json")); err == nil || !strings.Contains(err.Error(), "the report of") {
+	if r, err := b.round(t.Context(), quickScale, "map", filepath.Join(t.TempDir(), "x.json")); err == nil || !strings.Contains(err.Error(), "the report of") {
 		t.Errorf("got %+v and error %v, want an error about the report", r, err)
 	}
 	bad := filepath.Join(checkout(t, mod, "package main\n\nfunc main() { missing() }\n"), "bench")

@@ -12,7 +12,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// demoRow is real work: the job of examples/srcstats as tasks, in a pool of goroutines, and as a loop.
+// demoRow measures real work: the job of examples/srcstats as tasks, by a pool of goroutines, and in a loop.
 func demoRow() row {
 	return row{
 		name: "demo", about: "parse Go files, sum them by directory, as srcstats does",
@@ -33,11 +33,11 @@ func demoRow() row {
 	}
 }
 
-// A job is the files to count.
+// A job has the files to parse.
 type job struct{ files []string }
 
 func (j job) sides(c *tidemill.Cluster) []side {
-	var total Source // of the first side's first round: all others agree
+	var total Source // from the first round of the first side; all other rounds have to return the same
 	timed := func(count func(context.Context) (Source, error)) func(context.Context) (sample, error) {
 		return func(ctx context.Context) (sample, error) {
 			m := startMeter()
@@ -49,7 +49,7 @@ func (j job) sides(c *tidemill.Cluster) []side {
 			case total == Source{}:
 				total = sum
 			case sum != total:
-				return nil, fmt.Errorf("it counts %+v, and another way counted %+v", sum, total)
+				return nil, fmt.Errorf("the sums are %+v, want %+v as in the first round", sum, total)
 			}
 			return measured, nil
 		}
@@ -61,7 +61,7 @@ func (j job) sides(c *tidemill.Cluster) []side {
 	}
 }
 
-// asTasks runs a task for each file, and one for each directory as soon as its files are done.
+// asTasks runs a task for each file, and one for each directory as soon as all of its files have been parsed.
 func (j job) asTasks(ctx context.Context) (Source, error) {
 	dirs := newDirs(j.files)
 	var sums []engine.Ref[Source]
@@ -78,7 +78,7 @@ func (j job) asTasks(ctx context.Context) (Source, error) {
 	return sumDir(all), err
 }
 
-// inPool has a goroutine for each core parse files, and sums as the results come.
+// inPool parses files in one goroutine per core, and sums the results as they arrive.
 func (j job) inPool(context.Context) (Source, error) {
 	type result struct {
 		file string
@@ -117,7 +117,7 @@ func (j job) inPool(context.Context) (Source, error) {
 	return total, first
 }
 
-// asLoop parses one file after the other.
+// asLoop parses one file after another.
 func (j job) asLoop(context.Context) (Source, error) {
 	dirs := newDirs(j.files)
 	var total Source
@@ -133,10 +133,10 @@ func (j job) asLoop(context.Context) (Source, error) {
 	return total, nil
 }
 
-// dirs are the directories that are not complete yet.
+// dirs collects the results of files by directory.
 type dirs struct {
-	size  map[string]int // in files
-	parts map[string][]Source
+	size  map[string]int      // number of files by directory
+	parts map[string][]Source // results so far by directory
 }
 
 func newDirs(files []string) *dirs {
@@ -147,7 +147,7 @@ func newDirs(files []string) *dirs {
 	return d
 }
 
-// add adds a file's part, and returns all of its directory once they are complete.
+// add adds the result of a file. It returns all results of the directory, which is complete with the last of them.
 func (d *dirs) add(file string, part Source) (parts []Source, complete bool) {
 	dir := filepath.Dir(file)
 	d.parts[dir] = append(d.parts[dir], part)

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// filesRow is how fast tasks go where each store is on the disk before it is acknowledged.
+// filesRow measures the throughput when every message is synced to disk before it is acknowledged.
 func filesRow() row {
 	return row{
 		name: "files", about: "as submit all, with streams in files and SyncAlways",
@@ -16,7 +16,7 @@ func filesRow() row {
 			if err != nil {
 				return nil, err
 			}
-			c, err := openContestIn(ctx, 1, filepath.Join(home, "ours"), filepath.Join(home, "floor"))
+			c, err := openFloorTrialIn(ctx, 1, filepath.Join(home, "ours"), filepath.Join(home, "floor"))
 			if err != nil {
 				return nil, errors.Join(err, os.RemoveAll(home))
 			}

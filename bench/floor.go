@@ -11,44 +11,45 @@ import (
 	"github.com/tidemill/tidemill/queues/embedded"
 )
 
-// A floor is the plain loop that anybody would write for tasks with results over JetStream: publish the
-// task to a work queue, consume it, publish the result to a stream, wait until that is stored, then ack
-// the task. The driver is told of a result by the stream's RePublish, so only of one that is stored. The
-// server is the same that the embedded mode starts, with two connections, and with streams in memory or in files, as on our side.
+// A floor is a plain loop for tasks with results over JetStream, and what Tidemill is compared with: publish the task to a
+// work queue, consume it, publish the result to a stream, wait until the stream has stored it, then ack the task. The
+// stream republishes stored results to the driver. The server is the one that the embedded mode starts, with two
+// connections, and with streams in memory or in files as on our side.
 type floor struct {
-	dir     string // of streams in files, synced; "" = in memory
+	dir     string // folder of streams in synced files; "" = streams in memory
 	server  *embedded.Server
 	conns   []*nats.Conn
 	driver  jetstream.JetStream // publishes tasks
 	worker  jetstream.JetStream // publishes results
 	tasks   jetstream.Stream
 	results jetstream.Stream
-	payload []byte
+	payload []byte // of each message
 
 	consuming jetstream.ConsumeContext
-	recording chan recording // taken tasks whose results are not stored yet
-	arrived   chan struct{}  // one for each result seen
-	broken    chan error     // the first error of the worker; room for one
+	recording chan recording // tasks whose results have been published, in order
+	arrived   chan struct{}  // one value for each result that the driver has received
+	broken    chan error     // the first error of the worker; capacity 1
 	ended     chan struct{}  // closed by close
-	recorded  chan struct{}  // closed when record has ended
+	recorded  chan struct{}  // closed when record has returned
 }
 
-// A recording is a task whose result is on its way to the stream.
+// A recording is a task whose result has been published, and its publish ack.
 type recording struct {
 	task   jetstream.Msg
 	stored jetstream.PubAckFuture
 }
 
-// The floor's measures.
+// Sizes and limits of a floor.
 const (
-	floorTask    = 64      // bytes of a task, and of its result
-	floorPending = 1_000   // published and not stored, and delivered and not acked
-	floorPull    = 200     // messages a pull
-	floorArrived = 1 << 20 // results that the driver has not looked at
-	floorStall   = 5 * time.Second
+	floorTask    = 64              // bytes of a task, which are those of its result
+	floorPending = 1_000           // limit of published messages without a publish ack, and of delivered messages without an ack
+	floorPull    = 200             // messages per pull request
+	floorArrived = 1 << 20         // capacity for results that the driver has not read
+	floorStall   = 5 * time.Second // limit of a publish that waits for floorPending
 )
 
-// openFloor starts a floor that sends k tasks a message, in memory or in synced files.
+// openFloor starts a floor that sends k tasks in each message, with streams in synced files in dir, or in memory if dir
+// is empty.
 func openFloor(ctx context.Context, k int, dir string) (*floor, error) {
 	f := &floor{
 		dir: dir, payload: make([]byte, k*floorTask),
@@ -106,7 +107,7 @@ func (f *floor) createStreams(ctx context.Context) (err error) {
 	return err
 }
 
-// listen starts the worker, and has the driver told of results.
+// listen subscribes the driver to republished results, and starts the worker.
 func (f *floor) listen(ctx context.Context) error {
 	sub, err := f.conns[0].Subscribe("d.me.log", func(*nats.Msg) { f.arrived <- struct{}{} })
 	if err == nil {
@@ -126,7 +127,7 @@ func (f *floor) listen(ctx context.Context) error {
 	return err
 }
 
-// work runs a task: its result is its input.
+// work runs a task, whose result is its input.
 func (f *floor) work(task jetstream.Msg) {
 	stored, err := f.worker.PublishMsgAsync(&nats.Msg{Subject: "r.me.log", Data: task.Data()},
 		jetstream.WithStallWait(floorStall))
@@ -140,7 +141,7 @@ func (f *floor) work(task jetstream.Msg) {
 	}
 }
 
-// record acks tasks whose results are stored, in their order, until close.
+// record acks each task when its result is stored, in the order of the tasks, until close.
 func (f *floor) record() {
 	defer close(f.recorded)
 	for {
@@ -172,7 +173,7 @@ func (f *floor) fail(err error) {
 	}
 }
 
-// trip sends one message and waits for its result.
+// trip publishes one task and waits for its result.
 func (f *floor) trip(ctx context.Context) error {
 	if err := f.submit(); err != nil {
 		return err
@@ -180,7 +181,7 @@ func (f *floor) trip(ctx context.Context) error {
 	return f.await(ctx, 1)
 }
 
-// burst sends so many messages as fast as they are taken, and waits for all results.
+// burst publishes messages as fast as the server accepts them, and waits for all results.
 func (f *floor) burst(ctx context.Context, messages int) error {
 	submitted := make(chan error, 1)
 	go func() {
@@ -194,12 +195,12 @@ func (f *floor) burst(ctx context.Context, messages int) error {
 	}()
 	err := f.await(ctx, messages)
 	if err != nil {
-		return err // it may never have been submitted, so it is not waited for: the row ends here
+		return err // the goroutine may be blocked in submit; it is not waited for, since the row fails
 	}
 	return <-submitted
 }
 
-// measure is burst with its figures, a task each.
+// measure is burst with a meter; its sample is per task.
 func (f *floor) measure(ctx context.Context, messages int) (sample, error) {
 	m := startMeter()
 	err := f.burst(ctx, messages)
@@ -211,7 +212,7 @@ func (f *floor) submit() error {
 	return err
 }
 
-// await waits for the results of so many messages.
+// await waits for the results of a number of messages.
 func (f *floor) await(ctx context.Context, messages int) error {
 	for range messages {
 		select {
@@ -225,10 +226,11 @@ func (f *floor) await(ctx context.Context, messages int) error {
 	return nil
 }
 
-// tidy removes the results, as the session's trimming does on our side; before a round, not within.
+// tidy removes the results of former rounds, as the session trims its log on our side. It is called before a round, and
+// is not measured.
 func (f *floor) tidy(ctx context.Context) error { return f.results.Purge(ctx) }
 
-// close ends the floor and all that it started.
+// close stops the floor, its connections and its server.
 func (f *floor) close() {
 	if f.consuming != nil {
 		f.consuming.Stop()

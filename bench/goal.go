@@ -2,13 +2,13 @@ package main
 
 import "fmt"
 
-// A goal is what a figure is to reach. The zero goal is none: the figure is told for what it tells.
+// A goal is the bound that a figure has to keep. The zero goal is no goal: the figure is reported for information.
 type goal struct {
-	most    bool // at most, rather than at least
+	most    bool // the bound is an upper one
 	bound   float64
-	ratio   bool // it is the ratio that counts, not our figure
-	aim     bool // to be aimed at, and nobody's promise
-	present bool
+	ratio   bool // the bound is on the ratio, not on our value
+	aim     bool // an aim, rather than a requirement; only the text differs
+	present bool // false in the zero goal
 }
 
 func ratioAtMost(bound float64) goal {
@@ -18,13 +18,13 @@ func ratioAtLeast(bound float64) goal { return goal{bound: bound, ratio: true, p
 func atMost(bound float64) goal       { return goal{most: true, bound: bound, present: true} }
 func atLeast(bound float64) goal      { return goal{bound: bound, present: true} }
 
-// aimed marks a goal as one to aim at.
+// aimed makes the goal an aim.
 func aimed(g goal) goal {
 	g.aim = true
 	return g
 }
 
-// verdict says whether the line reaches the goal: ok or miss, or nothing if there is no goal.
+// verdict returns whether the line reaches the goal: ok or miss, and "" if there is no goal.
 func (g goal) verdict(l Line) string {
 	value := l.Ours
 	if g.ratio {
@@ -33,7 +33,7 @@ func (g goal) verdict(l Line) string {
 	switch {
 	case !g.present:
 		return ""
-	case g.ratio && l.Other == 0: // the other side was not run
+	case g.ratio && l.Other == 0: // the other side did not run
 		return ""
 	case g.most && value <= g.bound, !g.most && value >= g.bound:
 		return "ok"
@@ -41,7 +41,7 @@ func (g goal) verdict(l Line) string {
 	return "miss"
 }
 
-// text is the goal as the table has it, of a figure in the unit.
+// text formats the goal of a figure in the unit, for the table.
 func (g goal) text(u unit) string {
 	if !g.present {
 		return ""

@@ -10,15 +10,14 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// grain is how much a task of the naive program computes.
+// grain is the computing time of a task in rows about fine-grained tasks.
 const grain = 10 * time.Microsecond
 
-// Spin computes for as many turns as it is told, and returns what came out, so that no compiler leaves
-// it out.
+// Spin runs spin for a number of turns, and returns its result.
 var Spin = engine.NewFunc("bench-spin", func(_ context.Context, turns int) (int, error) { return spin(turns), nil })
 
-// grainRow is the naive program: far too fine tasks, submitted one by one. A pool of goroutines shows how
-// much of serial ÷ cores this machine gives to anybody just now.
+// grainRow measures the naive program: tasks that are too fine-grained, submitted one by one. The pool of goroutines shows
+// how close to serial ÷ cores any program comes on this machine.
 func grainRow() row {
 	return row{
 		name: "naive grain", about: "10,000 tasks of 10 µs of computing, submit each, get all", times: 3,
@@ -52,20 +51,20 @@ func spinTasks(ctx context.Context, n, turns int) (sample, error) {
 	return m.stop(n), err
 }
 
-// spinSerial does the work in a plain loop, and returns its time by the number of cores.
+// spinSerial does the work in a plain loop. The time in its sample is divided by the number of cores.
 func spinSerial(n, turns int) sample {
 	m := startMeter()
 	sum := 0
 	for range n {
 		sum += spin(turns)
 	}
-	runtime.KeepAlive(sum) // so that no compiler leaves out what nobody asks for
+	runtime.KeepAlive(sum) // keeps the compiler from removing the loop
 	measured := m.stop(n)
 	measured[elapsed] /= float64(runtime.GOMAXPROCS(0))
 	return measured
 }
 
-// spinPool does the work in a goroutine for each core, each with its share.
+// spinPool divides the work between goroutines, one per core.
 func spinPool(n, turns int) sample {
 	m := startMeter()
 	cores := runtime.GOMAXPROCS(0)
@@ -83,7 +82,8 @@ func spinPool(n, turns int) sample {
 	return m.stop(n)
 }
 
-// calibrate returns how many turns of spin take so long, when nothing disturbs it.
+// calibrate returns how many turns of spin take the duration d. It uses the fastest of several tries, which other
+// processes disturbed least.
 func calibrate(d time.Duration) int {
 	const turns, tries = 1 << 20, 10
 	best := time.Duration(1 << 62)
@@ -95,7 +95,7 @@ func calibrate(d time.Duration) int {
 	return int(float64(turns) * d.Seconds() / best.Seconds())
 }
 
-// spin computes: one turn is one step of a xorshift generator.
+// spin uses the CPU: a turn is one step of a xorshift generator.
 func spin(turns int) int {
 	x := uint64(turns) | 1
 	for range turns {

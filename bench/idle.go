@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// settling is how long a process is left alone before it counts as idle.
-const settling = time.Second
+// settleTime is how long a process runs before it counts as idle.
+const settleTime = time.Second
 
-// idleRow is what a process costs that has nothing to do. Several sit idle at once, which they hardly
-// notice, and the medians of them are told.
+// idleRow measures the memory and CPU time of an idle process. Several processes are idle at the same time, which hardly
+// affects them, and their medians are reported.
 func idleRow() row {
 	return row{
 		name: "idle", about: "processes that sit idle after their first result", once: true,
 		open: func(_ context.Context, sc scale) (*trial, error) {
 			return &trial{
 				sides: []side{
-					{"tidemill", func(ctx context.Context) (sample, error) { return idlePack(ctx, sc, childIn(tinyProgram)) }},
-					{"bare", func(ctx context.Context) (sample, error) { return idlePack(ctx, sc, childIn(bareProgram)) }},
+					{"tidemill", func(ctx context.Context) (sample, error) { return measureIdle(ctx, sc, startChild(tinyProgram)) }},
+					{"bare", func(ctx context.Context) (sample, error) { return measureIdle(ctx, sc, startChild(bareProgram)) }},
 				},
 				close: func() error { return nil },
 			}, nil
@@ -31,89 +31,89 @@ func idleRow() row {
 	}
 }
 
-// A resident is a process that has nothing to do, with its descendants.
-type resident interface {
+// An idler is an idle process, with its descendants.
+type idler interface {
 	pid() int
 	end() error
 }
 
-// childIn starts a child in a role.
-func childIn(role string) func(ctx context.Context) (resident, error) {
-	return func(ctx context.Context) (resident, error) {
+// startChild returns a function that starts this program as a child in a role.
+func startChild(role string) func(ctx context.Context) (idler, error) {
+	return func(ctx context.Context) (idler, error) {
 		p, err := startProcess(ctx, role)
-		if err != nil { // p is nil, and a resident that holds it would not be
+		if err != nil { // return nil, not an idler with a nil *process
 			return nil, err
 		}
 		return p, nil
 	}
 }
 
-// idlePack starts processes, looks at them twice, and returns the medians of what it saw.
-func idlePack(ctx context.Context, sc scale, start func(ctx context.Context) (resident, error)) (middle sample, err error) {
-	var pack []resident
+// measureIdle starts sc.idlers processes, reads their usage twice, sc.idle apart, and returns the medians over them.
+func measureIdle(ctx context.Context, sc scale, start func(ctx context.Context) (idler, error)) (middle sample, err error) {
+	var idlers []idler
 	defer func() {
-		for _, p := range pack {
+		for _, p := range idlers {
 			err = errors.Join(err, p.end())
 		}
 	}()
-	for range sc.pack {
+	for range sc.idlers {
 		p, err := start(ctx)
 		if err != nil {
 			return nil, err
 		}
-		pack = append(pack, p)
+		idlers = append(idlers, p)
 	}
-	if err := pause(ctx, settling); err != nil {
+	if err := pause(ctx, settleTime); err != nil {
 		return nil, err
 	}
-	before, err := lookAtAll(pack)
+	before, err := usageOfAll(idlers)
 	if err != nil {
 		return nil, err
 	}
 	if err := pause(ctx, sc.idle); err != nil {
 		return nil, err
 	}
-	after, err := lookAtAll(pack)
+	after, err := usageOfAll(idlers)
 	if err != nil {
 		return nil, err
 	}
 	var samples []sample
-	for i := range pack {
+	for i := range idlers {
 		samples = append(samples, after[i].since(before[i]))
 	}
 	return medians(samples), nil
 }
 
-// A look is what the system tells of a process, or of some, at one moment.
-type look struct {
+// A usage is the memory and CPU time of a process, or of a tree of processes, at one moment.
+type usage struct {
 	at      time.Time
-	cpu     time.Duration // used since its start
-	rss     int64         // bytes
-	rssAnon int64         // bytes
+	cpu     time.Duration // since the start of the process
+	rss     int64         // resident set size in bytes
+	rssAnon int64         // anonymous part of rss in bytes
 }
 
-func lookAtAll(pack []resident) ([]look, error) {
-	var looks []look
-	for _, p := range pack {
-		l, err := lookAtFamily(p.pid())
+func usageOfAll(idlers []idler) ([]usage, error) {
+	var all []usage
+	for _, p := range idlers {
+		u, err := usageOfTree(p.pid())
 		if err != nil {
 			return nil, err
 		}
-		looks = append(looks, l)
+		all = append(all, u)
 	}
-	return looks, nil
+	return all, nil
 }
 
-// since returns how busy the process was since the former look, and how large it is now.
-func (l look) since(former look) sample {
+// since returns the share of a core that was used since the former moment, and the memory at this one.
+func (u usage) since(former usage) sample {
 	return sample{
-		share:   (l.cpu - former.cpu).Seconds() / l.at.Sub(former.at).Seconds(),
-		rss:     float64(l.rss),
-		rssAnon: float64(l.rssAnon),
+		share:   (u.cpu - former.cpu).Seconds() / u.at.Sub(former.at).Seconds(),
+		rss:     float64(u.rss),
+		rssAnon: float64(u.rssAnon),
 	}
 }
 
-// pause waits, unless ctx ends.
+// pause waits for d. It returns early, with an error, when ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// jiffies are the CPU times of the machine and of this process, at one moment.
+// jiffies are the CPU times of the machine and of this process at one moment.
 type jiffies struct {
-	total, busy, stolen time.Duration // of all cores; zero if the system does not tell
-	ours                time.Duration // of this process and its ended children, and theirs
+	total, busy, stolen time.Duration // of all cores; zero if /proc/stat cannot be read
+	ours                time.Duration // of this process and its descendants that have ended
 }
 
-// uncounted is the CPU time, in nanoseconds, of children's children that nobody has waited for: the system does not
+// uncounted is the CPU time, in nanoseconds, of descendants that their parents have not waited for: getrusage does not
 // count it as ours.
 var uncounted atomic.Int64
 
@@ -23,14 +23,14 @@ var uncounted atomic.Int64
 const tick = time.Second / 100
 
 func readJiffies() jiffies {
-	stat, _ := os.ReadFile("/proc/stat") // without it, nothing is known of others
+	stat, _ := os.ReadFile("/proc/stat") // on an error, the share of other processes is 0
 	j := parseJiffies(string(stat))
 	j.ours = cpuTime(syscall.RUSAGE_SELF) + cpuTime(syscall.RUSAGE_CHILDREN) + time.Duration(uncounted.Load())
 	return j
 }
 
-// parseJiffies reads the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq and
-// stolen time. (Guests' time, which follows, is in user's.)
+// parseJiffies parses the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq and steal time. (The
+// time of guests, which follows, is included in that of user.)
 func parseJiffies(stat string) jiffies {
 	line, _, _ := strings.Cut(stat, "\n")
 	fields := strings.Fields(line)
@@ -46,7 +46,7 @@ func parseJiffies(stat string) jiffies {
 		t := time.Duration(n) * tick
 		j.total += t
 		switch i {
-		case 3, 4: // idle
+		case 3, 4: // idle, iowait
 		case 7:
 			j.stolen = t
 		default:
@@ -56,7 +56,7 @@ func parseJiffies(stat string) jiffies {
 	return j
 }
 
-// since returns the shares of the machine's time since then that other processes and other machines took.
+// since returns the fractions of the machine's CPU time since then that other processes and other virtual machines used.
 func (j jiffies) since(then jiffies) (others, stolen float64) {
 	total := (j.total - then.total).Seconds()
 	if total <= 0 {

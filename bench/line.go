@@ -2,7 +2,7 @@ package main
 
 import "slices"
 
-// Line is what the report says of one figure of a row.
+// Line is one figure of a row in the report.
 type Line struct {
 	Row     string  `json:"row"`
 	Figure  string  `json:"figure"`
@@ -11,12 +11,11 @@ type Line struct {
 	Other   float64 `json:"other,omitempty"` // median of the rounds; 0 if there is nothing to compare with
 	Against string  `json:"against,omitempty"`
 
-	// Ratio is the median of the rounds' ratios, ours by the other's: load by others that comes and goes
-	// strikes both sides of a round, so this is steadier than the ratio of the medians. 0 if there is
-	// nothing to compare with.
+	// Ratio is the median of the rounds' ratios, ours ÷ other: load by other processes affects both sides of a
+	// round, so it varies less than the ratio of the medians. 0 if there is nothing to compare with.
 	Ratio float64 `json:"ratio,omitempty"`
-	Low   float64 `json:"low,omitempty"`  // the least ratio of a round
-	High  float64 `json:"high,omitempty"` // and the greatest
+	Low   float64 `json:"low,omitempty"`  // least ratio of a round
+	High  float64 `json:"high,omitempty"` // greatest ratio of a round
 
 	Target  string  `json:"target,omitempty"`
 	Verdict string  `json:"verdict,omitempty"` // ok, miss, failed, or nothing if there is no target; with -against see compare.go
@@ -26,13 +25,13 @@ type Line struct {
 // failed is the verdict of all lines of a row that was not measured.
 const failed = "failed"
 
-// Round is a figure in one round.
+// Round has the values of a figure in one round.
 type Round struct {
 	Ours  float64 `json:"ours"`
 	Other float64 `json:"other,omitempty"`
 }
 
-// newLine reads a figure off the rounds: the samples of each side, by round.
+// newLine computes the line of a figure from the samples of all sides, by round.
 func newLine(row string, f figure, rounds [][]sample) Line {
 	l := Line{Row: row, Figure: f.name, Unit: f.unit, Against: f.against, Target: f.goal.text(f.unit)}
 	var ours, others, ratios []float64
@@ -54,7 +53,7 @@ func newLine(row string, f figure, rounds [][]sample) Line {
 	return l
 }
 
-// ratio returns a ÷ b, 0 if b is 0 and so nothing was measured.
+// ratio returns a ÷ b, and 0 if b is 0.
 func ratio(a, b float64) float64 {
 	if b == 0 {
 		return 0

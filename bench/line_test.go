@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// The ratio is the median of the rounds' ratios, which one disturbed round does not move.
+// The ratio is the median of the rounds' ratios, which one disturbed round does not change.
 func TestNewLine(t *testing.T) {
 	rounds := [][]sample{
 		{{p50: 2}, {p50: 1}},
-		{{p50: 30}, {p50: 10}}, // others' load slowed both
+		{{p50: 30}, {p50: 10}}, // load by other processes slowed both
 		{{p50: 8}, {p50: 2}},
 	}
 	f := figure{"p50", seconds, reading{0, p50}, reading{1, p50}, "floor", ratioAtMost(2)}
@@ -19,15 +19,15 @@ func TestNewLine(t *testing.T) {
 		Rounds: []Round{{2, 1}, {30, 10}, {8, 2}},
 	}
 	if got := newLine("trip", f, rounds); !reflect.DeepEqual(got, want) {
-		t.Errorf("got\n%+v, want\n%+v", got, want)
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
 }
 
 func TestNewLineAlone(t *testing.T) {
 	f := figure{"p50", seconds, reading{0, p50}, reading{1, p50}, "floor", ratioAtMost(2)}
-	l := newLine("trip", f, [][]sample{{{p50: 2}}}) // a profile is taken: the floor was not run
+	l := newLine("trip", f, [][]sample{{{p50: 2}}}) // with a profile, the floor does not run
 	if l.Ours != 2 || l.Other != 0 || l.Ratio != 0 || l.Verdict != "" {
-		t.Errorf("got %+v", l)
+		t.Errorf("got ours %v, other %v, ratio %v, verdict %q, want 2, 0, 0 and none", l.Ours, l.Other, l.Ratio, l.Verdict)
 	}
 }
 
@@ -49,10 +49,10 @@ func TestVerdict(t *testing.T) {
 		{aimed(atLeast(11)), "miss", "aim: ≥ 11/s"},
 	} {
 		if got := c.goal.verdict(line); got != c.verdict {
-			t.Errorf("%+v: %q, want %q", c.goal, got, c.verdict)
+			t.Errorf("verdict of goal %+v: got %q, want %q", c.goal, got, c.verdict)
 		}
 		if got := c.goal.text(perSecond); got != c.text {
-			t.Errorf("%+v is written %q, want %q", c.goal, got, c.text)
+			t.Errorf("text of goal %+v: got %q, want %q", c.goal, got, c.text)
 		}
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Machine is where the figures were taken, and by what.
+// Machine describes the machine and the versions that the figures were measured with.
 type Machine struct {
 	CPU    string `json:"cpu"`
-	Cores  int    `json:"cores"` // that Go uses
+	Cores  int    `json:"cores"` // GOMAXPROCS
 	OS     string `json:"os"`
 	Go     string `json:"go"`
 	Server string `json:"natsServer"`
@@ -23,14 +23,14 @@ type Machine struct {
 }
 
 func thisMachine() Machine {
-	info, _ := os.ReadFile("/proc/cpuinfo") // without it, the model is unknown
+	info, _ := os.ReadFile("/proc/cpuinfo") // if it cannot be read, the model is unknown
 	return Machine{
 		CPU: cpuModel(info), Cores: runtime.GOMAXPROCS(0), OS: runtime.GOOS + "/" + runtime.GOARCH,
 		Go: runtime.Version(), Server: server.VERSION, Client: nats.Version, Commit: commit(),
 	}
 }
 
-// cpuModel reads the first model name of /proc/cpuinfo.
+// cpuModel returns the first model name in /proc/cpuinfo.
 func cpuModel(info []byte) string {
 	for line := range bytes.Lines(info) {
 		name, value, _ := strings.Cut(string(line), ":")
@@ -41,7 +41,7 @@ func cpuModel(info []byte) string {
 	return "unknown"
 }
 
-// commit names what was measured, if git can tell.
+// commit returns the commit of the checkout in the current folder, and "" if git does not know it.
 func commit() string {
 	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
 	if err != nil {
@@ -50,7 +50,7 @@ func commit() string {
 	return strings.TrimSpace(string(out))
 }
 
-// load returns the load averages over 1, 5 and 15 minutes, as the system writes them.
+// load returns the load averages over 1, 5 and 15 minutes, in the format of /proc/loadavg.
 func load() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

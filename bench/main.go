@@ -1,12 +1,13 @@
-// Command bench measures Tidemill against plain loops: against the floor, which is what anybody would write over
-// the same NATS server and storage, and against Go itself. The figures are ratios, taken in one run on one
-// machine, the sides in turn, and medians of the rounds. With -ray, it runs other rows, against Ray.
+// Command bench measures Tidemill against simple alternatives in Go: the floor, which is a plain loop over the same NATS
+// server and storage, goroutines, and serial code. Figures are ratios, measured in one run on one machine: the sides
+// take turns, and the report has the medians of the rounds. With -ray, it runs other rows, against Ray; with -against,
+// it compares the builds of two checkouts.
 //
 //	bench [-quick] [-run REGEXP] [-rounds N] [-json FILE] [-ray PYTHON | -against FOLDER]
 //
-// A [row] is one comparison: what it opens is a [trial] of two or more sides, and what is read off it are
-// [figure]s. The runner takes the rounds; the report prints a table and writes it as JSON. Each row has a
-// file of its own.
+// A [row] is one measurement. It opens a [trial] of one or more sides, and its [figure]s are read from the samples of
+// the rounds. The [runner] takes the rounds of a row in this process, a [comparison] in processes of two builds; the
+// [Report] prints a table and writes it as JSON. Most rows have a file of their own.
 package main
 
 import (
@@ -27,12 +28,12 @@ func main() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal finds the default handling
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	os.Exit(command(ctx, os.Args[1:], os.Stdout, log.New(os.Stderr, "", 0)))
 }
 
-// command runs the program and returns its exit code: 0 if all was measured, goals met or not; 1 if a
-// row failed; 2 after a wrong call.
+// command runs the program and returns its exit code: 0 if every row was measured, whether or not it reached its goal;
+// 1 if a row failed; 2 if the arguments are wrong.
 func command(ctx context.Context, args []string, out io.Writer, notes *log.Logger) int {
 	s, err := parseSettings(args, notes.Writer())
 	switch {
@@ -57,8 +58,8 @@ func command(ctx context.Context, args []string, out io.Writer, notes *log.Logge
 	return 0
 }
 
-// prepare checks that the other system is installed, or builds both checkouts, and returns what measures. On an error of
-// that, the report has what was measured.
+// prepare checks that the other system is installed, or builds both checkouts, and returns the function that measures.
+// If that returns an error, its report has the rows that were measured.
 func prepare(ctx context.Context, s settings, notes *log.Logger) (func(ctx context.Context) (Report, error), error) {
 	beside, err := s.peer(ctx)
 	if err != nil {

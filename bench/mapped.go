@@ -8,16 +8,16 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// floorBatch is how many tasks the batched floor sends in one message.
+// floorBatch is how many tasks the floor sends in one message.
 const floorBatch = 64
 
-// mapRow is how fast a Map over many small inputs goes. The floor in batches shows what the server alone
-// allows: nobody decodes, runs or hands out single tasks there.
+// mapRow measures the throughput of Map over many small inputs. The floor with batches shows the limit of the server: it
+// does not decode, run or deliver single tasks.
 func mapRow() row {
 	return row{
 		name: "map", about: "engine.Map over small inputs (no-op, int to int), results consumed",
 		open: func(ctx context.Context, sc scale) (*trial, error) {
-			c, err := openContest(ctx, floorBatch)
+			c, err := openFloorTrial(ctx, floorBatch)
 			if err != nil {
 				return nil, err
 			}
@@ -48,12 +48,12 @@ func mapAll(ctx context.Context, n int) (sample, error) {
 		results++
 	}
 	if results != n {
-		return nil, fmt.Errorf("%d results of %d inputs", results, n)
+		return nil, fmt.Errorf("got %d results, want %d", results, n)
 	}
 	return m.stop(n), nil
 }
 
-// upTo yields 0 to n-1.
+// upTo yields the numbers from 0 to n-1.
 func upTo(n int) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for i := range n {

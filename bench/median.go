@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// median returns the middle of the values, the mean of the two middle ones if their number is even, and 0
-// if there are none.
+// median returns the median of the values: the mean of the middle two if their number is even, and 0 if there are none.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
@@ -17,8 +16,8 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// quantile returns the smallest value that the fraction q of all stays within, in seconds. It sorts
-// the values.
+// quantile returns, in seconds, the smallest value that at least the fraction q of the values does not exceed. It sorts
+// the values in place.
 func quantile(values []time.Duration, q float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -28,7 +27,7 @@ func quantile(values []time.Duration, q float64) float64 {
 	return values[max(within, 1)-1].Seconds()
 }
 
-// medians returns the sample of the medians of each quantity.
+// medians returns a sample with the median of each quantity.
 func medians(samples []sample) sample {
 	all := map[quantity][]float64{}
 	for _, s := range samples {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 )
@@ -17,16 +19,16 @@ func TestMedian(t *testing.T) {
 		{[]float64{1, 1, 1, 1000}, 1},
 	} {
 		if got := median(c.values); got != c.want {
-			t.Errorf("median(%v) = %v, want %v", c.values, got, c.want)
+			t.Errorf("median of %v: got %v, want %v", c.values, got, c.want)
 		}
 	}
 }
 
-func TestMedianLeavesTheValuesInOrder(t *testing.T) {
+func TestMedianKeepsOrderOfValues(t *testing.T) {
 	values := []float64{3, 1, 2}
 	median(values)
-	if values[0] != 3 || values[1] != 1 {
-		t.Errorf("now they are %v", values)
+	if want := []float64{3, 1, 2}; !slices.Equal(values, want) {
+		t.Errorf("got values %v after median, want %v", values, want)
 	}
 }
 
@@ -47,14 +49,14 @@ func TestQuantile(t *testing.T) {
 		{hundred, 1, 100},
 	} {
 		if got := quantile(c.values, c.q); got != c.want {
-			t.Errorf("quantile %v of %d = %v, want %v", c.q, len(c.values), got, c.want)
+			t.Errorf("quantile %v of %d values: got %v, want %v", c.q, len(c.values), got, c.want)
 		}
 	}
 }
 
 func TestMedians(t *testing.T) {
 	got := medians([]sample{{p50: 1, p99: 10}, {p50: 3, p99: 30}, {p50: 2, p99: 20}})
-	if len(got) != 2 || got[p50] != 2 || got[p99] != 20 {
-		t.Errorf("got %v", got)
+	if want := (sample{p50: 2, p99: 20}); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

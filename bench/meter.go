@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A meter measures what this process spends on a number of tasks: its own side's work, the server's, and
-// the collector's.
+// A meter measures what this process spends on a number of tasks: on the work of the measured side, on the server, and
+// on garbage collection.
 type meter struct {
 	start time.Time
 	cpu   time.Duration
@@ -22,7 +22,7 @@ func startMeter() *meter {
 	return m
 }
 
-// stop returns what n tasks took since the start.
+// stop returns the sample of n tasks that ran since the start.
 func (m *meter) stop(n int) sample {
 	took := time.Since(m.start)
 	spent := cpuTime(syscall.RUSAGE_SELF) - m.cpu
@@ -38,11 +38,11 @@ func (m *meter) stop(n int) sample {
 	}
 }
 
-// cpuTime returns what this process, or its ended children, have used of all CPUs.
+// cpuTime returns the CPU time that this process, or its children that have ended, used on all cores.
 func cpuTime(who int) time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(who, &usage); err != nil {
-		panic(err) // it knows no error but a wrong argument
+		panic(err) // its only error is a wrong argument
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

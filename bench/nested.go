@@ -9,10 +9,10 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// Fib is made of nothing but nested tasks: each above 1 submits two and waits for both.
+// Fib computes a Fibonacci number by nested tasks: each call with n > 1 submits two tasks and waits for both.
 var Fib *engine.Func[int, int]
 
-func init() { // since it names itself
+func init() { // it refers to itself, which an initializer cannot
 	Fib = engine.NewFunc("bench-fib", func(ctx context.Context, n int) (int, error) {
 		if n < 2 {
 			return n, nil
@@ -24,7 +24,7 @@ func init() { // since it names itself
 	})
 }
 
-// nestedRow is what a nested task costs, beside what the same recursion costs as calls, each in a goroutine of its own.
+// nestedRow compares nested tasks with the same recursion in goroutines, one per call.
 func nestedRow() row {
 	return row{
 		name: "nested", about: "fib(25) as 242,785 nested no-op tasks, each waiting for the two below it",
@@ -45,7 +45,7 @@ func nestedRow() row {
 	}
 }
 
-// fib returns the number, and how many calls make it.
+// fib returns the Fibonacci number, and the number of calls that compute it.
 func fib(n int) (value, calls int) {
 	if n < 2 {
 		return n, 1
@@ -60,7 +60,7 @@ func fibTasks(ctx context.Context, n int) (sample, error) {
 	m := startMeter()
 	got, err := Fib.Submit(ctx, n).Get(ctx)
 	if err == nil && got != want {
-		err = fmt.Errorf("fib(%d) is %d, and %d came", n, want, got)
+		err = fmt.Errorf("fib(%d): got %d, want %d", n, got, want)
 	}
 	return m.stop(calls), err
 }
@@ -68,31 +68,31 @@ func fibTasks(ctx context.Context, n int) (sample, error) {
 func fibGoroutines(n int) (sample, error) {
 	want, calls := fib(n)
 	m := startMeter()
-	got := fibGoroutine(n)
+	got := fibByGoroutines(n)
 	if got != want {
-		return nil, fmt.Errorf("fib(%d) is %d, and %d came", n, want, got)
+		return nil, fmt.Errorf("fib(%d): got %d, want %d", n, got, want)
 	}
 	return m.stop(calls), nil
 }
 
-func fibGoroutine(n int) int {
+func fibByGoroutines(n int) int {
 	if n < 2 {
 		return n
 	}
 	x, y := make(chan int, 1), make(chan int, 1)
-	go func() { x <- fibGoroutine(n - 1) }()
-	go func() { y <- fibGoroutine(n - 2) }()
+	go func() { x <- fibByGoroutines(n - 1) }()
+	go func() { y <- fibByGoroutines(n - 2) }()
 	return <-x + <-y
 }
 
-// deepRow is how long a chain of tasks takes, of which each waits for the next.
+// deepRow measures a chain of nested tasks, each of which waits for the next.
 func deepRow() row {
 	return row{
 		name: "deep", about: "nested tasks 20 deep, each waiting for the next", times: 3,
 		open: func(ctx context.Context, sc scale) (*trial, error) {
 			return inCluster(ctx, tidemill.Config{}, func(c *tidemill.Cluster) []side {
 				return []side{{"tidemill", func(ctx context.Context) (sample, error) {
-					return trips(c.Context(ctx), sc.trips/4, goDeep)
+					return trips(c.Context(ctx), sc.trips/4, submitDeep)
 				}}}
 			})
 		},
@@ -103,10 +103,10 @@ func deepRow() row {
 	}
 }
 
-// Deep waits for a call of itself, and returns how deep it went.
+// Deep submits itself with left-1 and waits for the result, and returns the depth.
 var Deep *engine.Func[int, int]
 
-func init() { // since it names itself
+func init() { // it refers to itself, which an initializer cannot
 	Deep = engine.NewFunc("bench-deep", func(ctx context.Context, left int) (int, error) {
 		if left == 0 {
 			return 0, nil
@@ -118,10 +118,10 @@ func init() { // since it names itself
 
 const deep = 20
 
-func goDeep(ctx context.Context) error {
+func submitDeep(ctx context.Context) error {
 	n, err := Deep.Submit(ctx, deep).Get(ctx)
 	if err == nil && n != deep {
-		err = fmt.Errorf("%d deep, want %d", n, deep)
+		err = fmt.Errorf("got depth %d, want %d", n, deep)
 	}
 	return err
 }

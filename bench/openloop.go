@@ -7,13 +7,14 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// openRow is how long tasks take that come when they come, at half of what can be done at most. The floor does so
-// with half of its own greatest rate, a fifteenth of ours: it shows what the machine gives to a chain of goroutines.
+// openRow measures latency in an open loop: tasks arrive at a fixed rate, half of the greatest throughput, whether or not
+// former ones have ended. The floor runs at half of its own throughput, about a fifteenth of ours, and shows the latency
+// that goroutines have on this machine.
 func openRow() row {
 	return row{
-		name: "open loop", about: "no-op tasks at half of the greatest rate, each timed from when it was to begin",
+		name: "open loop", about: "no-op tasks at half of the greatest rate, each timed from when it was due",
 		open: func(ctx context.Context, sc scale) (*trial, error) {
-			c, err := openContest(ctx, 1)
+			c, err := openFloorTrial(ctx, 1)
 			if err != nil {
 				return nil, err
 			}
@@ -48,14 +49,14 @@ func openRow() row {
 	}
 }
 
-// openLoop submits so many tasks a second for a while, whatever becomes of them. A task's time is from when it was
-// to be submitted until its result was taken; they are taken in order. What stands in a task's way counts.
+// openLoop submits tasks at a fixed rate for a duration. The latency of a task is from when its submit was due until its
+// result was taken, so that delays of the submit count. Results are taken in the order of the submits.
 func openLoop[T any](
 	ctx context.Context, perSecond float64, length time.Duration, submit func(i int) (T, error), take func(T) error,
 ) (sample, error) {
 	n := int(perSecond * length.Seconds())
 	took := make([]time.Duration, n)
-	submitted := make(chan T, n) // so that nobody waits for who takes results
+	submitted := make(chan T, n) // capacity for all, so that submits never wait for results to be taken
 	failed := make(chan error, 1)
 	start := time.Now()
 	due := func(i int) time.Time { return start.Add(time.Duration(float64(i) / perSecond * 1e9)) }
@@ -68,7 +69,7 @@ func openLoop[T any](
 			if wait := time.Until(due(i)); wait > 0 {
 				timer.Reset(wait)
 				select {
-				case <-timer.C: // what is due meanwhile goes at once afterwards
+				case <-timer.C: // tasks that became due during a late wake-up are submitted at once
 				case <-ctx.Done():
 					failed <- context.Cause(ctx)
 					return

@@ -13,43 +13,44 @@ import (
 	"time"
 )
 
-// A peer is another system, in a process of its own that takes the times itself. Its first line tells that it is
-// ready. Then each request is a line to it, and each answer a line from it, in JSON; it ends with its standard input.
+// A peer is the process of another system, which measures its rounds itself. Its first line says that it is ready. Then
+// each request is a line on its standard input, and each reply a line on its standard output, in JSON. It ends when its
+// standard input ends.
 type peer struct {
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
-	lines   chan []byte   // from its standard output; closed at the end of that
-	wait    func() error  // for the process's end; again and again it returns the same
-	words   tail          // of its standard error
-	dead    bool          // an answer's error has told how it ended
-	started time.Duration // from before exec until it was ready
+	lines   chan []byte  // of its standard output; closed by read
+	wait    func() error // waits for the end of the process; may be called again
+	stderr  tail
+	exited  bool          // the process has ended unasked, and a reply has returned the error of that
+	started time.Duration // from the start of the process until it was ready
 }
 
 // A request asks for a round.
 type request struct {
 	Round string `json:"round"`
-	N     int    `json:"n"` // how much of it: what is counted is the round's matter
+	N     int    `json:"n"` // amount of work; the round defines what it counts
 }
 
-// A reply is a line of a peer.
+// A reply is a line from a peer.
 type reply struct {
-	Ready  string `json:"ready"` // versions: in the first line
+	Ready  string `json:"ready"` // versions; in the first line only
 	Sample sample `json:"sample"`
 	Error  string `json:"error"`
 }
 
-// How long a peer has for its end.
+// How long a peer may take to end before it is killed.
 const (
-	leave = 30 * time.Second // when its standard input has ended
-	stop  = 10 * time.Second // when ctx has, within the runner's grace
+	exitLimit = 30 * time.Second // after its standard input has ended
+	killDelay = 10 * time.Second // after ctx has ended; less than grace
 )
 
-// startPeer starts a process and returns when it is ready. ctx ends it.
+// startPeer starts a process and returns when it is ready. The end of ctx ends the process.
 func startPeer(ctx context.Context, command []string) (*peer, error) {
 	p := &peer{cmd: exec.CommandContext(ctx, command[0], command[1:]...), lines: make(chan []byte)}
-	p.cmd.Stderr = &p.words
-	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) } // it has children of its own to end
-	p.cmd.WaitDelay = stop
+	p.cmd.Stderr = &p.stderr
+	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) } // not killed at once: it has to end its own children
+	p.cmd.WaitDelay = killDelay
 	p.wait = sync.OnceValue(p.cmd.Wait)
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
@@ -63,11 +64,11 @@ func startPeer(ctx context.Context, command []string) (*peer, error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go p.read(stdout) // until end, which waits for it
+	go p.read(stdout) // it returns at the end of stdout; end waits for that
 	first, err := p.reply(ctx)
 	p.started = time.Since(start)
 	if err == nil && first.Ready == "" {
-		err = errors.New("its first line does not say that it is ready")
+		err = errors.New("the first line of the process does not say that it is ready")
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.end())
@@ -75,7 +76,7 @@ func startPeer(ctx context.Context, command []string) (*peer, error) {
 	return p, nil
 }
 
-// read hands the process's lines on.
+// read sends each line of the process to p.lines.
 func (p *peer) read(stdout io.Reader) {
 	defer close(p.lines)
 	lines := bufio.NewReader(stdout)
@@ -94,10 +95,10 @@ func (p *peer) round(ctx context.Context, r request) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, _ = p.stdin.Write(append(line, '\n')) // if nobody reads it, the reply's error tells why
+	_, _ = p.stdin.Write(append(line, '\n')) // if the process has ended, the reply has the error
 	answer, err := p.reply(ctx)
 	if err == nil && len(answer.Sample) == 0 {
-		err = errors.New("nothing was measured")
+		err = errors.New("the reply has no figures")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.Round, err)
@@ -111,55 +112,55 @@ func (p *peer) reply(ctx context.Context) (r reply, err error) {
 	case <-ctx.Done():
 		return r, context.Cause(ctx)
 	case line, more := <-p.lines:
-		if !more && ctx.Err() != nil { // which has ended it
+		if !more && ctx.Err() != nil { // the end of ctx has ended the process
 			return r, context.Cause(ctx)
 		}
 		if !more {
-			return r, p.fault()
+			return r, p.exitError()
 		}
 		if json.Unmarshal(line, &r) != nil {
-			return r, fmt.Errorf("it answers %.200q%s", line, p.words.text())
+			return r, fmt.Errorf("the reply is not JSON: %.200q%s", line, p.stderr.text())
 		}
 		if r.Error != "" {
-			return r, fmt.Errorf("%s%s", r.Error, p.words.text())
+			return r, fmt.Errorf("%s%s", r.Error, p.stderr.text())
 		}
 		return r, nil
 	}
 }
 
-// fault tells how the process ended, which is to answer.
-func (p *peer) fault() error {
-	_ = p.end() // what the state tells
-	p.dead = true
-	return fmt.Errorf("the process ended (%v)%s", p.cmd.ProcessState, p.words.text())
+// exitError ends a process that has closed its standard output, and returns how it ended.
+func (p *peer) exitError() error {
+	_ = p.end() // ProcessState has the same
+	p.exited = true
+	return fmt.Errorf("the process ended (%v)%s", p.cmd.ProcessState, p.stderr.text())
 }
 
 func (p *peer) pid() int { return p.cmd.Process.Pid }
 
-// end ends the process and waits for it, and kills it if it takes long.
+// end closes the standard input of the process and waits for its end. It kills a process that takes longer than exitLimit.
 func (p *peer) end() error {
-	if p.dead {
+	if p.exited {
 		return nil
 	}
-	used, counted := usedBy(p.pid()), cpuTime(syscall.RUSAGE_CHILDREN)
+	used, counted := cpuOfTree(p.pid()), cpuTime(syscall.RUSAGE_CHILDREN)
 	defer func() { uncounted.Add(int64(max(0, used-(cpuTime(syscall.RUSAGE_CHILDREN)-counted)))) }()
-	late := time.AfterFunc(leave, func() { _ = p.cmd.Process.Kill() }) // Wait's error tells of it
+	late := time.AfterFunc(exitLimit, func() { _ = p.cmd.Process.Kill() }) // Wait returns an error then
 	defer late.Stop()
-	_ = p.stdin.Close()        // what is closed already is as well
-	var unasked sync.WaitGroup // it may not end before somebody has read what it says
+	_ = p.stdin.Close()        // an error says that it is closed already
+	var unasked sync.WaitGroup // discards further lines: the process may be blocked writing them
 	unasked.Go(func() {
 		for range p.lines {
 		}
 	})
-	err := p.wait() // which closes what read reads
+	err := p.wait() // it closes the pipe, so that read returns
 	unasked.Wait()
 	return err
 }
 
-// tailBytes is how much of a peer's standard error is told.
+// tailBytes is how much of the standard error of a process an error has.
 const tailBytes = 2 << 10
 
-// A tail keeps the end of what is written to it.
+// A tail keeps the last tailBytes that are written to it.
 type tail struct {
 	mu   sync.Mutex
 	kept []byte // guarded by mu
@@ -173,7 +174,7 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// text is what an error says of it: nothing if nothing was written.
+// text returns the tail in the form that errors end with, and "" if nothing was written.
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

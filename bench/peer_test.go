@@ -16,53 +16,53 @@ import (
 	"time"
 )
 
-// actors play what a peer may be, in processes of their own.
-var actors = map[string]func(){
-	"good": func() { perform(func(r request) string { return fmt.Sprintf(`{"sample": {"rate": %d}}`, r.N) }) },
+// fakes are the main functions of fake peers and programs, by the role that childVariable has.
+var fakes = map[string]func(){
+	"good": func() { serve(func(r request) string { return fmt.Sprintf(`{"sample": {"rate": %d}}`, r.N) }) },
 	"dies": func() {
-		perform(func(request) string {
-			fmt.Fprintln(os.Stderr, "the last straw")
+		serve(func(request) string {
+			fmt.Fprintln(os.Stderr, "out of memory")
 			os.Exit(3)
 			return ""
 		})
 	},
 	"dead":    func() { fmt.Fprintln(os.Stderr, "no engine"); os.Exit(3) },
 	"early":   func() { fmt.Println(`{"sample": {"rate": 1}}`) },
-	"rubbish": func() { perform(func(request) string { return "hello?" }) },
-	"fails":   func() { perform(func(request) string { return `{"error": "it fell over"}` }) },
-	"idles":   func() { perform(func(request) string { return `{"sample": {}}` }) },
-	"hangs":   func() { perform(func(request) string { return forever() }) },
-	"chatters": func() {
-		perform(func(request) string { return strings.Repeat(`{"sample": {"rate": 1}}`+"\n", 100_000) })
+	"rubbish": func() { serve(func(request) string { return "hello?" }) },
+	"fails":   func() { serve(func(request) string { return `{"error": "it fell over"}` }) },
+	"idles":   func() { serve(func(request) string { return `{"sample": {}}` }) },
+	"hangs":   func() { serve(func(request) string { return blockForever() }) },
+	"writes too much": func() {
+		serve(func(request) string { return strings.Repeat(`{"sample": {"rate": 1}}`+"\n", 100_000) })
 	},
-	"ray":    func() { perform(likeRay) },
+	"ray":    func() { serve(replyLikeRay) },
 	"python": func() { fmt.Println("Ray 9.9, Python 9") },
 	"bench":  func() { os.Exit(command(context.Background(), os.Args[1:], io.Discard, log.New(os.Stderr, "", 0))) },
 	"script": playScript,
 	"no ray": func() { fmt.Fprintln(os.Stderr, "No module named 'ray'"); os.Exit(1) },
 }
 
-// forever ends with its process.
-func forever() string {
+// blockForever blocks until its process ends.
+func blockForever() string {
 	for {
-		_ = syscall.Pause() // until any signal comes, of which Go's scheduler sends some
+		_ = syscall.Pause() // returns after any signal, and Go's scheduler sends some
 	}
 }
 
-// perform is ready, and answers each request.
-func perform(answer func(r request) string) {
-	fmt.Println(`{"ready": "Actor 1.0"}`)
+// serve says that it is ready, and replies to each request.
+func serve(reply func(r request) string) {
+	fmt.Println(`{"ready": "Fake 1.0"}`)
 	requests := bufio.NewScanner(os.Stdin)
 	for requests.Scan() {
 		var r request
 		if err := json.Unmarshal(requests.Bytes(), &r); err != nil {
 			panic(err)
 		}
-		fmt.Println(answer(r))
+		fmt.Println(reply(r))
 	}
 }
 
-// commandOf is the command of a peer that an actor plays.
+// commandOf returns the command that runs a fake in this test program. One role applies to all commands of a test.
 func commandOf(t *testing.T, role string) []string {
 	t.Helper()
 	self, err := os.Executable()
@@ -75,65 +75,68 @@ func commandOf(t *testing.T, role string) []string {
 
 func TestPeer(t *testing.T) {
 	p, err := startPeer(t.Context(), commandOf(t, "good"))
-	if err != nil || p.started <= 0 {
+	if err != nil {
 		t.Fatal(err)
+	}
+	if p.started <= 0 {
+		t.Errorf("got %v from the start until it was ready, want more than 0", p.started)
 	}
 	for _, n := range []int{7, 8} {
 		got, err := p.round(t.Context(), request{"any", n})
-		if err != nil || !reflect.DeepEqual(got, sample{rate: float64(n)}) {
-			t.Errorf("%v; got %v", err, got)
+		if want := (sample{rate: float64(n)}); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("got %v and error %v, want %v", got, err, want)
 		}
 	}
 	if err := p.end(); err != nil {
-		t.Error(err)
+		t.Errorf("end: got error %v, want none", err)
 	}
 }
 
 func TestPeerThatCannotStart(t *testing.T) {
 	if _, err := startPeer(t.Context(), []string{"/no/such/program"}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v", err)
+		t.Errorf("got error %v, want %v", err, os.ErrNotExist)
 	}
 	for role, want := range map[string]string{
 		"dead":  "the process ended (exit status 3); its standard error ends with\nno engine\n",
 		"early": "does not say that it is ready",
 	} {
 		if _, err := startPeer(t.Context(), commandOf(t, role)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v; want it to say %q", role, err, want)
+			t.Errorf("%s: got error %v, want one with %q", role, err, want)
 		}
 	}
 }
 
 func TestPeerThatFails(t *testing.T) {
 	for role, want := range map[string]string{
-		"dies":    "any: the process ended (exit status 3); its standard error ends with\nthe last straw\n",
-		"rubbish": `any: it answers "hello?\n"`,
+		"dies":    "any: the process ended (exit status 3); its standard error ends with\nout of memory\n",
+		"rubbish": `any: the reply is not JSON: "hello?\n"`,
 		"fails":   "any: it fell over",
-		"idles":   "any: nothing was measured",
+		"idles":   "any: the reply has no figures",
 	} {
 		p, err := startPeer(t.Context(), commandOf(t, role))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := p.round(t.Context(), request{"any", 1}); err == nil || err.Error() != want {
-			t.Errorf("%s: %v; want %q", role, err, want)
+			t.Errorf("%s: got error %v, want %q", role, err, want)
 		}
 		if err := p.end(); err != nil {
-			t.Errorf("%s ends with %v", role, err)
+			t.Errorf("%s: end: got error %v, want none", role, err)
 		}
 	}
 }
 
-// What a peer says unasked keeps nobody from ending it.
-func TestPeerThatChatters(t *testing.T) {
-	p, err := startPeer(t.Context(), commandOf(t, "chatters"))
+// A peer that is blocked writing lines that were not requested can be ended.
+func TestPeerWithUnexpectedLines(t *testing.T) {
+	p, err := startPeer(t.Context(), commandOf(t, "writes too much"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, err := p.round(t.Context(), request{"any", 1}); err != nil || got[rate] != 1 {
-		t.Errorf("%v; got %v", err, got)
+		t.Errorf("got %v and error %v, want rate 1", got, err)
 	}
 	if err := p.end(); err != nil {
-		t.Error(err)
+		t.Errorf("end: got error %v, want none", err)
 	}
 }
 
@@ -145,22 +148,22 @@ func TestPeerThatHangs(t *testing.T) {
 	}
 	time.AfterFunc(50*time.Millisecond, func() { cancel(errors.New("its time is up")) })
 	if _, err := p.round(ctx, request{"any", 1}); err == nil || err.Error() != "any: its time is up" {
-		t.Errorf("got %v", err)
+		t.Errorf("got error %v, want %q", err, "any: its time is up")
 	}
 	if err := p.end(); err == nil {
-		t.Error("it ends well, though it was terminated")
+		t.Error("end of a process that was terminated: got no error, want one")
 	}
 }
 
 func TestTail(t *testing.T) {
-	var words tail
-	if got := words.text(); got != "" {
-		t.Errorf("of nothing: %q", got)
+	var end tail
+	if got := end.text(); got != "" {
+		t.Errorf("before any write: got %q, want nothing", got)
 	}
 	for range tailBytes {
-		fmt.Fprint(&words, "abc")
+		fmt.Fprint(&end, "abc")
 	}
-	if got := words.text(); !strings.HasSuffix(got, "abcabc") || len(words.kept) != tailBytes {
-		t.Errorf("%d bytes: %q", len(words.kept), got)
+	if got := end.text(); !strings.HasSuffix(got, "abcabc") || len(end.kept) != tailBytes {
+		t.Errorf("got %d bytes: %q, want %d that end with abcabc", len(end.kept), got, tailBytes)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,24 +10,24 @@ import (
 	"time"
 )
 
-// lookAt reads what /proc tells of a process.
-func lookAt(pid int) (look, error) {
-	l := look{at: time.Now()}
+// usageOf reads the usage of a process from /proc, without its descendants.
+func usageOf(pid int) (usage, error) {
+	u := usage{at: time.Now()}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return l, err
+		return u, err
 	}
-	if l.rss, err = sizeOf(status, "VmRSS"); err != nil {
-		return l, err
+	if u.rss, err = sizeOf(status, "VmRSS"); err != nil {
+		return u, err
 	}
-	// The sum over all threads, in nanoseconds: /proc/PID/stat counts in hundredths of a second, which is
-	// as much as an idle process uses while it is looked at.
+	// The CPU time is the sum over all threads, in nanoseconds. /proc/PID/stat counts in hundredths of a second, and an
+	// idle process uses about one of them while it is watched.
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err == nil && len(threads) == 0 {
-		err = errors.New("no schedstat: is this a Linux kernel with CONFIG_SCHED_INFO?")
+		err = fmt.Errorf("process %d has no schedstat: the row needs a Linux kernel with CONFIG_SCHED_INFO", pid)
 	}
 	if err != nil {
-		return l, err
+		return u, err
 	}
 	for _, thread := range threads {
 		stat, err := os.ReadFile(thread)
@@ -36,29 +35,29 @@ func lookAt(pid int) (look, error) {
 			continue
 		}
 		if err != nil {
-			return l, err
+			return u, err
 		}
 		used, err := cpuOf(stat)
 		if err != nil {
-			return l, err
+			return u, err
 		}
-		l.cpu += used
+		u.cpu += used
 	}
-	l.rssAnon, err = sizeOf(status, "RssAnon")
-	return l, err
+	u.rssAnon, err = sizeOf(status, "RssAnon")
+	return u, err
 }
 
-// cpuOf reads what a thread has run from its schedstat: the first field, in nanoseconds.
+// cpuOf returns the CPU time of a thread from its schedstat: the first field, in nanoseconds.
 func cpuOf(schedstat []byte) (time.Duration, error) {
 	first, _, _ := strings.Cut(string(schedstat), " ")
 	ns, err := strconv.ParseInt(first, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("schedstat of a thread: %w", err)
+		return 0, fmt.Errorf("parse schedstat of a thread: %w", err)
 	}
 	return time.Duration(ns), nil
 }
 
-// sizeOf reads a size from /proc/PID/status, in bytes.
+// sizeOf returns a size from /proc/PID/status, in bytes.
 func sizeOf(status []byte, name string) (int64, error) {
 	for line := range bytes.Lines(status) {
 		rest, found := strings.CutPrefix(string(line), name+":")
@@ -67,9 +66,9 @@ func sizeOf(status []byte, name string) (int64, error) {
 		}
 		kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("status of a process: %w", err)
+			return 0, fmt.Errorf("parse status of a process: %w", err)
 		}
 		return kib << 10, nil
 	}
-	return 0, fmt.Errorf("status of a process: no %s", name)
+	return 0, fmt.Errorf("status of a process has no %s", name)
 }

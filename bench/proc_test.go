@@ -1,56 +1,58 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"testing"
 	"time"
 )
 
-func TestLookAtThisProcess(t *testing.T) {
-	l, err := lookAt(os.Getpid())
+func TestUsageOf(t *testing.T) {
+	l, err := usageOf(os.Getpid())
 	if err != nil || l.cpu <= 0 || l.rss <= 0 || l.rssAnon <= 0 || l.rssAnon > l.rss {
-		t.Errorf("%v; got %+v", err, l)
+		t.Errorf("got %+v and error %v, want CPU time, RSS, and an anonymous part of it", l, err)
 	}
 }
 
-func TestLookAtFamily(t *testing.T) {
-	alone, err := lookAtFamily(os.Getpid())
+func TestUsageOfTree(t *testing.T) {
+	alone, err := usageOfTree(os.Getpid())
 	if err != nil || alone.cpu <= 0 || alone.rss <= 0 {
-		t.Fatalf("%v; got %+v", err, alone)
+		t.Fatalf("got %+v and error %v, want CPU time and RSS", alone, err)
 	}
 	p, err := startProcess(t.Context(), bareProgram)
 	if err != nil {
 		t.Fatal(err)
 	}
-	both, err := lookAtFamily(os.Getpid())
-	if childs, err1 := lookAt(p.pid()); err != nil || err1 != nil || both.rss < childs.rss+alone.rss/2 {
-		t.Errorf("%v, %v; with a child %+v, of which it has %+v", err, err1, both, childs)
+	both, err := usageOfTree(os.Getpid())
+	child, err1 := usageOf(p.pid())
+	if want := child.rss + alone.rss/2; err != nil || err1 != nil || both.rss < want {
+		t.Errorf("with a child: got RSS %d and errors %v, %v, want at least %d", both.rss, err, err1, want)
 	}
 	if err := p.end(); err != nil {
-		t.Error(err)
+		t.Errorf("end: got error %v, want none", err)
 	}
-	if _, err := lookAtFamily(p.pid()); err == nil {
-		t.Error("no error for one that has ended")
+	if got, err := usageOfTree(p.pid()); err == nil {
+		t.Errorf("of a process that has ended: got %+v, want an error", got)
 	}
 }
 
-func TestFamily(t *testing.T) {
-	all := map[int]kin{1: {pid: 1}, 7: {pid: 7, parent: 1}, 8: {pid: 8, parent: 7}, 9: {pid: 9, parent: 8}, 5: {pid: 5, parent: 4}}
+func TestDescends(t *testing.T) {
+	all := map[int]procStat{1: {pid: 1}, 7: {pid: 7, parent: 1}, 8: {pid: 8, parent: 7}, 9: {pid: 9, parent: 8}, 5: {pid: 5, parent: 4}}
 	for pid, want := range map[int]bool{1: false, 7: false, 8: true, 9: true, 5: false} {
 		if got := descends(all[pid], 7, all); got != want {
-			t.Errorf("%d descends from 7: %v", pid, got)
+			t.Errorf("%d descends from 7: got %v, want %v", pid, got, want)
 		}
 	}
 }
 
-func TestKinOf(t *testing.T) {
+func TestParseProcStat(t *testing.T) {
 	stat := "42 (ray::IDLE (a) b) S 41 1 1 0 -1 4194560 9 0 1 0 100 50 30 20 20 0 1 0 77 0 0"
-	if got, err := kinOf(stat); err != nil || got != (kin{pid: 42, parent: 41, used: 2 * time.Second}) {
-		t.Errorf("%v; got %+v", err, got)
+	if got, err := parseProcStat(stat); err != nil || got != (procStat{pid: 42, parent: 41, used: 2 * time.Second}) {
+		t.Errorf("got %+v and error %v, want pid 42, parent 41, used 2 s", got, err)
 	}
 	for _, stat := range []string{"", "42 (a) S 41", "x (a) Z 41 1 1 0 -1 0 9 0 1 0 100 50 30 20", "42 (a) Z 41 1 1 0 -1 0 9 0 1 0 a b c d"} {
-		if got, err := kinOf(stat); err == nil {
-			t.Errorf("%q: got %+v and no error", stat, got)
+		if got, err := parseProcStat(stat); err == nil {
+			t.Errorf("%q: got %+v, want an error", stat, got)
 		}
 	}
 }
@@ -58,31 +60,31 @@ func TestKinOf(t *testing.T) {
 func TestSizeOf(t *testing.T) {
 	status := []byte("Name:\tVmRSS: 7 kB\nVmRSS:\t   21600 kB\nRssAnon:\tmany kB\n")
 	if got, err := sizeOf(status, "VmRSS"); err != nil || got != 21600<<10 {
-		t.Errorf("got %d, %v", got, err)
+		t.Errorf("got %d and error %v, want %d", got, err, 21600<<10)
 	}
 	for _, name := range []string{"RssAnon", "RssFile"} {
 		if got, err := sizeOf(status, name); err == nil {
-			t.Errorf("%s: got %d and no error", name, got)
+			t.Errorf("%s: got %d, want an error", name, got)
 		}
 	}
 }
 
 func TestCPUOf(t *testing.T) {
 	if got, err := cpuOf([]byte("28110000 1091977 51\n")); err != nil || got != 28110*time.Microsecond {
-		t.Errorf("got %v, %v", got, err)
+		t.Errorf("got %v and error %v, want %v", got, err, 28110*time.Microsecond)
 	}
 	if got, err := cpuOf([]byte("\n")); err == nil {
-		t.Errorf("got %v and no error", got)
+		t.Errorf("of an empty schedstat: got %v, want an error", got)
 	}
 }
 
 func TestSince(t *testing.T) {
 	start := time.Now()
-	former := look{at: start, cpu: 30 * time.Millisecond}
-	now := look{at: start.Add(10 * time.Second), cpu: 50 * time.Millisecond, rss: 20, rssAnon: 5}
+	former := usage{at: start, cpu: 30 * time.Millisecond}
+	now := usage{at: start.Add(10 * time.Second), cpu: 50 * time.Millisecond, rss: 20, rssAnon: 5}
 	got := now.since(former)
-	if got[share] != 0.002 || got[rss] != 20 || got[rssAnon] != 5 {
-		t.Errorf("got %v", got)
+	if want := (sample{share: 0.002, rss: 20, rssAnon: 5}); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
@@ -92,14 +94,14 @@ func TestJiffies(t *testing.T) {
 	then.ours, now.ours = time.Second, 5*time.Second
 	// 10 s of CPU time: 8 s busy, 4 of them ours; 1.5 s idle, 0.5 s stolen.
 	if others, stolen := now.since(then); others != 0.4 || stolen != 0.05 {
-		t.Errorf("others %v, stolen %v", others, stolen)
+		t.Errorf("got others %v, stolen %v, want 0.4, 0.05", others, stolen)
 	}
 	if others, stolen := (jiffies{}).since(jiffies{}); others != 0 || stolen != 0 {
-		t.Errorf("where nothing is told: others %v, stolen %v", others, stolen)
+		t.Errorf("without /proc/stat: got others %v, stolen %v, want 0, 0", others, stolen)
 	}
 	for _, stat := range []string{"", "intr 1 2 3 4 5 6 7 8", "cpu 1 2 3", "cpu a b c d e f g h"} {
 		if got := parseJiffies(stat); got != (jiffies{}) {
-			t.Errorf("%q: %+v", stat, got)
+			t.Errorf("%q: got %+v, want zero", stat, got)
 		}
 	}
 }
@@ -107,9 +109,9 @@ func TestJiffies(t *testing.T) {
 func TestCPUModel(t *testing.T) {
 	info := "processor\t: 0\nmodel name\t: Abacus 3000 @ 1 Hz\nmodel name\t: another\n"
 	if got := cpuModel([]byte(info)); got != "Abacus 3000 @ 1 Hz" {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want %q", got, "Abacus 3000 @ 1 Hz")
 	}
 	if got := cpuModel(nil); got != "unknown" {
-		t.Errorf("of nothing: %q", got)
+		t.Errorf("of an empty file: got %q, want %q", got, "unknown")
 	}
 }

@@ -13,16 +13,16 @@ import (
 	"github.com/tidemill/tidemill"
 )
 
-// childVariable makes the benchmark a process that is measured: its value is the role.
+// childVariable is the environment variable that makes this program a child, which is measured. Its value is the role.
 const childVariable = "TIDEMILL_BENCH_CHILD"
 
-// The roles of children. Each prints a line, and then waits until its standard input ends.
+// Roles of children. Each prints a line, and then waits for the end of its standard input.
 const (
-	tinyProgram = "tiny" // opens a cluster, runs one task, prints its result
-	bareProgram = "bare" // prints at once
+	tinyProgram = "tiny" // opens a cluster, runs one task and prints its result
+	bareProgram = "bare" // prints the same line at once
 )
 
-// child is a process's whole life in a role. It ends with its parent, whose end of the pipe closes then.
+// child is the main function of a child. The child ends with its parent, since that closes the pipe to standard input.
 func child(role string) {
 	if role == tinyProgram {
 		tidemill.Main(func(ctx context.Context) error {
@@ -46,14 +46,14 @@ func printAndWait(n int) error {
 	return err
 }
 
-// A process is a child that runs, seen from its parent.
+// A process is a running child, in its parent.
 type process struct {
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
-	started time.Duration // from before exec until its first line was there
+	started time.Duration // from the start of the process to its first line
 }
 
-// startProcess starts a child and returns when its first line is there. ctx kills the child.
+// startProcess starts a child and returns after its first line. The end of ctx kills the child.
 func startProcess(ctx context.Context, role string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -76,7 +76,7 @@ func startProcess(ctx context.Context, role string) (*process, error) {
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	p.started = time.Since(start)
 	if err == nil && line != "49\n" {
-		err = fmt.Errorf("the child prints %q", line)
+		err = fmt.Errorf("the first line of the child is %q, want %q", line, "49\n")
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.end())
@@ -86,7 +86,7 @@ func startProcess(ctx context.Context, role string) (*process, error) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// end tells the child to end and waits for it.
+// end closes the standard input of the child, which ends it, and waits for it.
 func (p *process) end() error {
 	return errors.Join(p.stdin.Close(), p.cmd.Wait())
 }

@@ -9,35 +9,35 @@ import (
 	"runtime/trace"
 )
 
-// profiles are the files to write profiles to; empty names ask for none.
+// profiles are the names of files to write profiles to; empty = no such profile.
 type profiles struct{ cpu, mem, trace string }
 
-// memEvery is how many bytes are allocated from one sample of -memprofile to the next.
+// memEvery is the mean number of allocated bytes per sample of -memprofile.
 const memEvery = 16 << 10
 
-// prepare is called once, before anything that counts is allocated.
+// prepare sets the rate of -memprofile. It is called once, before the first row.
 func (p profiles) prepare() {
 	if p.mem != "" {
 		runtime.MemProfileRate = memEvery
 	}
 }
 
-// start begins the profiles, which stop ends and writes; files that are there are written anew. (The
-// profile of allocations is of all since the process began.)
+// start starts the profiles; stop ends and writes them. Existing files are overwritten. (The profile of allocations has
+// all since the start of the process.)
 func (p profiles) start() (stop func() error, err error) {
-	endTrace, err := into(p.trace, trace.Start, trace.Stop)
+	endTrace, err := startWriting(p.trace, trace.Start, trace.Stop)
 	if err != nil {
 		return nil, err
 	}
-	endCPU, err := into(p.cpu, pprof.StartCPUProfile, pprof.StopCPUProfile)
+	endCPU, err := startWriting(p.cpu, pprof.StartCPUProfile, pprof.StopCPUProfile)
 	if err != nil {
 		return nil, errors.Join(err, endTrace())
 	}
 	return func() error { return errors.Join(endCPU(), endTrace(), p.writeMem()) }, nil
 }
 
-// into begins to write to the file, if it has a name, until end is called.
-func into(name string, start func(w io.Writer) error, stop func()) (end func() error, err error) {
+// startWriting creates the file and starts writing to it, until end is called. Without a name, it does nothing.
+func startWriting(name string, start func(w io.Writer) error, stop func()) (end func() error, err error) {
 	if name == "" {
 		return func() error { return nil }, nil
 	}

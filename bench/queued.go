@@ -11,7 +11,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// Gate waits until it is opened.
+// Gate waits until gate is closed.
 var Gate = engine.NewFunc("bench-gate", func(ctx context.Context, _ engine.None) (engine.None, error) {
 	select {
 	case <-gate:
@@ -21,18 +21,18 @@ var Gate = engine.NewFunc("bench-gate", func(ctx context.Context, _ engine.None)
 	}
 })
 
-// Queued returns what it is given. As many calls may wait as there is memory for.
+// Queued returns its input. The number of its pending calls is not limited.
 var Queued = engine.NewFunc("bench-queued", func(_ context.Context, n int) (int, error) { return n, nil }, engine.Pending(-1))
 
-// gate holds up Gate; closed by the row, one round after the other.
+// gate blocks Gate until queueAndDrain closes it. Rounds do not overlap.
 var gate chan struct{}
 
-// queuedRow is a million tasks that nobody can run yet, and then their drain. The only CPU is held meanwhile.
+// queuedRow measures submits while a task holds all CPUs, so that none of them runs, and then running all of them.
 func queuedRow() row {
 	return row{
-		name: "queued", about: "1,000,000 submits without a bound while nobody draws, then the drain", once: true,
+		name: "queued", about: "1,000,000 submits, not limited, while no slot is free; then all of them are run", once: true,
 		open: func(ctx context.Context, sc scale) (*trial, error) {
-			few, err := queueAndDrain(ctx, sc.queued/100) // first: what many leave behind would be in its figure
+			few, err := queueAndDrain(ctx, sc.queued/100) // first, since memory that the larger number leaves behind would count here
 			return &trial{
 				sides: []side{
 					{"all", func(ctx context.Context) (sample, error) { return queueAndDrain(ctx, sc.queued) }},
@@ -49,7 +49,7 @@ func queuedRow() row {
 	}
 }
 
-// queueAndDrain queues n tasks in a fresh cluster, and drains them.
+// queueAndDrain submits n tasks in a new cluster while none can run, and then runs them.
 func queueAndDrain(ctx context.Context, n int) (s sample, err error) {
 	cores := float64(runtime.GOMAXPROCS(0))
 	c, err := tidemill.Open(ctx, tidemill.Config{Resources: map[string]float64{"cpu": cores}})
@@ -75,7 +75,7 @@ func queueAndDrain(ctx context.Context, n int) (s sample, err error) {
 	got, errAll := engine.GetAll(ctx, refs)
 	s[rate] = float64(n) / time.Since(start).Seconds()
 	if err = errors.Join(err, errHolder, errAll); err == nil && got[n-1] != n-1 {
-		err = fmt.Errorf("task %d returned %d", n-1, got[n-1])
+		err = fmt.Errorf("task %d: got %d, want %d", n-1, got[n-1], n-1)
 	}
 	return s, err
 }

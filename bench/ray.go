@@ -10,32 +10,32 @@ import (
 	"strings"
 )
 
-// ray measures rows beside Ray. Each row has a Ray of its own, which lives for all of the row's rounds: what one row
-// leaves behind, or breaks, is not the next one's. (So a Ray that has nothing to do stands by while ours is measured,
-// and takes what the row "ray: idle" tells of a core.)
+// ray has the rows that compare with Ray. Each row starts a Ray cluster for all of its rounds, so that no row affects the
+// next one. (While our side is measured, an idle Ray runs as well, and uses the CPU time that the row "ray: idle"
+// reports.)
 type ray struct {
-	command []string // of ray/side.py, or in tests of what stands in for it
+	command []string // runs ray/side.py, or in tests a fake of it
 }
 
-// raySide is Ray's side, from this module's folder.
+// raySide is the program of Ray's side, relative to the folder bench.
 const raySide = "ray/side.py"
 
 func rayBy(python string) ray {
 	return ray{[]string{python, raySide, strconv.Itoa(runtime.GOMAXPROCS(0))}}
 }
 
-// besideRay measures beside the Ray that this Python has. Rounds of Ray take seconds, so there are fewer of them.
+// besideRay returns the rows that compare with the Ray of this Python. A round of Ray takes seconds, so there are fewer.
 func besideRay(python string) suite {
 	s := suite{
-		rows: rayBy(python).rows(), full: full, quick: quickly, json: "ray.json",
+		rows: rayBy(python).rows(), full: full, quick: quickScale, json: "ray.json",
 		peer: func(ctx context.Context) (string, error) { return rayVersions(ctx, python) },
 	}
 	s.full.rounds, s.quick.rounds, s.quick.limit = 7, 3, full.limit
 	return s
 }
 
-// rows are those whose shapes and names are Ray's own, as far as we have what they need: actors and generators are
-// not there yet.
+// rows returns the rows that follow Ray's own benchmarks, in work and name. Those with actors and generators are missing,
+// which Tidemill does not have yet.
 func (r ray) rows() []row {
 	return []row{
 		r.syncRow(), r.asyncRow(), r.clientsRow(), r.grainRow(), r.nestedRow(), r.firstNestedRow(), r.treeRow(), r.waitRow(),
@@ -44,23 +44,23 @@ func (r ray) rows() []row {
 	}
 }
 
-// rayVersions asks what is installed, before anything is measured.
+// rayVersions returns the installed versions, or an error if Ray cannot be used.
 func rayVersions(ctx context.Context, python string) (string, error) {
 	out, err := exec.CommandContext(ctx, python, raySide, "versions").Output()
 	if err != nil {
-		var words tail
+		var stderr tail
 		if exit := new(exec.ExitError); errors.As(err, &exit) {
-			_, _ = words.Write(exit.Stderr) // which never fails
+			_, _ = stderr.Write(exit.Stderr) // which never fails
 		}
-		return "", fmt.Errorf("-ray %s: %w: `make bench-ray` installs what is needed%s", python, err, words.text())
+		return "", fmt.Errorf("-ray %s: %w: install Ray by `make bench-ray`%s", python, err, stderr.text())
 	}
-	return strings.TrimSpace(string(out)) + "; Ray keeps tasks in memory, nothing stored", nil
+	return strings.TrimSpace(string(out)) + "; Ray keeps tasks in memory and stores nothing", nil
 }
 
-// opener opens a row.
+// An opener opens a row, as its field open.
 type opener func(ctx context.Context, sc scale) (*trial, error)
 
-// beside opens ours, and then Ray, whose rounds are further sides.
+// beside returns an opener of our sides and of Ray, whose rounds are the sides after ours.
 func (r ray) beside(ours opener, rounds ...request) opener {
 	return func(ctx context.Context, sc scale) (*trial, error) {
 		t, err := ours(ctx, sc)
@@ -80,8 +80,8 @@ func (r ray) beside(ours opener, rounds ...request) opener {
 	}
 }
 
-// repeated makes a round of doing work a number of times, of so many tasks each. What it tells is of one task,
-// but for the seconds, which are those of one time.
+// repeated returns a round that does work a number of times, each of which has a number of tasks. Its sample is per task;
+// only elapsed is per call of work.
 func repeated(times, tasks int, work func(ctx context.Context) error) func(ctx context.Context) (sample, error) {
 	return func(ctx context.Context) (sample, error) {
 		m := startMeter()

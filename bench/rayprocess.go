@@ -28,18 +28,18 @@ func (r ray) startAndEnd(ctx context.Context) (sample, error) {
 	return sample{elapsed: p.started.Seconds()}, p.end()
 }
 
-// idleRow is of all processes of each. (What several processes share counts for each of them in the RSS, and for
-// none in the anonymous RSS.)
+// idleRow measures all processes of each system. (Memory that processes share counts once for each of them in the RSS, and
+// not at all in the anonymous RSS.)
 func (r ray) idleRow() row {
 	return row{
 		name: "ray: idle", about: "all processes that sit idle after the first result", once: true,
 		open: func(_ context.Context, sc scale) (*trial, error) {
 			return &trial{
 				sides: []side{
-					{"tidemill", func(ctx context.Context) (sample, error) { return idlePack(ctx, sc, childIn(tinyProgram)) }},
+					{"tidemill", func(ctx context.Context) (sample, error) { return measureIdle(ctx, sc, startChild(tinyProgram)) }},
 					{"ray", func(ctx context.Context) (sample, error) {
-						sc.pack = 1 // it is many processes
-						return idlePack(ctx, sc, r.resident)
+						sc.idlers = 1 // Ray starts many processes of its own
+						return measureIdle(ctx, sc, r.startIdler)
 					}},
 				},
 				close: func() error { return nil },
@@ -53,9 +53,9 @@ func (r ray) idleRow() row {
 	}
 }
 
-func (r ray) resident(ctx context.Context) (resident, error) {
+func (r ray) startIdler(ctx context.Context) (idler, error) {
 	p, err := startPeer(ctx, r.command)
-	if err != nil { // p is nil, and a resident that holds it would not be
+	if err != nil { // return nil, not an idler with a nil *peer
 		return nil, err
 	}
 	return p, nil

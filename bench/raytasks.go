@@ -10,7 +10,7 @@ import (
 
 // The shapes of Ray's own benchmark, ray_perf.py, as in ray/side.py.
 const (
-	batch   = 1_000 // tasks of one client at a time, and refs to wait for
+	batch   = 1_000 // tasks that a client submits before it gets them, and refs to wait for
 	clients = 4
 	leaves  = 256
 )
@@ -18,7 +18,7 @@ const (
 func (r ray) syncRow() row {
 	return row{
 		name: "ray: tasks sync", about: "single client tasks sync: submit, get, again",
-		open: r.beside(only(side{"tidemill", func(ctx context.Context) (sample, error) { return trips(ctx, 2_000, submitAndGet) }}),
+		open: r.beside(oursOnly(side{"tidemill", func(ctx context.Context) (sample, error) { return trips(ctx, 2_000, submitAndGet) }}),
 			request{"tasks_sync", 500}),
 		figures: []figure{
 			{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(20)},
@@ -28,11 +28,11 @@ func (r ray) syncRow() row {
 	}
 }
 
-// asyncRow does the same as Ray, but more often: one time is over before it could be measured.
+// asyncRow does what Ray does, but more often, since one batch is too short to measure.
 func (r ray) asyncRow() row {
 	return row{
 		name: "ray: tasks async", about: "single client tasks async: 1,000 submits, then get all (ours 50 times a round, Ray's twice)",
-		open: r.beside(only(side{"tidemill", repeated(50, batch, submitBatch)}),
+		open: r.beside(oursOnly(side{"tidemill", repeated(50, batch, submitBatch)}),
 			request{"tasks_async", 2}),
 		figures: []figure{{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(100)}},
 	}
@@ -46,7 +46,7 @@ func submitBatch(ctx context.Context) error {
 func (r ray) clientsRow() row {
 	return row{
 		name: "ray: multi client", about: "multi client tasks async: 4 clients with 1,000 each, goroutines and actors (ours 25 times a round)",
-		open: r.beside(only(side{"tidemill", repeated(25, clients*batch, submitFromClients)}),
+		open: r.beside(oursOnly(side{"tidemill", repeated(25, clients*batch, submitFromClients)}),
 			request{"multi_client", 1}),
 		figures: []figure{{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(100)}},
 	}
@@ -62,12 +62,12 @@ func submitFromClients(ctx context.Context) error {
 	return errors.Join(errs[:]...)
 }
 
-// grainRow is of tasks that are too fine. Each side computes for 10 µs in its own language.
+// grainRow measures tasks that are too fine-grained. Each side computes for 10 µs in its own language.
 func (r ray) grainRow() row {
 	naive := side{"tidemill", func(ctx context.Context) (sample, error) { return spinTasks(ctx, 10_000, calibrated()) }}
 	return row{
 		name: "ray: fine grain", about: "too fine a grain: tasks of 10 µs, submit each, get all (ours 10,000 a round, Ray's 2,000)",
-		open: r.beside(only(naive), request{"grain_naive", 2_000}, request{"grain_by_hand", 10_000}),
+		open: r.beside(oursOnly(naive), request{"grain_naive", 2_000}, request{"grain_by_hand", 10_000}),
 		figures: []figure{
 			{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray, the same program", ratioAtLeast(130)},
 			{"rate", perSecond, reading{0, rate}, reading{2, rate}, "Ray, 10,000 by hand in ten tasks", ratioAtLeast(1)},
@@ -75,13 +75,13 @@ func (r ray) grainRow() row {
 	}
 }
 
-// calibrated is how many turns of spin take as long as a grain.
+// calibrated returns how many turns of spin take as long as a grain.
 var calibrated = sync.OnceValue(func() int { return calibrate(grain) })
 
 func (r ray) nestedRow() row {
 	return row{
-		name: "ray: nested", about: "nested calls, each waiting for the next, 20 deep, when Ray has started its processes (ours 100 times a round)", times: 3,
-		open: r.beside(only(side{"tidemill", repeated(100, deep+1, goDeep)}),
+		name: "ray: nested", about: "nested calls, each waiting for the next, 20 deep, after Ray has started its processes (ours 100 times a round)", times: 3,
+		open: r.beside(oursOnly(side{"tidemill", repeated(100, deep+1, submitDeep)}),
 			request{"nested", deep}),
 		figures: []figure{
 			{"time", seconds, reading{0, elapsed}, reading{1, elapsed}, "Ray", atMost(0.020)},
@@ -89,10 +89,10 @@ func (r ray) nestedRow() row {
 	}
 }
 
-// firstNested is how often the first nested calls are looked at: Ray takes some ten seconds for one look.
+// firstNested is how many new clusters are measured: Ray takes about ten seconds for each.
 const firstNested = 3
 
-// firstNestedRow is of the first nested calls that a cluster gets: Ray starts a process for each that waits.
+// firstNestedRow measures the first nested calls of a cluster: Ray starts a process for each call that waits.
 func (r ray) firstNestedRow() row {
 	return row{
 		name: "ray: nested, first", about: "the first nested calls of a fresh cluster, 20 deep, medians of 3", once: true,
@@ -111,7 +111,7 @@ func (r ray) firstNestedRow() row {
 	}
 }
 
-// medianOf takes some rounds and returns the medians.
+// medianOf takes a number of rounds and returns their medians.
 func medianOf(ctx context.Context, times int, round func(ctx context.Context) (sample, error)) (sample, error) {
 	var samples []sample
 	for range times {
@@ -131,10 +131,10 @@ func nestFirst(ctx context.Context) (s sample, err error) {
 	}
 	defer func() { err = errors.Join(err, closeCluster(c)) }()
 	ctx = c.Context(ctx)
-	if err := submitAndGet(ctx); err != nil { // Ray's side has run a first task, too
+	if err := submitAndGet(ctx); err != nil { // Ray's side has run a first task as well
 		return nil, err
 	}
-	return repeated(1, deep+1, goDeep)(ctx)
+	return repeated(1, deep+1, submitDeep)(ctx)
 }
 
 func (r ray) nestFirst(ctx context.Context) (sample, error) {
@@ -149,17 +149,18 @@ func (r ray) nestFirst(ctx context.Context) (sample, error) {
 func (r ray) treeRow() row {
 	return row{
 		name: "ray: tree", about: "tree of reductions: 256 leaves, 511 tasks, through references (ours 25 times a round)",
-		open: r.beside(only(side{"tidemill", repeated(25, 2*leaves-1, func(ctx context.Context) error { return reduce(ctx, leaves) })}),
+		open: r.beside(oursOnly(side{"tidemill", repeated(25, 2*leaves-1, func(ctx context.Context) error { return reduce(ctx, leaves) })}),
 			request{"tree", 1}),
 		figures: []figure{{"rate", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(50)}},
 	}
 }
 
-// waitRow is Ray's wait for 1,000 tasks. Our Wait also says which others have ended, so that it is called less often.
+// waitRow measures waiting for 1,000 tasks until none is left. Our Wait returns all refs that are ready, Ray's one, so that
+// ours is called less often.
 func (r ray) waitRow() row {
 	return row{
 		name: "ray: wait", about: "single client wait 1k refs: submit 1,000, wait for one of those left until none is (ours 50 times a round)",
-		open: r.beside(only(side{"tidemill", repeated(50, 1, func(ctx context.Context) error { return waitForEach(ctx, submitted(ctx, waited)) })}),
+		open: r.beside(oursOnly(side{"tidemill", repeated(50, 1, func(ctx context.Context) error { return waitForEach(ctx, submitted(ctx, waited)) })}),
 			request{"wait_refs", 1}),
 		figures: []figure{{"rate of all of it", perSecond, reading{0, rate}, reading{1, rate}, "Ray", ratioAtLeast(500)}},
 	}

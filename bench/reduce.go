@@ -9,17 +9,17 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// Two are results of other tasks.
+// Two refers to the results of two tasks.
 type Two struct{ A, B engine.Ref[int] }
 
-// Add adds what came with its input.
+// Add returns the sum of two results.
 var Add = engine.NewFunc("bench-add", func(ctx context.Context, in Two) (int, error) {
 	a, errA := in.A.Get(ctx)
 	b, errB := in.B.Get(ctx)
 	return a + b, errors.Join(errA, errB)
 })
 
-// reduceRow is a tree of reductions whose tasks refer to those below them: all are submitted before any is looked at.
+// reduceRow measures a tree of reductions whose tasks refer to those below them. All are submitted before a result is read.
 func reduceRow() row {
 	return row{
 		name: "reduce", about: "a tree of reductions through references, 65,536 leaves and 65,535 sums, submitted at once",
@@ -41,7 +41,7 @@ func reduceRow() row {
 	}
 }
 
-// reduce sums up the numbers below leaves, a power of two, and checks the sum.
+// reduce adds the numbers from 0 to leaves-1, and checks the sum; leaves is a power of two.
 func reduce(ctx context.Context, leaves int) error {
 	level := make([]engine.Ref[int], leaves)
 	for i := range level {
@@ -54,7 +54,7 @@ func reduce(ctx context.Context, leaves int) error {
 	}
 	sum, err := level[0].Get(ctx)
 	if want := leaves * (leaves - 1) / 2; err == nil && sum != want {
-		err = fmt.Errorf("the sum is %d, and %d came", want, sum)
+		err = fmt.Errorf("sum: got %d, want %d", sum, want)
 	}
 	return err
 }

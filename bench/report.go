@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// Report is the outcome of a run, in the form of the JSON file.
+// Report is the result of a run, and the content of the JSON file.
 type Report struct {
 	Machine Machine `json:"machine"`
-	Storage string  `json:"storage"`           // of every row with a server
-	Beside  string  `json:"beside,omitempty"`  // the other system's versions, and what it stores
-	Against string  `json:"against,omitempty"` // the other checkout, whose figures are "other" in the lines; and its commit
+	Storage string  `json:"storage"`           // of the streams, in every row that does not say otherwise
+	Beside  string  `json:"beside,omitempty"`  // versions of the other system, and what it stores; with -ray
+	Against string  `json:"against,omitempty"` // folder and commit of the other checkout, whose figures are "other" in the lines; with -against
 	Scale   string  `json:"scale"`
 	Rounds  int     `json:"rounds"`
 
@@ -25,8 +25,8 @@ type Report struct {
 	Seconds   float64   `json:"seconds"`
 	LoadStart string    `json:"loadStart"` // averages over 1, 5 and 15 minutes
 	LoadEnd   string    `json:"loadEnd"`
-	Others    float64   `json:"others"` // share of the machine's CPU time that other processes took
-	Stolen    float64   `json:"stolen"` // and that other machines on the same host took
+	Others    float64   `json:"others"` // fraction of the machine's CPU time that other processes used
+	Stolen    float64   `json:"stolen"` // fraction that other virtual machines on the same host took
 
 	Lines []Line `json:"lines"`
 
@@ -41,13 +41,13 @@ func newReport(sc scale, beside string) Report {
 	}
 }
 
-// end notes what is known when all rows are done.
+// end sets the fields that are known after the last row.
 func (r *Report) end() {
 	r.Seconds, r.LoadEnd = time.Since(r.Start).Seconds(), load()
 	r.Others, r.Stolen = readJiffies().since(r.before)
 }
 
-// save writes the report to a file, as JSON, and makes its folder.
+// save writes the report as JSON to a file, and creates its folder.
 func (r Report) save(name string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err == nil {
@@ -62,7 +62,7 @@ func (r Report) save(name string) error {
 	return nil
 }
 
-// print writes the report for people.
+// print writes the report as text.
 func (r Report) print(w io.Writer) error {
 	var b strings.Builder
 	m := r.Machine
@@ -86,7 +86,7 @@ func (r Report) print(w io.Writer) error {
 	return err
 }
 
-// table returns the lines in columns. A comparison of two checkouts has no targets, and one other side in all rows.
+// table returns the lines in columns. The table of a comparison needs no columns for the target and the other side.
 func (r Report) table() *table {
 	t := &table{right: []int{2, 3, 5}}
 	titles := []string{"row", "figure", "ours", "other", "the other is", "ratio", "range", "target", ""}
@@ -104,7 +104,7 @@ func (r Report) table() *table {
 	return t
 }
 
-// cells are the line in the table. The name of the row stands in its first line alone.
+// cells returns the columns of the line. Only the first line of a row has its name; again is false for it.
 func (l Line) cells(again bool) []string {
 	cells := []string{l.Row, l.Figure, "", "", l.Against, "", "", l.Target, l.Verdict}
 	if again {
@@ -121,7 +121,7 @@ func (l Line) cells(again bool) []string {
 	return cells
 }
 
-// ratioText has two digits after the point, more if those say little, and none if they say too much.
+// ratioText has two digits after the point: more below 0.1, none from 100 on.
 func ratioText(v float64) string {
 	switch {
 	case v >= 100:
@@ -129,6 +129,6 @@ func ratioText(v float64) string {
 	case v >= 0.1 || v <= 0:
 		return fmt.Sprintf("%.2f", v)
 	}
-	digits := 1 - int(math.Floor(math.Log10(v))) // so that two are left
+	digits := 1 - int(math.Floor(math.Log10(v))) // two digits that are not leading zeros
 	return fmt.Sprintf("%.*f", digits, v)
 }

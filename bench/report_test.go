@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
+var rewrite = flag.Bool("rewrite", false, "write the golden files")
 
 // sampleReport has a line of each kind: compared, absolute, without a target, failed.
 func sampleReport() Report {
@@ -61,7 +61,7 @@ func TestRatioText(t *testing.T) {
 		0: "0.00", 1.234: "1.23", 99.99: "99.99", 1234.4: "1,234", 0.1: "0.10", 0.0999: "0.100", 0.0123: "0.012", 0.000_17: "0.00017",
 	} {
 		if got := ratioText(value); got != want {
-			t.Errorf("%v: %q, want %q", value, got, want)
+			t.Errorf("ratioText(%v): got %q, want %q", value, got, want)
 		}
 	}
 }
@@ -78,11 +78,11 @@ func TestJSON(t *testing.T) {
 	}
 	var got Report
 	if err := json.Unmarshal(text, &got); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("%v: read back as\n%+v, written was\n%+v", err, got, want)
+		t.Errorf("read back: got error %v and\n%+v\nwant\n%+v", err, got, want)
 	}
 	for _, field := range []string{`"natsServer": "2.15.2"`, `"loadEnd": "1.10 0.40 0.30"`, `"target": "ratio ≤ 2"`, `"verdict": "failed"`} {
 		if !bytes.Contains(text, []byte(field)) {
-			t.Errorf("it lacks %s:\n%s", field, text)
+			t.Errorf("got\n%s\nwant it to contain %s", text, field)
 		}
 	}
 }

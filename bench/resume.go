@@ -12,11 +12,11 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// resumes is how often the job is run again in the one round.
+// resumes is how often the round runs the job again.
 const resumes = 3
 
-// resumeRow is how long a named job with many recorded tasks takes, when it is run again, until its first
-// new task is stored, and what it remembers of each of the others.
+// resumeRow measures a named job with many recorded tasks when it runs again: the time until its first new task is stored,
+// and the memory that each recorded task takes.
 func resumeRow() row {
 	return row{
 		name: "resume", about: "a named job run again, with 1,000,000 recorded tasks, up to its first new task", once: true,
@@ -43,18 +43,18 @@ func resumeRow() row {
 	}
 }
 
-// recordedJob is a named job with recorded tasks.
+// A recordedJob is a named job with recorded tasks.
 type recordedJob struct {
 	dir   string
 	tasks int
-	base  int64 // bytes that lived before there was a cluster
+	base  int64 // heap before the first cluster was opened, in bytes
 }
 
 func (j *recordedJob) open(ctx context.Context) (*tidemill.Cluster, error) {
 	return tidemill.Open(ctx, tidemill.Config{Dir: j.dir, Job: "bench"})
 }
 
-// record runs the job for the first time and hands it over.
+// record runs the job for the first time. Closing the cluster leaves the job to be resumed.
 func (j *recordedJob) record(ctx context.Context) error {
 	c, err := j.open(ctx)
 	if err != nil {
@@ -64,7 +64,7 @@ func (j *recordedJob) record(ctx context.Context) error {
 	return errors.Join(err, closeCluster(c))
 }
 
-// resume runs the job again some times, and returns the medians.
+// resume runs the job again several times, and returns the medians.
 func (j *recordedJob) resume(ctx context.Context) (sample, error) {
 	var samples []sample
 	for i := range resumes {
@@ -77,7 +77,7 @@ func (j *recordedJob) resume(ctx context.Context) (sample, error) {
 	return medians(samples), nil
 }
 
-// resumeOnce runs the job again with one input that is new, and then takes the results that are there.
+// resumeOnce runs the job again: first a task with a new input, then those whose results are recorded.
 func (j *recordedJob) resumeOnce(ctx context.Context, fresh int) (s sample, err error) {
 	start := time.Now()
 	c, err := j.open(ctx)
@@ -92,14 +92,14 @@ func (j *recordedJob) resumeOnce(ctx context.Context, fresh int) (s sample, err 
 	}
 	s = sample{elapsed: time.Since(start).Seconds(), size: float64(heap()-j.base) / float64(j.tasks)}
 	if _, err := ref.Get(ctx); err != nil || ref.Resumed() {
-		return nil, fmt.Errorf("the new task: resumed %v, %w", ref.Resumed(), err)
+		return nil, fmt.Errorf("the new task: got resumed %v and error %w, want false and none", ref.Resumed(), err)
 	}
 	taken, err := mapAll(ctx, j.tasks)
 	s[rate] = taken[rate]
 	return s, err
 }
 
-// heap returns how many bytes live. What pools and finalizers hold goes with a second and a third collection.
+// heap returns the number of live bytes. It collects three times, to free what pools and finalizers hold.
 func heap() int64 {
 	for range 3 {
 		runtime.GC()

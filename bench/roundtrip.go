@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// roundTripRow is the latency of one task when nothing else runs.
+// roundTripRow measures the latency of one task when nothing else runs.
 func roundTripRow() row {
 	return row{
 		name: "round trip", about: "no-op tasks, submit then get, one after the other",
 		open: func(ctx context.Context, sc scale) (*trial, error) {
-			c, err := openContest(ctx, 1)
+			c, err := openFloorTrial(ctx, 1)
 			if err != nil {
 				return nil, err
 			}
@@ -32,7 +32,7 @@ func submitAndGet(ctx context.Context) error {
 	return err
 }
 
-// trips makes n trips and measures each.
+// trips makes n round trips, one after another, and measures each.
 func trips(ctx context.Context, n int, trip func(ctx context.Context) error) (sample, error) {
 	took := make([]time.Duration, n)
 	m := startMeter()

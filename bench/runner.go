@@ -12,26 +12,26 @@ import (
 	"time"
 )
 
-// runner takes the rounds of rows, the sides in turn.
+// A runner takes the rounds of rows in this process, the sides in turn.
 type runner struct {
 	scale    scale
-	alone    bool // our side alone: for profiles
+	alone    bool // runs our side only, for profiles
 	profiles profiles
-	notes    *log.Logger // what is going on
-	stacks   string      // the file that gets all goroutines' stacks if a row hangs
+	notes    *log.Logger // progress
+	stacks   string      // file for the stacks of all goroutines if a row hangs
 }
 
-// grace is how long a row may take to notice that its time is up.
+// grace is how long a row may take to return after its context has ended.
 const grace = 15 * time.Second
 
-// run measures a row. If it fails, each of its lines says so.
+// run measures a row. If that fails, the verdict of each line is failed.
 func (r *runner) run(ctx context.Context, w row) ([]Line, error) {
 	start := time.Now()
-	ctx, cancel := context.WithTimeoutCause(ctx, r.scale.limit, fmt.Errorf("not done in %v", r.scale.limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.scale.limit, fmt.Errorf("not finished within the limit of %v", r.scale.limit))
 	defer cancel()
 	watchdog := time.AfterFunc(r.scale.limit+grace, func() {
 		_ = r.dumpStacks()
-		r.notes.Printf("bench: %s hangs and does not look at its context: %s has the stacks", w.name, r.stacks)
+		r.notes.Printf("bench: %s hangs and ignores its context; the stacks of all goroutines are in %s", w.name, r.stacks)
 		os.Exit(1)
 	})
 	defer watchdog.Stop()
@@ -79,7 +79,7 @@ func (r *runner) trial(ctx context.Context, w row) (rounds [][]sample, err error
 	return r.rounds(ctx, sides, r.scale.rounds*max(w.times, 1))
 }
 
-// rounds takes n rounds; the profiles are of the last ones taken.
+// rounds takes n rounds. Profiles are written again by each call, so the rounds replace the warm-up in them.
 func (r *runner) rounds(ctx context.Context, sides []side, n int) (rounds [][]sample, err error) {
 	stop, err := r.profiles.start()
 	if err != nil {
@@ -96,7 +96,8 @@ func (r *runner) rounds(ctx context.Context, sides []side, n int) (rounds [][]sa
 	return rounds, nil
 }
 
-// round measures each side once. What one side left to collect is collected before the next.
+// round measures each side once. It runs the garbage collector before each side, which would otherwise pay for the
+// garbage of the side before.
 func (r *runner) round(ctx context.Context, sides []side) ([]sample, error) {
 	var samples []sample
 	for _, s := range sides {
@@ -113,7 +114,7 @@ func (r *runner) round(ctx context.Context, sides []side) ([]sample, error) {
 	return samples, nil
 }
 
-// dumpStacks writes the stacks of all goroutines, while what hangs still does.
+// dumpStacks writes the stacks of all goroutines to r.stacks.
 func (r *runner) dumpStacks() error {
 	if err := os.MkdirAll(filepath.Dir(r.stacks), 0o777); err != nil {
 		return err

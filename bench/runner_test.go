@@ -13,29 +13,30 @@ import (
 	"time"
 )
 
-// stage is a row without work, which notes who was on.
-type stage struct {
-	seen   []string
-	fault  error // of side b
+// A harness has a row without work, and records the order of its rounds.
+type harness struct {
+	ran    []string // sides in the order of their rounds
+	fault  error    // returned by rounds of side b
 	closed bool
 }
 
-func (s *stage) row() row {
-	on := func(name string, fault error) side {
+func (h *harness) row() row {
+	makeSide := func(name string, fault error) side {
 		return side{name, func(context.Context) (sample, error) {
-			s.seen = append(s.seen, name)
-			return sample{elapsed: float64(len(s.seen))}, fault
+			h.ran = append(h.ran, name)
+			return sample{elapsed: float64(len(h.ran))}, fault
 		}}
 	}
 	return row{
-		name: "stage",
+		name: "harness",
 		open: func(context.Context, scale) (*trial, error) {
-			return &trial{[]side{on("a", nil), on("b", s.fault)}, func() error { s.closed = true; return nil }}, nil
+			return &trial{[]side{makeSide("a", nil), makeSide("b", h.fault)}, func() error { h.closed = true; return nil }}, nil
 		},
 		figures: []figure{{"time", seconds, reading{0, elapsed}, reading{1, elapsed}, "b", ratioAtMost(1)}},
 	}
 }
 
+// testRunner returns a runner of two rounds, and its progress messages.
 func testRunner(t *testing.T) (*runner, *bytes.Buffer) {
 	notes := &bytes.Buffer{}
 	return &runner{
@@ -44,16 +45,16 @@ func testRunner(t *testing.T) (*runner, *bytes.Buffer) {
 	}, notes
 }
 
-func TestSidesInTurn(t *testing.T) {
+func TestSidesTakeTurns(t *testing.T) {
 	r, _ := testRunner(t)
-	var s stage
-	lines, err := r.run(t.Context(), s.row())
-	if want := strings.Fields("a b a b a b"); err != nil || !slices.Equal(s.seen, want) || !s.closed {
-		t.Errorf("%v; on were %v, closed %v", err, s.seen, s.closed)
+	var h harness
+	lines, err := r.run(t.Context(), h.row())
+	if want := strings.Fields("a b a b a b"); err != nil || !slices.Equal(h.ran, want) || !h.closed {
+		t.Errorf("got rounds of %v, closed %v and error %v, want rounds of %v and closed", h.ran, h.closed, err, want)
 	}
-	// The first round warms up: what counts begins at 3.
+	// The first round of each side is the warm-up, so the values of the lines begin with 3.
 	if want := []Round{{3, 4}, {5, 6}}; len(lines) != 1 || !slices.Equal(lines[0].Rounds, want) {
-		t.Errorf("got %+v", lines)
+		t.Errorf("got %+v, want one line with rounds %v", lines, want)
 	}
 }
 
@@ -62,17 +63,17 @@ func TestAlone(t *testing.T) {
 	r.alone = true
 	dir := t.TempDir()
 	r.profiles = profiles{filepath.Join(dir, "cpu"), filepath.Join(dir, "mem"), filepath.Join(dir, "trace")}
-	var s stage
-	lines, err := r.run(t.Context(), s.row())
-	if want := strings.Fields("a a a"); err != nil || !slices.Equal(s.seen, want) {
-		t.Errorf("%v; on were %v", err, s.seen)
+	var h harness
+	lines, err := r.run(t.Context(), h.row())
+	if want := strings.Fields("a a a"); err != nil || !slices.Equal(h.ran, want) {
+		t.Errorf("got rounds of %v and error %v, want rounds of %v", h.ran, err, want)
 	}
 	if len(lines) != 1 || lines[0].Ours != 2.5 || lines[0].Verdict != "" {
-		t.Errorf("got %+v", lines)
+		t.Errorf("got %+v, want one line with ours 2.5 and no verdict", lines)
 	}
 	for _, name := range []string{r.profiles.cpu, r.profiles.mem, r.profiles.trace} {
 		if info, err := os.Stat(name); err != nil || info.Size() == 0 {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v and error %v, want a file that is not empty", name, info, err)
 		}
 	}
 }
@@ -87,31 +88,31 @@ func TestTimes(t *testing.T) {
 		{2, true, "a b"},
 	} {
 		r, _ := testRunner(t)
-		var s stage
-		w := s.row()
+		var h harness
+		w := h.row()
 		w.times, w.once = c.times, c.once
-		if _, err := r.run(t.Context(), w); err != nil || strings.Join(s.seen, " ") != c.want {
-			t.Errorf("times %d, once %v: %v; on were %v", c.times, c.once, err, s.seen)
+		if _, err := r.run(t.Context(), w); err != nil || strings.Join(h.ran, " ") != c.want {
+			t.Errorf("times %d, once %v: got rounds of %v and error %v, want rounds of %s", c.times, c.once, h.ran, err, c.want)
 		}
 	}
 }
 
 func TestFailedRow(t *testing.T) {
 	r, notes := testRunner(t)
-	s := stage{fault: errors.New("b fell over")}
-	lines, err := r.run(t.Context(), s.row())
-	if !errors.Is(err, s.fault) || !s.closed {
-		t.Errorf("%v; closed %v", err, s.closed)
+	h := harness{fault: errors.New("out of memory")}
+	lines, err := r.run(t.Context(), h.row())
+	if !errors.Is(err, h.fault) || !h.closed {
+		t.Errorf("got error %v, closed %v, want %v and closed", err, h.closed, h.fault)
 	}
 	if len(lines) != 1 || lines[0].Verdict != failed || lines[0].Target != "ratio ≤ 1" {
-		t.Errorf("got %+v", lines)
+		t.Errorf("got %+v, want one failed line with target ratio ≤ 1", lines)
 	}
-	if !strings.Contains(notes.String(), "stage               failed: round 1: b: b fell over") {
-		t.Errorf("noted %q", notes)
+	if want := "harness             failed: round 1: b: out of memory"; !strings.Contains(notes.String(), want) {
+		t.Errorf("got messages %q, want one with %q", notes, want)
 	}
 }
 
-// A round that hangs ends with the row's time, and leaves the stacks of what hangs.
+// The limit of a row ends a round that hangs, and the stacks of all goroutines are written to a file.
 func TestHangingRow(t *testing.T) {
 	r, _ := testRunner(t)
 	r.scale.limit = 10 * time.Millisecond
@@ -119,12 +120,12 @@ func TestHangingRow(t *testing.T) {
 		return &trial{[]side{{"a", waitForEnd}}, func() error { return nil }}, nil
 	}}
 	_, err := r.run(t.Context(), hang)
-	if err == nil || !strings.Contains(err.Error(), "not done in 10ms") {
-		t.Errorf("got %v", err)
+	if err == nil || !strings.Contains(err.Error(), "not finished within the limit of 10ms") {
+		t.Errorf("got error %v, want one with the limit of 10ms", err)
 	}
 	stacks, err := os.ReadFile(r.stacks)
 	if err != nil || !strings.Contains(string(stacks), "TestHangingRow") {
-		t.Errorf("%v; the stacks are\n%s", err, stacks)
+		t.Errorf("got error %v and stacks\n%s\nwant one of TestHangingRow", err, stacks)
 	}
 }
 

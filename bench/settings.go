@@ -13,44 +13,44 @@ import (
 	"strings"
 )
 
-// settings are what the command line asks for.
+// settings are what to measure, and how, with all defaults applied.
 type settings struct {
 	scale    scale
 	rows     []row
-	json     string // file
+	json     string // file for the report
 	profiles profiles
 	peer     func(ctx context.Context) (string, error) // looks for the other system, and returns its versions
 	against  string                                    // folder of the checkout to compare with; empty without -against
 }
 
-var errHelp = errors.New("help was asked for")
+var errHelp = errors.New("help was printed")
 
-const usage = `Bench measures Tidemill against plain loops over the same NATS server, and against Go itself:
-ratios, taken in one run, the sides in turn, medians of the rounds. With -ray it runs other rows, against Ray.
-With -against it compares two checkouts of Tidemill instead: it builds the bench program of each, and runs every row
-with both in turn, each round in a process of its own. Relative folders are relative to bench.
+const helpText = `Bench measures Tidemill against plain loops over the same NATS server, and against goroutines. It reports ratios:
+the sides take turns in one run, and the medians of the rounds count. With -ray, it runs other rows, against Ray.
+With -against, it compares two checkouts of Tidemill instead: it builds the bench program of each, and runs every row
+with both in turn, each round in a process of its own. A relative folder is relative to the folder bench.
 
 usage: go run . [flags]
 
 `
 
-// A suite is what one run can measure, and how by default.
+// A suite is a set of rows with its defaults.
 type suite struct {
 	rows        []row
 	full, quick scale
-	json        string                                    // file, in results
+	json        string                                    // name of the report file in the folder results
 	peer        func(ctx context.Context) (string, error) // as in settings
 }
 
-// plainly measures beside nothing but what this program has in itself.
-func plainly() suite {
+// standalone returns the rows that need no other system.
+func standalone() suite {
 	return suite{
-		rows: rows(), full: full, quick: quickly, json: "latest.json",
+		rows: rows(), full: full, quick: quickScale, json: "latest.json",
 		peer: func(context.Context) (string, error) { return "", nil },
 	}
 }
 
-// flags are the command line as it stands.
+// flags are the values of the command line, without defaults applied.
 type flags struct {
 	quick                   bool
 	run, json, ray, against string
@@ -80,26 +80,26 @@ func parseSettings(args []string, w io.Writer) (settings, error) {
 func (f *flags) define(w io.Writer) *flag.FlagSet {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(w)
-	set.BoolVar(&f.quick, "quick", false, "a run of under a minute (with -ray and -against, of some minutes), with smaller numbers or fewer rounds: to see that all works")
-	set.StringVar(&f.run, "run", "", "only the rows that match this `regexp`")
-	set.IntVar(&f.rounds, "rounds", 0, fmt.Sprintf("how many `rounds` to take the median of, after a warm-up (default %d, and %d if quick; with -ray %d and %d)",
-		full.rounds, quickly.rounds, besideRay("").full.rounds, besideRay("").quick.rounds))
-	set.StringVar(&f.json, "json", "", "write the figures to this `file` (default results/latest.json, with -ray results/ray.json, with -against results/against.json)")
-	set.StringVar(&f.ray, "ray", "", "measure beside Ray, which this `python` has: other rows; see `make bench-ray`")
-	set.StringVar(&f.against, "against", "", "compare with another checkout, in this `folder`: run each row with the builds of both in turn, and mark what differs by more than noise")
+	set.BoolVar(&f.quick, "quick", false, "smaller numbers and fewer rounds, to check that everything works: under a minute (with -ray or -against, several minutes)")
+	set.StringVar(&f.run, "run", "", "run only the rows whose names match this `regexp`")
+	set.IntVar(&f.rounds, "rounds", 0, fmt.Sprintf("number of `rounds` after the warm-up, whose median is reported (default %d, with -quick %d; with -ray %d, with -ray -quick %d)",
+		full.rounds, quickScale.rounds, besideRay("").full.rounds, besideRay("").quick.rounds))
+	set.StringVar(&f.json, "json", "", "write the report as JSON to this `file` (default results/latest.json, with -ray results/ray.json, with -against results/against.json)")
+	set.StringVar(&f.ray, "ray", "", "measure rows against the Ray that is installed for this `python`; `make bench-ray` installs it")
+	set.StringVar(&f.against, "against", "", "compare with the checkout of Tidemill in this `folder`: run each row with both builds in turn, and mark figures that differ by more than noise")
 	set.StringVar(&f.profiles.cpu, "cpuprofile", "", "write a CPU profile of one row to this `file`; only our side is run then")
 	set.StringVar(&f.profiles.mem, "memprofile", "", "write a profile of all allocations of one row to this `file`; only our side is run then")
 	set.StringVar(&f.profiles.trace, "trace", "", "write an execution trace of one row to this `file`, for go tool trace; only our side is run then")
 	set.Usage = func() {
 		plain := log.New(w, "", 0)
-		plain.Print(usage)
+		plain.Print(helpText)
 		set.PrintDefaults()
 		plain.Print("\nrows:\n", listRows(rows()), "\nrows with -ray:\n", listRows(besideRay("").rows))
 	}
 	return set
 }
 
-// validate reports all flags that are wrong, or do not go together.
+// validate returns an error for every flag that is wrong, and for flags that exclude each other.
 func (f *flags) validate() error {
 	var errs []error
 	if f.rounds < 0 {
@@ -116,7 +116,7 @@ func (f *flags) validate() error {
 
 // settings applies the defaults and chooses the rows.
 func (f *flags) settings() (settings, error) {
-	suite := plainly()
+	suite := standalone()
 	switch {
 	case f.ray != "":
 		suite = besideRay(f.ray)
@@ -152,7 +152,7 @@ func choose(all []row, pattern string) ([]row, error) {
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("-run %q: no such row; there are\n%s", pattern, listRows(all))
+		return nil, fmt.Errorf("-run %q: %w; there are\n%s", pattern, errNoRow, listRows(all))
 	}
 	return chosen, nil
 }

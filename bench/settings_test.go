@@ -13,27 +13,27 @@ import (
 func TestParseSettings(t *testing.T) {
 	s, err := parseSettings([]string{"-quick", "-rounds", "7", "-run", "^(map|start)$", "-json", "x.json"}, &bytes.Buffer{})
 	if err != nil || s.scale.name != "quick" || s.scale.rounds != 7 || s.json != "x.json" {
-		t.Errorf("%v; got %+v", err, s)
+		t.Errorf("got %+v and error %v, want quick, 7 rounds, x.json", s, err)
 	}
 	if len(s.rows) != 2 || s.rows[0].name != "map" || s.rows[1].name != "start" {
-		t.Errorf("chosen are %+v", s.rows)
+		t.Errorf("got rows\n%swant map and start", listRows(s.rows))
 	}
 }
 
 func TestDefaults(t *testing.T) {
 	s, err := parseSettings(nil, &bytes.Buffer{})
 	if err != nil || s.scale.name != "full" || s.scale.rounds != 11 || len(s.rows) != len(rows()) {
-		t.Errorf("%v; got %+v", err, s)
+		t.Errorf("got %+v and error %v, want full, 11 rounds, %d rows", s, err, len(rows()))
 	}
 }
 
-func TestSettingsBesideRay(t *testing.T) {
+func TestSettingsWithRay(t *testing.T) {
 	s, err := parseSettings([]string{"-ray", "python"}, &bytes.Buffer{})
 	if err != nil || s.scale.rounds != 7 || len(s.rows) != len(rayBy("").rows()) || s.json != filepath.Join("results", "ray.json") {
-		t.Errorf("%v; got %+v", err, s)
+		t.Errorf("got %+v and error %v, want 7 rounds, all rows with Ray, results/ray.json", s, err)
 	}
 	if s, err = parseSettings([]string{"-ray", "python", "-quick", "-json", "x.json"}, &bytes.Buffer{}); err != nil || s.scale.rounds != 3 || s.json != "x.json" {
-		t.Errorf("%v; got %+v", err, s)
+		t.Errorf("got %+v and error %v, want 3 rounds, x.json", s, err)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestSettingsAgainst(t *testing.T) {
 	}
 }
 
-// A folder that is not a checkout is found out before anything is built or measured.
+// A folder that is not a checkout is an error before anything is built or measured.
 func TestAgainstNothing(t *testing.T) {
 	var notes, out bytes.Buffer
 	got := command(t.Context(), []string{"-against", "/no/such/folder"}, &out, log.New(&notes, "", 0))
@@ -61,11 +61,11 @@ func TestWrongSettings(t *testing.T) {
 		"-against x -trace y": "excludes profiles",
 		"-rounds -1":          "want 1 or more",
 		"-run (":              "missing closing )",
-		"-run nix":            "round trip", // the list of what there is
+		"-run nix":            "round trip", // from the list of rows
 		"-cpuprofile cpu.out": "one row",
 	} {
 		if _, err := parseSettings(strings.Fields(args), &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v; want it to say %q", args, err, want)
+			t.Errorf("%s: got error %v, want one with %q", args, err, want)
 		}
 	}
 }
@@ -73,11 +73,11 @@ func TestWrongSettings(t *testing.T) {
 func TestHelp(t *testing.T) {
 	var help bytes.Buffer
 	if _, err := parseSettings([]string{"-h"}, &help); !errors.Is(err, errHelp) {
-		t.Error(err)
+		t.Errorf("got error %v, want %v", err, errHelp)
 	}
 	for _, want := range []string{"usage: go run", "-quick", "-against", "results/latest.json", "naive grain", "ray: tasks sync"} {
 		if !strings.Contains(help.String(), want) {
-			t.Errorf("it does not speak of %q:\n%s", want, help.String())
+			t.Errorf("got\n%s\nwant it to contain %q", help.String(), want)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func TestHelp(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	for args, want := range map[string]int{"-h": 0, "-nix": 2} {
 		if got := command(t.Context(), []string{args}, io.Discard, log.New(io.Discard, "", 0)); got != want {
-			t.Errorf("%s: exit code %d, want %d", args, got, want)
+			t.Errorf("%s: got exit code %d, want %d", args, got, want)
 		}
 	}
 }

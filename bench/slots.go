@@ -9,13 +9,13 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// The long tasks: they wait, so that four of them run at once on any machine.
+// Long tasks wait instead of computing, so that four of them run at once on any machine.
 const (
 	slots = 4
 	long  = 50 * time.Millisecond
 )
 
-// inside is how long functions of Wait have run, in nanoseconds.
+// inside is the total time that calls of Wait have run, in nanoseconds.
 var inside atomic.Int64
 
 // Wait waits for 50 ms.
@@ -32,7 +32,7 @@ var Wait = engine.NewFunc("bench-wait", func(ctx context.Context, _ engine.None)
 	}
 })
 
-// slotsRow is how well slots are kept busy by long tasks.
+// slotsRow measures the share of time in which slots run a function, when tasks are long.
 func slotsRow() row {
 	return row{
 		name: "slots busy", about: "tasks of 50 ms on four slots",
@@ -50,8 +50,7 @@ func slotsRow() row {
 	}
 }
 
-// waitAll submits n tasks and returns the share of the slots' time, until the last result was there, that
-// was spent inside of functions.
+// waitAll submits n tasks and gets their results. It returns the share of the slots' time that was spent inside functions.
 func waitAll(ctx context.Context, n int) (sample, error) {
 	before := inside.Load()
 	start := time.Now()

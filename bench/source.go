@@ -16,7 +16,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// Source is what is counted in a file, in a directory, or in all.
+// Source counts a file, a directory, or all files.
 type Source struct {
 	Files, Lines, Funcs int
 }
@@ -27,14 +27,13 @@ func (s *Source) add(other Source) {
 	s.Funcs += other.Funcs
 }
 
-// ParseFile and SumDir are the tasks of the job, as those of examples/srcstats.
+// ParseFile and SumDir are the functions of the job, like those of examples/srcstats.
 var (
 	ParseFile = engine.NewFunc("bench-parse", func(_ context.Context, path string) (Source, error) { return parseFile(path) })
 	SumDir    = engine.NewFunc("bench-sum", func(_ context.Context, parts []Source) (Source, error) { return sumDir(parts), nil })
 )
 
-// parseFile reads and parses a Go file and counts its lines and functions. A file that does not parse
-// counts with its lines.
+// parseFile parses a Go file and counts its lines and functions. Of a file with syntax errors, it counts only the lines.
 func parseFile(path string) (Source, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -43,7 +42,7 @@ func parseFile(path string) (Source, error) {
 	s := Source{Files: 1, Lines: bytes.Count(text, []byte("\n"))}
 	tree, err := parser.ParseFile(token.NewFileSet(), path, text, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
-		return s, nil //nolint:nilerr // a result, too: there are such files among the parser's own tests
+		return s, nil //nolint:nilerr // not a failure: the tests of the parser have such files
 	}
 	for _, decl := range tree.Decls {
 		if _, ok := decl.(*ast.FuncDecl); ok {
@@ -61,7 +60,7 @@ func sumDir(parts []Source) Source {
 	return sum
 }
 
-// goFiles lists the Go files below the folders of Go's own source.
+// goFiles lists the Go files in folders of GOROOT/src.
 func goFiles(ctx context.Context, dirs []string) ([]string, error) {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {

@@ -2,7 +2,7 @@ package main
 
 import "context"
 
-// startRow is the time from the start of a process to its first result.
+// startRow measures the time from the start of a process to the result of its first task.
 func startRow() row {
 	return row{
 		name: "start", about: "start of a process to the result of its first task", times: 2,

@@ -6,12 +6,12 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// submitRow is how fast many single submits go.
+// submitRow measures the throughput of many single submits.
 func submitRow() row {
 	return row{
-		name: "submit all", about: "no-op tasks, submit all of them one by one, then get all",
+		name: "submit all", about: "no-op tasks: submit one by one, then get all",
 		open: func(ctx context.Context, sc scale) (*trial, error) {
-			c, err := openContest(ctx, 1)
+			c, err := openFloorTrial(ctx, 1)
 			if err != nil {
 				return nil, err
 			}

@@ -6,12 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// table lays cells out in columns. (text/tabwriter cannot have some columns to the left and some to the
-// right.)
+// A table aligns cells in columns. (text/tabwriter cannot align some columns left and others right.)
 type table struct {
-	right []int // columns set to the right
+	right []int // columns aligned right
 	rows  [][]string
-	width []int // of columns, in runes
+	width []int // of each column, in runes
 }
 
 // add appends a row.
@@ -25,7 +24,7 @@ func (t *table) add(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
-// write writes the rows, two blanks between columns and none at the end of a line.
+// write writes the rows, with two spaces between columns and none at the end of a line.
 func (t *table) write(b *strings.Builder) {
 	for _, cells := range t.rows {
 		var line strings.Builder

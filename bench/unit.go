@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// A unit is what a figure is told in.
+// A unit is the unit of a figure. Reports have it as it is.
 type unit string
 
 const (
@@ -23,7 +23,7 @@ const (
 // moreIsBetter reports whether a greater value in the unit is the better one.
 func (u unit) moreIsBetter() bool { return u == perSecond || u == bytesPerSecond || u == ofOne }
 
-// text is the value for people.
+// text formats a value, with the prefix that suits its size.
 func (u unit) text(v float64) string {
 	switch u {
 	case seconds:
@@ -61,7 +61,7 @@ func secondsText(v float64) string {
 	return threeDigits(v*1e9) + " ns"
 }
 
-// threeDigits writes a number of 1 or more with so many digits as say something.
+// threeDigits formats a number of 1 or more with three significant digits.
 func threeDigits(v float64) string {
 	switch {
 	case v < 10:
@@ -72,7 +72,7 @@ func threeDigits(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// thousands writes a whole number with commas.
+// thousands rounds a number and formats it with commas.
 func thousands(v float64) string {
 	digits := strconv.FormatFloat(math.Abs(math.Round(v)), 'f', -1, 64)
 	for i := len(digits) - 3; i > 0; i -= 3 {

@@ -25,7 +25,7 @@ func TestUnitText(t *testing.T) {
 		{ofOne, 0.9734, "0.973"},
 	} {
 		if got := c.unit.text(c.value); got != c.want {
-			t.Errorf("%v in %q: %q, want %q", c.value, c.unit, got, c.want)
+			t.Errorf("%v in unit %q: got %q, want %q", c.value, c.unit, got, c.want)
 		}
 	}
 }
@@ -33,7 +33,7 @@ func TestUnitText(t *testing.T) {
 func TestThousands(t *testing.T) {
 	for value, want := range map[float64]string{0: "0", -0.2: "0", 100: "100", 1000: "1,000", -123456: "-123,456", 1e6: "1,000,000"} {
 		if got := thousands(value); got != want {
-			t.Errorf("%v: %q, want %q", value, got, want)
+			t.Errorf("thousands(%v): got %q, want %q", value, got, want)
 		}
 	}
 }

@@ -22,6 +22,7 @@ import (
 
 // Functions of the rows about values.
 var (
+	// SumRefs gets all references and returns the sum.
 	SumRefs = engine.NewFunc("sum-refs", func(ctx context.Context, refs []engine.Ref[int]) (int, error) {
 		total := 0
 		for _, r := range refs {
@@ -33,19 +34,22 @@ var (
 		}
 		return total, nil
 	})
+
+	// Bytes returns n zero bytes.
 	Bytes = engine.NewFunc("bytes", func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil })
 )
 
+// Numbers of the rows about values.
 const (
-	smallPuts = 100_000
-	wideRefs  = 10_000
-	outputs   = 3_000
-	waited    = 1_000
-	largePut  = 100 << 20
+	smallPuts = 100_000   // puts, and gets, of small values
+	wideRefs  = 10_000    // references in an input or a value
+	outputs   = 3_000     // tasks with a result of 1,000 bytes
+	waited    = 1_000     // references to wait for
+	largePut  = 100 << 20 // bytes of a large value
 )
 
-// only is a trial of ours alone.
-func only(rounds ...side) func(ctx context.Context, sc scale) (*trial, error) {
+// oursOnly returns an opener of sides that share a cluster. The context of their rounds has its session.
+func oursOnly(rounds ...side) func(ctx context.Context, sc scale) (*trial, error) {
 	return func(ctx context.Context, _ scale) (*trial, error) {
 		c, err := tidemill.Open(ctx, tidemill.Config{})
 		if err != nil {
@@ -59,10 +63,10 @@ func only(rounds ...side) func(ctx context.Context, sc scale) (*trial, error) {
 	}
 }
 
-// smallRow is how fast one goroutine puts and gets small values.
+// smallRow measures puts and gets of small values from one goroutine.
 func smallRow() row {
 	return row{
-		name: "small values", about: "put, and get, of a number from one goroutine", open: only(side{"put", putSmall}, side{"get", getSmall}),
+		name: "small values", about: "put, and get, of a number from one goroutine", open: oursOnly(side{"put", putSmall}, side{"get", getSmall}),
 		figures: []figure{
 			{"put", perSecond, reading{0, rate}, reading{}, "", aimed(atLeast(200_000))},
 			{"get", perSecond, reading{1, rate}, reading{}, "", aimed(atLeast(500_000))},
@@ -94,7 +98,7 @@ func getSmall(ctx context.Context) (sample, error) {
 	return m.stop(smallPuts), nil
 }
 
-// manyRow is what many references at once take.
+// manyRow measures many references at once.
 func manyRow() row {
 	timed := func(do func(ctx context.Context) error) func(ctx context.Context) (sample, error) {
 		return func(ctx context.Context) (sample, error) {
@@ -105,10 +109,10 @@ func manyRow() row {
 	}
 	return row{
 		name: "many refs", about: "10,000 arguments to a task, 10,000 refs in a value, 3,000 outputs, 1,000 waits",
-		open: only(
+		open: oursOnly(
 			side{"arguments", timed(func(ctx context.Context) error {
 				n, err := SumRefs.Submit(ctx, puts(ctx, wideRefs)).Get(ctx)
-				return expect(n, wideRefs*(wideRefs-1)/2, err)
+				return check(n, wideRefs*(wideRefs-1)/2, err)
 			})},
 			side{"in a value", timed(func(ctx context.Context) error {
 				refs, err := engine.Put(ctx, puts(ctx, wideRefs)).Get(ctx)
@@ -116,7 +120,7 @@ func manyRow() row {
 					return err
 				}
 				last, err := refs[wideRefs-1].Get(ctx)
-				return expect(last, wideRefs-1, err)
+				return check(last, wideRefs-1, err)
 			})},
 			side{"outputs", timed(func(ctx context.Context) error {
 				var refs []engine.Ref[[]byte]
@@ -124,7 +128,7 @@ func manyRow() row {
 					refs = append(refs, Bytes.Submit(ctx, 1000))
 				}
 				all, err := engine.GetAll(ctx, refs)
-				return expect(len(all), outputs, err)
+				return check(len(all), outputs, err)
 			})},
 			side{"waits", waits},
 		),
@@ -137,7 +141,7 @@ func manyRow() row {
 	}
 }
 
-// puts puts the numbers from 0 to n-1.
+// puts puts the numbers from 0 to n-1, and returns their references.
 func puts(ctx context.Context, n int) []engine.Ref[int] {
 	refs := make([]engine.Ref[int], n)
 	for i := range refs {
@@ -146,14 +150,15 @@ func puts(ctx context.Context, n int) []engine.Ref[int] {
 	return refs
 }
 
-func expect(got, want int, err error) error {
+// check returns err, or an error if got is not want.
+func check(got, want int, err error) error {
 	if err == nil && got != want {
 		err = fmt.Errorf("got %d, want %d", got, want)
 	}
 	return err
 }
 
-// waits waits for one of the refs that are there, again and again until none is left.
+// waits measures waitForEach on tasks that have ended.
 func waits(ctx context.Context) (sample, error) {
 	pending := submitted(ctx, waited)
 	if _, err := engine.GetAll(ctx, pending); err != nil {
@@ -164,6 +169,7 @@ func waits(ctx context.Context) (sample, error) {
 	return sample{elapsed: time.Since(begun).Seconds()}, err
 }
 
+// submitted submits n no-op tasks, and returns their references.
 func submitted(ctx context.Context, n int) []engine.Ref[int] {
 	refs := make([]engine.Ref[int], n)
 	for i := range refs {
@@ -172,7 +178,7 @@ func submitted(ctx context.Context, n int) []engine.Ref[int] {
 	return refs
 }
 
-// waitForEach waits for one of the refs that are left, until none is.
+// waitForEach waits for at least one of the pending references, until none is left.
 func waitForEach(ctx context.Context, pending []engine.Ref[int]) (err error) {
 	for len(pending) > 0 && err == nil {
 		_, pending, err = engine.Wait(ctx, pending, 1)
@@ -180,7 +186,7 @@ func waitForEach(ctx context.Context, pending []engine.Ref[int]) (err error) {
 	return err
 }
 
-// largeRow is how fast a large value is put in this process, beside the machine's own copy.
+// largeRow compares a put of a large value in this process with copying it.
 func largeRow() row {
 	return row{
 		name: "large put", about: "100 MiB put in this process", open: openLarge,
@@ -190,8 +196,8 @@ func largeRow() row {
 	}
 }
 
-// openLarge makes what is put when the row is opened: with so large a heap, the rows before it would know nothing of a
-// collector.
+// openLarge allocates the value when the row is opened: with a heap that large, the garbage collector would hardly run in the
+// rows before it.
 func openLarge(ctx context.Context, sc scale) (*trial, error) {
 	data := largeData()
 	touched := bytes.Clone(data)
@@ -204,13 +210,14 @@ func openLarge(ctx context.Context, sc scale) (*trial, error) {
 		copy(touched, data)
 		return sample{rate: largePut / time.Since(begun).Seconds()}, nil
 	}
-	return only(side{"put", put}, side{"copy", machine})(ctx, sc)
+	return oursOnly(side{"put", put}, side{"copy", machine})(ctx, sc)
 }
 
-// largeData makes a large value. (Memory that nobody wrote to is one page of zeroes, in the cache.)
+// largeData returns a large value. (It is not zero: memory that has not been written to is one page, which stays in the
+// CPU cache.)
 func largeData() []byte { return bytes.Repeat([]byte("tidemill"), largePut/8) }
 
-// putLarge puts a large value, which is another one each time, and gives it up.
+// putLarge puts a large value, which is different each time, and releases it.
 func putLarge(ctx context.Context, data []byte) (took time.Duration, err error) {
 	data[0]++
 	begun := time.Now()
@@ -218,10 +225,10 @@ func putLarge(ctx context.Context, data []byte) (took time.Duration, err error) 
 	took = time.Since(begun)
 	n, err := ref.Get(ctx)
 	ref.Release()
-	return took, expect(len(n), largePut, err)
+	return took, check(len(n), largePut, err)
 }
 
-// shelfRow is how fast a large value goes into JetStream and comes out, ours and by the stock client.
+// shelfRow measures writing a large value to JetStream and reading it, by our object store and that of nats.go.
 func shelfRow() row {
 	return row{
 		name: "shelf", about: "100 MiB into JetStream and out again", open: openShelves,
@@ -292,7 +299,7 @@ func openShelves(ctx context.Context, _ scale) (*trial, error) {
 	}, nil
 }
 
-// inAndOut times both ways.
+// inAndOut measures a put and the get after it.
 func inAndOut(put func() error, get func() ([]byte, error)) (sample, error) {
 	begun := time.Now()
 	if err := put(); err != nil {
@@ -301,5 +308,5 @@ func inAndOut(put func() error, get func() ([]byte, error)) (sample, error) {
 	there := time.Since(begun).Seconds()
 	data, err := get()
 	took := time.Since(begun).Seconds()
-	return sample{elapsed: took, in: there, out: took - there}, expect(len(data), largePut, err)
+	return sample{elapsed: took, in: there, out: took - there}, check(len(data), largePut, err)
 }

@@ -1,13 +1,13 @@
-"""Ray's side of `make bench-ray`: rounds of work, on request.
+"""Ray's side of `make bench-ray`: runs rounds of work on request.
 
-    side.py CORES       serves rounds until its standard input ends
-    side.py versions    prints one line, and ends
+    side.py CORES       runs rounds until its standard input ends
+    side.py versions    prints the versions in one line
 
-When Ray has run a first task, it prints {"ready": versions}. Then each line of standard input asks for a round,
-{"round": name, "n": count}, and one line answers: {"sample": {quantity: value}}, or {"error": text}. The quantities are those
-of row.go; times are in seconds. What a round prepares once, and what it throws away, is not timed.
+After Ray has run a first task, it prints {"ready": versions}. Then each line of standard input requests a round,
+{"round": name, "n": count}, and one line is the reply: {"sample": {quantity: value}}, or {"error": text}. The quantities are
+those of row.go; times are in seconds. Preparing and releasing objects is not timed.
 
-The shapes are those of Ray's own ray_perf.py and test_single_node.py, where Ray has them.
+The workloads are those of Ray's own ray_perf.py and test_single_node.py, where Ray has them.
 """
 
 import functools
@@ -21,15 +21,15 @@ import tempfile
 import traceback
 from time import perf_counter
 
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would tell Ray's makers
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # sends nothing to the authors of Ray
 
 import numpy as np
 import ray
 
-BATCH = 1_000  # tasks of one client at a time, and refs to wait for
+BATCH = 1_000  # tasks that a client submits before it gets them, and refs to wait for
 CLIENTS = 4
-GRAIN = 10e-6  # seconds that a fine task computes
-BY_HAND = 10  # batches that somebody makes by hand of the fine tasks
+GRAIN = 10e-6  # seconds of computing in a fine-grained task
+BY_HAND = 10  # batches of fine-grained tasks, made by hand
 LEAVES = 256
 REFS = 10_000  # arguments, refs in an object, gets
 RETURNS = 3_000
@@ -46,7 +46,7 @@ def expect(got, want):
 
 
 def timed(n, work):
-    """Works n times, and gives how often it did in a second."""
+    """Calls work n times, and returns the rate per second."""
     start = perf_counter()
     for _ in range(n):
         work()
@@ -71,7 +71,7 @@ def tasks_sync(n):
 
 
 def quantile(ordered, percent):
-    """The smallest value that so many percent of all stay within."""
+    """Returns the smallest value that at least this percentage of the values does not exceed."""
     within = -(-percent * len(ordered) // 100)
     return ordered[max(within, 1) - 1]
 
@@ -103,7 +103,7 @@ def multi_client(n):
 
 
 def spin(turns):
-    """Computes: one turn is one step of a generator of random numbers."""
+    """Uses the CPU: a turn is one step of a random number generator."""
     x = turns | 1
     for _ in range(turns):
         x = (x * 25214903917 + 11) & 0xFFFFFFFFFFFF
@@ -112,7 +112,7 @@ def spin(turns):
 
 @functools.cache
 def grain_turns():
-    """How many turns take as long as a grain, when nothing disturbs them."""
+    """Returns how many turns take as long as a grain, in the fastest of several tries."""
     turns, best = 10_000, float("inf")
     for _ in range(20):
         start = perf_counter()
@@ -181,7 +181,7 @@ def wait_refs(n):
         pending, fetch = [small_value.remote() for _ in range(BATCH)], True
         for _ in range(BATCH):
             _, pending = ray.wait(pending, fetch_local=fetch)
-            fetch = False  # the first wait asks for all of them
+            fetch = False  # the first wait fetches all of them
         expect(len(pending), 0)
 
     return timed(n, wait_one_by_one)
@@ -303,7 +303,7 @@ ROUNDS = {
 def answer(line):
     try:
         request = json.loads(line)
-        gc.collect()  # what a former round left
+        gc.collect()  # garbage of the former round
         return {"sample": ROUNDS[request["round"]](request["n"])}
     except Exception:
         return {"error": traceback.format_exc(limit=-3)}
@@ -318,7 +318,7 @@ def serve(cores, answers):
         ray.init(
             address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR", _temp_dir=home
         )
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Ray's own handler leaves the directory behind
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Ray's own handler does not remove the directory
         try:
             expect(ray.get(small_value.remote()), b"ok")
             print(json.dumps({"ready": versions()}), file=answers, flush=True)
@@ -333,7 +333,7 @@ def main():
         print(versions())
         return
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what Ray prints is no answer
+    os.dup2(2, 1)  # what Ray prints is not a reply
     serve(int(sys.argv[1]), answers)
 
 
