@@ -167,9 +167,9 @@ func (l Line) difference() string {
 
 // marksText explains the marks in the table.
 func marksText(rounds int) string {
-	const legend = "Ratios are ours to the other's, the median and the range of the rounds. "
+	const legend = "A ratio is the median of the rounds' ratios, ours ÷ other, and the range is theirs. "
 	if enough := agreeing(rounds); enough <= rounds {
-		return legend + fmt.Sprintf("Better and worse: %d of %d rounds agree, by 1 %% or more; the rest is noise.", enough, rounds)
+		return legend + fmt.Sprintf("Better and worse: %d of %d rounds agree, and the ratio differs by 1 %% or more; the rest is noise.", enough, rounds)
 	}
 	return legend + fmt.Sprintf("%d rounds are too few to tell a difference from noise: take 5 or more.", rounds)
 }
