@@ -55,7 +55,7 @@ func openComparison(ctx context.Context, dir string, sc scale, notes *log.Logger
 
 func (c *comparison) close() error { return os.RemoveAll(c.home) }
 
-// run measures a row with both builds, as many rounds each. If one of them fails, each of the row's lines says so.
+// run measures a row with both builds, with the same number of rounds. If a round fails, the verdict of each line is failed.
 func (c *comparison) run(ctx context.Context, w row) ([]Line, error) {
 	start := time.Now()
 	n := c.scale.rounds
@@ -127,7 +127,8 @@ func compareFailed(w row) []Line {
 	return lines
 }
 
-// ourFigures returns the figures of a row by name: those of one name are one quantity of our side beside several others.
+// ourFigures returns one figure of each name in a row. Figures with the same name have the same value on our side, and
+// compare it with different sides.
 func ourFigures(w row) []figure {
 	var figures []figure
 	seen := map[string]bool{}
@@ -140,11 +141,11 @@ func ourFigures(w row) []figure {
 	return figures
 }
 
-// leastDifference is what a ratio has to differ from 1 by: allocations hardly vary, and less is of no interest.
+// leastDifference is by how much a ratio has to differ from 1 to count. Rounds agree on smaller differences as well, where
+// a figure hardly varies, as allocations do.
 const leastDifference = 0.01
 
-// difference returns whether this checkout is better or worse than the other, or nothing if the rounds do not agree,
-// which is the noise.
+// difference returns whether this checkout is better or worse than the other, and "" if the difference may be noise.
 func (l Line) difference() string {
 	greater, less := 0, 0
 	for _, r := range l.Rounds {
