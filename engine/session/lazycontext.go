@@ -11,10 +11,13 @@ import (
 // lazyContext is a context that is made when somebody first asks for its channel, or cancels it: most tasks do neither.
 // mu guards it; no other lock of ours is taken under that.
 type lazyContext struct {
-	mu    sync.Mutex
-	ended bool
-	made  *madeContext // nil until it is needed
+	mu   sync.Mutex
+	made *madeContext // nil until it is needed
 }
+
+// neverMade is what a context is that has ended before it was needed: so that no field says so, of which each task would
+// have one. It is not to be changed.
+var neverMade = &madeContext{ended: true}
 
 // madeContext is the context proper.
 //
@@ -24,6 +27,7 @@ type madeContext struct {
 	cancel          context.CancelCauseFunc
 	stopTimer       context.CancelFunc // nil if there is no timeout
 	timeout         time.Time          // zero = none
+	ended           bool
 }
 
 // timeoutAt returns when the timeout ends, zero if there is none.
@@ -48,8 +52,8 @@ func (c *lazyContext) setTimeout(at time.Time) {
 
 // partsLocked returns made to be filled.
 func (c *lazyContext) partsLocked() *madeContext {
-	if c.made == nil {
-		c.made = &madeContext{}
+	if c.made == nil || c.made == neverMade {
+		c.made = &madeContext{ended: c.made == neverMade}
 	}
 	return c.made
 }
@@ -80,7 +84,7 @@ func (c *lazyContext) makeLocked(base context.Context) *madeContext {
 		base, m.stopTimer = context.WithDeadlineCause(base, m.timeout, task.ErrTimeout)
 	}
 	m.Context, m.cancel = context.WithCancelCause(base)
-	if c.ended {
+	if m.ended {
 		m.cancel(nil)
 	}
 	return m
@@ -100,7 +104,7 @@ func (c *lazyContext) err(base context.Context) error {
 	switch {
 	case c.made != nil && c.made.Context != nil:
 		return c.made.Err()
-	case c.ended:
+	case c.made != nil && c.made.ended:
 		return context.Canceled
 	case !timeout.IsZero() && !time.Now().Before(timeout):
 		return context.DeadlineExceeded
@@ -111,12 +115,19 @@ func (c *lazyContext) err(base context.Context) error {
 func (c *lazyContext) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ended = true
-	if c.made == nil || c.made.Context == nil {
+	if c.made == nil {
+		c.made = neverMade
+	}
+	m := c.made
+	if m == neverMade {
 		return
 	}
-	c.made.cancel(nil)
-	if c.made.stopTimer != nil {
-		c.made.stopTimer()
+	m.ended = true
+	if m.Context == nil {
+		return
+	}
+	m.cancel(nil)
+	if m.stopTimer != nil {
+		m.stopTimer()
 	}
 }
