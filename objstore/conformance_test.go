@@ -193,6 +193,7 @@ func TestConformance(t *testing.T) {
 		}
 		t.Run("scopes", func(t *testing.T) { testScopes(t, tier) })
 		t.Run("remove", func(t *testing.T) { testRemove(t, tier) })
+		t.Run("removed and put again", func(t *testing.T) { testRemovedAndPutAgain(t, tier) })
 		t.Run("together", func(t *testing.T) { testTogether(t, tier) })
 		t.Run("cancelled", func(t *testing.T) { testCancelled(t, tier) })
 	})
@@ -240,6 +241,18 @@ func testRemove(t *testing.T, tier objstore.Tier) {
 	pin.Release()
 	pin.Release()
 	expect(t, tier, put(t, tier, "r", data), data)
+}
+
+// A value is gone as soon as Remove returns, also where replicas lag behind: it is not found, and putting it again stores it.
+func testRemovedAndPutAgain(t *testing.T, tier objstore.Tier) {
+	for range 50 {
+		key := put(t, tier, "again", []byte("value"))
+		check(t, tier.Remove(t.Context(), key))
+		expectNone(t, tier, key)
+		put(t, tier, "again", []byte("value"))
+		expect(t, tier, key, []byte("value"))
+		check(t, tier.RemoveScope(t.Context(), "again"))
+	}
 }
 
 // Many put, get and remove the same and other values at a time.

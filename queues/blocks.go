@@ -8,6 +8,7 @@ import (
 	"iter"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -40,40 +41,70 @@ func (k *Blocks) Send(name string, data []byte, done func(error)) {
 // ErrNoBlock says that there is no block of that name.
 var ErrNoBlock = errors.New("queues: no such block")
 
-// Get returns a block, or ErrNoBlock. Any replica may answer that it has it; that there is none, the leader says.
+// Get returns a block, or ErrNoBlock. Any replica may return it, and one that lags behind returns it for a moment after a
+// purge. Only the leader says that there is none.
 func (k *Blocks) Get(ctx context.Context, name string) ([]byte, error) {
 	data, err := k.getDirect(ctx, name)
 	if errors.Is(err, ErrNoBlock) && k.b.cfg.Replicas > 1 {
-		return k.getFromLeader(ctx, name)
+		return k.askLeader(ctx, name)
 	}
 	return data, err
 }
 
-// noMessage is the server's code for a subject without a message.
-const noMessage = 10037
+// GetFromLeader is Get, answered by the leader of the stream: a block is found from when its Send is done until its Purge
+// returns, and not afterwards. While the stream has no leader, it waits for one.
+func (k *Blocks) GetFromLeader(ctx context.Context, name string) ([]byte, error) {
+	if k.b.cfg.Replicas > 1 {
+		return k.askLeader(ctx, name)
+	}
+	return k.getDirect(ctx, name) // the only replica is the leader
+}
 
-func (k *Blocks) getFromLeader(ctx context.Context, name string) ([]byte, error) {
+// The server's error codes for a subject without a message, and for a stream whose leader is being elected.
+const (
+	noMessage = 10037
+	noLeader  = 10008
+)
+
+// errNoLeader counts as no answer, so that the request is sent again.
+var errNoLeader = fmt.Errorf("the stream has no leader: %w", nats.ErrNoResponders)
+
+// askLeader reads the block by the request that only a stream's leader answers.
+func (k *Blocks) askLeader(ctx context.Context, name string) (data []byte, err error) {
 	subject := k.name.Prefix + name
 	body := fmt.Appendf(nil, `{"last_by_subj":%q}`, subject)
-	msg, err := k.b.request(ctx, "$JS.API.STREAM.MSG.GET."+k.name.Stream, body)
-	var answer struct {
+	err = k.b.retry(ctx, func(ctx context.Context) error {
+		msg, err := k.b.conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+k.name.Stream, body)
+		if err == nil {
+			data, err = decodeBlock(msg.Data)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("queues: get %s: %w", subject, err)
+	}
+	return data, nil
+}
+
+// decodeBlock reads the leader's answer.
+func decodeBlock(answer []byte) ([]byte, error) {
+	var a struct {
 		Message struct {
 			Data []byte `json:"data"`
 		} `json:"message"`
 		Error *apiError `json:"error"`
 	}
-	if err == nil {
-		err = json.Unmarshal(msg.Data, &answer)
+	switch err := json.Unmarshal(answer, &a); {
+	case err != nil:
+		return nil, err
+	case a.Error == nil:
+		return a.Message.Data, nil
+	case a.Error.Code == noMessage:
+		return nil, ErrNoBlock
+	case a.Error.Code == noLeader:
+		return nil, errNoLeader
 	}
-	if err == nil && answer.Error != nil {
-		if err = answer.Error.err(); answer.Error.Code == noMessage {
-			err = ErrNoBlock
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("queues: get %s: %w", subject, err)
-	}
-	return answer.Message.Data, nil
+	return nil, a.Error.err()
 }
 
 func (k *Blocks) getDirect(ctx context.Context, name string) ([]byte, error) {

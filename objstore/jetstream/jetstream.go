@@ -159,8 +159,10 @@ func (s *Shelf) Stat(ctx context.Context, key objstore.Key) (int64, error) {
 	return m.size, nil
 }
 
+// manifest asks the stream's leader: a replica that lags behind still has the manifest of a value that was removed, and
+// then Put would take the value for stored. The leaves may come from any replica, since their sums are checked.
 func (s *Shelf) manifest(ctx context.Context, key objstore.Key) (manifest, error) {
-	data, err := s.blocks.Get(ctx, name(key)+"."+manifestName)
+	data, err := s.blocks.GetFromLeader(ctx, name(key)+"."+manifestName)
 	if errors.Is(err, queues.ErrNoBlock) {
 		return manifest{}, objstore.ErrNotFound
 	}
