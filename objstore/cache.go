@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"github.com/tidemill/tidemill/internal/wait"
 )
 
 // cache keeps copies of values from elsewhere in this process, the least recently used go first. What is pinned
@@ -15,8 +17,8 @@ type cache struct {
 	mu      sync.Mutex
 	used    int64 // guarded by mu; bytes kept or reserved
 	entries map[Key]*entry
-	recent  list.List     // guarded by mu; of *entry without pins, the most recently used first
-	room    chan struct{} // guarded by mu; closed when something changes; nil if nobody waits
+	recent  list.List      // guarded by mu; of *entry without pins, the most recently used first
+	room    wait.Broadcast // guarded by mu; woken when an entry is unpinned or its bytes are freed
 }
 
 // entry is a value in the cache, or on its way.
@@ -93,10 +95,7 @@ func (c *cache) reserve(ctx context.Context, e *entry, size int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.evict(size) {
-		if c.room == nil {
-			c.room = make(chan struct{})
-		}
-		room := c.room
+		room := c.room.C()
 		c.mu.Unlock()
 		var err error
 		select {
@@ -176,7 +175,7 @@ func (c *cache) unpin(e *entry) {
 	default:
 		e.at = c.recent.PushFront(e)
 	}
-	c.changed()
+	c.room.Wake()
 }
 
 // forget has the entry found no more. mu is held.
@@ -195,14 +194,7 @@ func (c *cache) forget(e *entry) {
 func (c *cache) free(e *entry) {
 	c.used -= e.size
 	e.size = 0
-	c.changed()
-}
-
-func (c *cache) changed() {
-	if c.room != nil {
-		close(c.room)
-		c.room = nil
-	}
+	c.room.Wake()
 }
 
 // drop forgets values.

@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/tidemill/tidemill/internal/wait"
 )
 
 // Log keeps messages in one order, for any reader from any position, without gap. Its sequences grow but
@@ -297,14 +299,14 @@ type Follower struct {
 	handle func(LogEntry)
 	told   *Listener
 
-	reading chan struct{} // has a token while somebody reads: nothing may overtake the filling of a gap
+	reading wait.Lock     // held while messages are handled, over I/O: nothing may overtake the filling of a gap
 	last    atomic.Uint64 // the sequence handled last; changed by who reads
 }
 
 // Follow calls handle for every message behind the sequence after, in order, each once, on one goroutine
 // at a time. It returns when it listens; what stands in the log already is handled before.
 func (l *Log) Follow(ctx context.Context, after uint64, handle func(LogEntry)) (*Follower, error) {
-	f := &Follower{log: l, handle: handle, reading: make(chan struct{}, 1)}
+	f := &Follower{log: l, handle: handle, reading: wait.NewLock()}
 	f.last.Store(after)
 	var err error
 	if f.told, err = l.b.Topic(l.name.Republish).Listen(f.hear); err != nil {
@@ -323,8 +325,8 @@ func (f *Follower) hear(m Message) {
 	if err1 != nil || err2 != nil {
 		return // not from the server
 	}
-	f.reading <- struct{}{}
-	defer func() { <-f.reading }()
+	f.reading.Lock()
+	defer f.reading.Unlock()
 	if sequence <= f.last.Load() {
 		return
 	}
@@ -362,12 +364,10 @@ func (f *Follower) Ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case f.reading <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := f.reading.LockContext(ctx); err != nil {
+		return err
 	}
-	defer func() { <-f.reading }()
+	defer f.reading.Unlock()
 	if last > f.last.Load() {
 		return f.fill(ctx)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/tidemill/tidemill/internal/wait"
 )
 
 // What a server can refuse a send with. Any other refusal is an error too, and means that the message is
@@ -32,7 +34,7 @@ type publisher struct {
 	conn   *nats.Conn
 	prefix string // of reply subjects
 	sub    *nats.Subscription
-	wake   chan struct{}  // there is something to watch
+	wake   wait.Signal    // set when a message is pending and none was
 	done   chan struct{}  // closed by close
 	ended  chan struct{}  // closed when the goroutine has ended
 	local  sync.WaitGroup // answers that are not the server's
@@ -51,7 +53,7 @@ type send struct {
 func newPublisher(conn *nats.Conn) (*publisher, error) {
 	p := &publisher{
 		conn: conn, prefix: conn.NewInbox() + ".", pending: map[uint64]*send{},
-		wake: make(chan struct{}, 1), done: make(chan struct{}), ended: make(chan struct{}),
+		wake: wait.NewSignal(), done: make(chan struct{}), ended: make(chan struct{}),
 	}
 	var err error
 	if p.sub, err = conn.Subscribe(p.prefix+"*", p.answered); err != nil {
@@ -76,10 +78,7 @@ func (p *publisher) send(m Message, done func(uint64, error)) {
 	s := &send{msg: m.nats(p.prefix + strconv.FormatUint(number, 36)), at: time.Now(), done: done}
 	p.pending[number] = s
 	if len(p.pending) == 1 {
-		select {
-		case p.wake <- struct{}{}:
-		default:
-		}
+		p.wake.Set()
 	}
 	p.mu.Unlock()
 	if err := p.conn.PublishMsg(s.msg); err != nil && definite(err) {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tidemill/tidemill/internal/wait"
 )
 
 // Watcher tells of a table's rows. The server tells of each row once it is stored, and rows are numbered
@@ -17,9 +19,9 @@ type Watcher struct {
 	handle func(Row)
 	told   *Listener
 
-	reading   chan struct{} // has a token while somebody reads: nothing may overtake the filling of a gap
-	last      uint64        // only who reads; the revision handled last
-	confirmed atomic.Int64  // when the watcher knew all rows, in nanoseconds since begun
+	reading   wait.Lock    // held while rows are handled, over I/O: nothing may overtake the filling of a gap
+	last      uint64       // guarded by reading; the revision handled last
+	confirmed atomic.Int64 // when the watcher knew all rows, in nanoseconds since begun
 	begun     time.Time
 
 	cancel context.CancelFunc
@@ -34,7 +36,7 @@ const askEvery = 2 * time.Second
 // call at a time, in the order of revisions. Changes in between may be passed over for the last one.
 func (t *Table) Watch(ctx context.Context, handle func(Row)) (*Watcher, error) {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	w := &Watcher{t: t, handle: handle, reading: make(chan struct{}, 1), begun: time.Now(), cancel: cancel, ended: make(chan struct{})}
+	w := &Watcher{t: t, handle: handle, reading: wait.NewLock(), begun: time.Now(), cancel: cancel, ended: make(chan struct{})}
 	var err error
 	if w.told, err = t.b.Topic(t.b.rows(t.name) + ".>").Listen(w.hear); err == nil {
 		err = w.ask(ctx)
@@ -70,8 +72,8 @@ func (w *Watcher) hear(m Message) {
 	if err != nil {
 		return // not from the server
 	}
-	w.reading <- struct{}{}
-	defer func() { <-w.reading }()
+	w.reading.Lock()
+	defer w.reading.Unlock()
 	switch {
 	case sequence <= w.last:
 	case sequence == w.last+1:
@@ -118,19 +120,19 @@ func (w *Watcher) fill(ctx context.Context) error {
 // handles all rows anew.
 func (w *Watcher) ask(ctx context.Context) error {
 	asked := time.Since(w.begun)
-	if err := w.read(ctx); err != nil {
+	if err := w.reading.LockContext(ctx); err != nil {
 		return err
 	}
 	known := w.last
-	<-w.reading
+	w.reading.Unlock()
 	last, err := w.t.b.lastOf(ctx, w.t.stream())
 	if err != nil {
 		return err
 	}
-	if err := w.read(ctx); err != nil {
+	if err := w.reading.LockContext(ctx); err != nil {
 		return err
 	}
-	defer func() { <-w.reading }()
+	defer w.reading.Unlock()
 	if 0 < last && last < known {
 		w.last = 0
 	}
@@ -142,16 +144,6 @@ func (w *Watcher) ask(ctx context.Context) error {
 		w.confirmed.Store(int64(asked))
 	}
 	return err
-}
-
-// read waits until nobody else reads. The caller gives the token back.
-func (w *Watcher) read(ctx context.Context) error {
-	select {
-	case w.reading <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Confirmed returns when the watcher has known all rows for sure.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidemill/tidemill/internal/wait"
 	"github.com/tidemill/tidemill/objstore"
 )
 
@@ -23,7 +24,7 @@ type Shelf struct {
 	mu     sync.Mutex
 	scopes map[string]map[objstore.ID]*value // guarded by mu
 	used   int64                             // guarded by mu; bytes, of removed values with pins too
-	room   chan struct{}                     // guarded by mu; closed when there is more room; nil if nobody waits
+	room   wait.Broadcast                    // guarded by mu; woken when bytes are freed
 }
 
 // value is what one key has.
@@ -87,10 +88,7 @@ func (s *Shelf) await(ctx context.Context, key objstore.Key, size int64) error {
 	patience := time.NewTimer(s.cfg.Patience)
 	defer patience.Stop()
 	for s.find(key) == nil && s.used+size > s.cfg.Limit {
-		if s.room == nil {
-			s.room = make(chan struct{})
-		}
-		room := s.room
+		room := s.room.C()
 		s.mu.Unlock()
 		runtime.GC() // what nobody refers to any more may be what takes the room
 		var err error
@@ -148,10 +146,7 @@ func (s *Shelf) freed(v *value) {
 	}
 	s.used -= int64(len(v.data))
 	v.data = nil
-	if s.room != nil {
-		close(s.room)
-		s.room = nil
-	}
+	s.room.Wake()
 }
 
 // ReadAt makes the shelf an objstore.Tier.
