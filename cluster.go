@@ -27,9 +27,9 @@ type Cluster struct {
 	brokers []*queues.Broker // one writer a connection: the agent's and the session's
 	agent   *nodeagent.Agent // nil if there is none
 	session *session.Session
-	job     string           // "" = none
-	objects *objstore.Store  // of values that are too large for messages
-	shelf   *jetstream.Shelf // that the store is on; nil if it is on memory
+	job     string          // "" = none
+	objects *objstore.Store // of values that are too large for messages
+	shelf   *jetstream.Tier // that the store is on; nil if it is on memory
 
 	once sync.Once
 	err  error // of Close; set by once
@@ -181,7 +181,7 @@ func (c *Cluster) close(ctx context.Context) error {
 	if c.agent != nil {
 		err := c.agent.Close(ctx)
 		if err != nil {
-			c.server.EndsUnclean() // what was left behind had begun
+			c.server.MarkUnclean() // what was left behind had begun
 		}
 		errs = append(errs, err)
 	}

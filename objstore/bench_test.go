@@ -17,7 +17,7 @@ import (
 
 const benchBytes = 100 << 20
 
-// Put into memory, beside the machine's own copy into memory that was touched before.
+// Put into memory, compared to a plain copy into memory whose pages exist already.
 func BenchmarkMemoryPut(b *testing.B) {
 	data := random(1, benchBytes)
 	s := objstore.NewStore(objstore.Config{Tier: memory.New(memory.Config{})})
@@ -39,7 +39,7 @@ func BenchmarkMemoryPut(b *testing.B) {
 			_ = s.Remove(b.Context(), key)
 		}
 	})
-	b.Run("put shared, and there", func(b *testing.B) {
+	b.Run("put shared, exists", func(b *testing.B) {
 		b.SetBytes(benchBytes)
 		for b.Loop() {
 			if _, err := s.PutShared(b.Context(), "b", data); err != nil {
@@ -49,18 +49,18 @@ func BenchmarkMemoryPut(b *testing.B) {
 	})
 }
 
-// A large value through JetStream, ours and the stock client's.
+// A large value in JetStream, compared to the object store of the client library.
 func BenchmarkJetStream(b *testing.B) {
 	server, err := embedded.Start(embedded.Config{Dir: b.TempDir(), Sync: embedded.NoSyncForTwoMinutes, Logger: quiet})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer server.Close()
-	shelf, err := jetstream.Open(b.Context(), queues.Config{Namespace: "tm", Dialer: server, Storage: queues.Memory, Logger: quiet}, jetstream.Config{})
+	tier, err := jetstream.Open(b.Context(), queues.Config{Namespace: "tm", Dialer: server, Storage: queues.Memory, Logger: quiet}, jetstream.Config{})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer shelf.Close()
+	defer tier.Close()
 	conn, err := nats.Connect("", nats.InProcessServer(server))
 	if err != nil {
 		b.Fatal(err)
@@ -100,22 +100,22 @@ func BenchmarkJetStream(b *testing.B) {
 		b.SetBytes(benchBytes)
 		for b.Loop() {
 			key = objstore.Key{Scope: "b", ID: objstore.Fresh()}
-			if err := shelf.Put(b.Context(), key, objstore.NewContent(data)); err != nil {
+			if err := tier.Put(b.Context(), key, objstore.NewContent(data)); err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
-			_ = shelf.RemoveScope(b.Context(), "b")
+			_ = tier.RemoveScope(b.Context(), "b")
 			b.StartTimer()
 		}
 	})
 	key = objstore.Key{Scope: "b", ID: objstore.Fresh()}
-	if err := shelf.Put(b.Context(), key, objstore.NewContent(data)); err != nil {
+	if err := tier.Put(b.Context(), key, objstore.NewContent(data)); err != nil {
 		b.Fatal(err)
 	}
 	b.Run("get", func(b *testing.B) {
 		b.SetBytes(benchBytes)
 		for b.Loop() {
-			if _, err := shelf.Get(b.Context(), key); err != nil {
+			if _, err := tier.Get(b.Context(), key); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -9,50 +9,50 @@ import (
 	"github.com/tidemill/tidemill/internal/wait"
 )
 
-// cache keeps copies of values from elsewhere in this process, the least recently used go first. What is pinned
-// stays, and counts.
+// cache keeps copies of values of a remote tier in this process, up to a limit in bytes. The least recently used value is
+// evicted first; pinned values are not evicted, and count towards the limit.
 type cache struct {
-	limit int64
+	limit int64 // bytes
 
 	mu      sync.Mutex
-	used    int64 // guarded by mu; bytes kept or reserved
-	entries map[Key]*entry
-	recent  list.List      // guarded by mu; of *entry without pins, the most recently used first
-	room    wait.Broadcast // guarded by mu; woken when an entry is unpinned or its bytes are freed
+	used    int64          // guarded by mu; bytes cached or reserved
+	entries map[Key]*entry // guarded by mu
+	recent  list.List      // guarded by mu; the *entry without pins, the most recently used first
+	freed   wait.Broadcast // guarded by mu; woken when an entry is unpinned or its bytes are freed
 }
 
-// entry is a value in the cache, or on its way.
+// entry is a value that is cached or being fetched.
 type entry struct {
 	key     Key
-	data    []byte
-	size    int64         // of data, or reserved
+	size    int64         // guarded by cache.mu; bytes reserved for it, 0 once freed
 	pins    int           // guarded by cache.mu
-	at      *list.Element // guarded by cache.mu; nil while pinned
-	dropped bool          // guarded by cache.mu; goes with its last pin
-	coming  chan struct{} // closed when it is there, or err says why not
-	err     error
+	at      *list.Element // guarded by cache.mu; in cache.recent, nil while pinned
+	dropped bool          // guarded by cache.mu; its bytes are freed by the last unpin
+	fetched chan struct{} // closed when data or err is set
+	data    []byte        // written under cache.mu before fetched is closed, then constant
+	err     error         // as data
 }
 
 func newCache(limit int64) *cache { return &cache{limit: limit, entries: map[Key]*entry{}} }
 
-// fetcher brings a value that is not in the cache. It calls reserve once, when it knows the size.
+// fetcher fetches a value that is not cached. It calls reserve once, as soon as it knows the size in bytes.
 type fetcher func(ctx context.Context, key Key, reserve func(size int64) error) ([]byte, error)
 
-// get returns a value from the cache, or has it fetched: once, for all who ask at a time.
+// get returns a value from the cache, or calls fetch: once, for all goroutines that ask meanwhile.
 func (c *cache) get(ctx context.Context, key Key, fetch fetcher) (*Pin, error) {
 	for {
 		c.mu.Lock()
 		e := c.entries[key]
 		if e == nil {
-			e = &entry{key: key, pins: 1, coming: make(chan struct{})}
+			e = &entry{key: key, pins: 1, fetched: make(chan struct{})}
 			c.entries[key] = e
 			c.mu.Unlock()
-			return c.bring(ctx, e, fetch)
+			return c.fill(ctx, e, fetch)
 		}
-		c.pin(e)
+		c.pinLocked(e)
 		c.mu.Unlock()
 		select {
-		case <-e.coming:
+		case <-e.fetched:
 		case <-ctx.Done():
 			c.unpin(e)
 			return nil, ctx.Err()
@@ -61,7 +61,7 @@ func (c *cache) get(ctx context.Context, key Key, fetch fetcher) (*Pin, error) {
 			return NewPin(e.data, func() { c.unpin(e) }), nil
 		}
 		c.unpin(e)
-		if errors.Is(e.err, context.Canceled) || errors.Is(e.err, context.DeadlineExceeded) { // it was the other's that ended
+		if errors.Is(e.err, context.Canceled) || errors.Is(e.err, context.DeadlineExceeded) { // the context of whoever fetched it ended
 			if ctx.Err() == nil {
 				continue
 			}
@@ -70,15 +70,15 @@ func (c *cache) get(ctx context.Context, key Key, fetch fetcher) (*Pin, error) {
 	}
 }
 
-// bring fetches the value of an entry that others may wait for.
-func (c *cache) bring(ctx context.Context, e *entry, fetch fetcher) (*Pin, error) {
+// fill fetches the value of an entry that its caller has just made, and wakes those who wait for it.
+func (c *cache) fill(ctx context.Context, e *entry, fetch fetcher) (*Pin, error) {
 	data, err := fetch(ctx, e.key, func(size int64) error { return c.reserve(ctx, e, size) })
 	c.mu.Lock()
 	e.data, e.err = data, err
 	if err != nil {
-		c.forget(e)
+		c.forgetLocked(e)
 	}
-	close(e.coming)
+	close(e.fetched)
 	c.mu.Unlock()
 	if err != nil {
 		c.unpin(e)
@@ -87,19 +87,19 @@ func (c *cache) bring(ctx context.Context, e *entry, fetch fetcher) (*Pin, error
 	return NewPin(data, func() { c.unpin(e) }), nil
 }
 
-// reserve takes room for a value, for which others go, and waits while pinned ones take it all.
+// reserve takes so many bytes of the limit for a value. It evicts others, and waits while pinned ones leave too little.
 func (c *cache) reserve(ctx context.Context, e *entry, size int64) error {
 	if size > c.limit {
 		return TooLarge(size, c.limit)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.evict(size) {
-		room := c.room.C()
+	for !c.evictLocked(size) {
+		freed := c.freed.C()
 		c.mu.Unlock()
 		var err error
 		select {
-		case <-room:
+		case <-freed:
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
@@ -113,36 +113,36 @@ func (c *cache) reserve(ctx context.Context, e *entry, size int64) error {
 	return nil
 }
 
-// evict makes room for so many bytes, and reports whether it could. mu is held.
-func (c *cache) evict(size int64) bool {
+// evictLocked evicts values until so many bytes are free, and reports whether they are.
+func (c *cache) evictLocked(size int64) bool {
 	for c.used+size > c.limit {
 		oldest := c.recent.Back()
 		if oldest == nil {
 			return false
 		}
-		e := oldest.Value.(*entry) //nolint:forcetypeassert // recent holds nothing else
-		c.forget(e)
-		c.free(e)
+		e := oldest.Value.(*entry) //nolint:forcetypeassert // recent has only entries
+		c.forgetLocked(e)
+		c.freeLocked(e)
 	}
 	return true
 }
 
-// offer keeps a value that was just put, if there is room without waiting.
+// offer caches a value that was just put, if that needs no waiting.
 func (c *cache) offer(key Key, data []byte) {
 	size := int64(len(data))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.entries[key] != nil || size > c.limit || !c.evict(size) {
+	if c.entries[key] != nil || size > c.limit || !c.evictLocked(size) {
 		return
 	}
-	e := &entry{key: key, data: data, size: size, coming: make(chan struct{})}
-	close(e.coming)
+	e := &entry{key: key, data: data, size: size, fetched: make(chan struct{})}
+	close(e.fetched)
 	c.used += size
 	c.entries[key] = e
 	e.at = c.recent.PushFront(e)
 }
 
-// look returns a value if it is there, nil if not.
+// look returns a value, pinned, nil if it is not cached.
 func (c *cache) look(key Key) *Pin {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -150,12 +150,12 @@ func (c *cache) look(key Key) *Pin {
 	if e == nil || e.data == nil {
 		return nil
 	}
-	c.pin(e)
+	c.pinLocked(e)
 	return NewPin(e.data, func() { c.unpin(e) })
 }
 
-// pin keeps an entry. mu is held.
-func (c *cache) pin(e *entry) {
+// pinLocked keeps an entry from being evicted.
+func (c *cache) pinLocked(e *entry) {
 	e.pins++
 	if e.at != nil {
 		c.recent.Remove(e.at)
@@ -171,15 +171,15 @@ func (c *cache) unpin(e *entry) {
 	case e.pins > 0:
 		return
 	case e.dropped:
-		c.free(e)
+		c.freeLocked(e)
 	default:
 		e.at = c.recent.PushFront(e)
 	}
-	c.room.Wake()
+	c.freed.Wake()
 }
 
-// forget has the entry found no more. mu is held.
-func (c *cache) forget(e *entry) {
+// forgetLocked takes the entry out of the index. Its bytes still count.
+func (c *cache) forgetLocked(e *entry) {
 	if c.entries[e.key] == e {
 		delete(c.entries, e.key)
 	}
@@ -190,39 +190,39 @@ func (c *cache) forget(e *entry) {
 	e.dropped = true
 }
 
-// free takes an entry from the account. mu is held.
-func (c *cache) free(e *entry) {
+// freeLocked subtracts an entry's bytes from those in use.
+func (c *cache) freeLocked(e *entry) {
 	c.used -= e.size
 	e.size = 0
-	c.room.Wake()
+	c.freed.Wake()
 }
 
-// drop forgets values.
+// drop removes values.
 func (c *cache) drop(keys ...Key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, key := range keys {
 		if e := c.entries[key]; e != nil {
-			c.dropOne(e)
+			c.dropLocked(e)
 		}
 	}
 }
 
-// dropScope forgets the values of a scope.
+// dropScope removes the values of a scope.
 func (c *cache) dropScope(scope string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for key, e := range c.entries {
 		if key.Scope == scope {
-			c.dropOne(e)
+			c.dropLocked(e)
 		}
 	}
 }
 
-// dropOne forgets a value, which goes with its last pin. mu is held.
-func (c *cache) dropOne(e *entry) {
-	c.forget(e)
+// dropLocked removes a value. Its bytes count until its last pin is released.
+func (c *cache) dropLocked(e *entry) {
+	c.forgetLocked(e)
 	if e.pins == 0 {
-		c.free(e)
+		c.freeLocked(e)
 	}
 }

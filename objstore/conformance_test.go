@@ -27,8 +27,8 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// shelves are the tiers that the contract is held for.
-var shelves = []struct {
+// tiers are the implementations that the conformance tests run on.
+var tiers = []struct {
 	name string
 	open func(t *testing.T) objstore.Tier
 }{
@@ -56,13 +56,14 @@ func onServer(t *testing.T, storage queues.Storage, listen string) objstore.Tier
 
 func onStream(t *testing.T, cfg queues.Config) objstore.Tier {
 	t.Helper()
-	shelf, err := jetstream.Open(t.Context(), cfg, jetstream.Config{})
+	tier, err := jetstream.Open(t.Context(), cfg, jetstream.Config{})
 	check(t, err)
-	t.Cleanup(shelf.Close)
-	return shelf
+	t.Cleanup(tier.Close)
+	return tier
 }
 
-// onCluster returns a shelf whose stream has three replicas.
+// onCluster returns a tier on three servers, whose stream has a replica on each. It waits for the cluster, for a minute at
+// most.
 func onCluster(t *testing.T) objstore.Tier {
 	t.Helper()
 	var servers []*server.Server
@@ -82,17 +83,18 @@ func onCluster(t *testing.T) objstore.Tier {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	var notReady error
 	for ctx.Err() == nil {
 		cfg := queues.Config{Namespace: "tm", Storage: queues.Files, Replicas: 3, URL: servers[0].ClientURL(), Logger: quiet}
-		shelf, err := jetstream.Open(ctx, cfg, jetstream.Config{})
+		tier, err := jetstream.Open(ctx, cfg, jetstream.Config{})
 		if err == nil {
-			t.Cleanup(shelf.Close)
+			t.Cleanup(tier.Close)
 			checkReplicas(t, servers[1].ClientURL())
-			return shelf
+			return tier
 		}
-		t.Log("the cluster is not ready:", err)
+		notReady = err
 	}
-	t.Fatal("the cluster does not become ready")
+	t.Fatalf("after a minute, no stream can be created on the three servers: %v", notReady)
 	return nil
 }
 
@@ -112,11 +114,11 @@ func checkReplicas(t *testing.T, url string) {
 	answer, err := conn.Request("$JS.API.STREAM.INFO.tm_obj", nil, 10*time.Second)
 	check(t, err)
 	if !bytes.Contains(answer.Data, []byte(`"num_replicas":3`)) {
-		t.Errorf("the stream has not three replicas: %s", answer.Data)
+		t.Errorf("stream info: got %s, want 3 replicas", answer.Data)
 	}
 }
 
-// asTier has a store keep what is put under its key.
+// asTier lets a store pass for a tier.
 type asTier struct{ *objstore.Store }
 
 func (s asTier) Put(ctx context.Context, key objstore.Key, content *objstore.Content) error {
@@ -126,13 +128,13 @@ func (s asTier) Put(ctx context.Context, key objstore.Key, content *objstore.Con
 func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 }
 
-// conform runs a test of the contract for every shelf.
+// conform runs a test on each tier. Afterwards no goroutine of it is left.
 func conform(t *testing.T, test func(t *testing.T, tier objstore.Tier)) {
-	for _, s := range shelves {
+	for _, s := range tiers {
 		t.Run(s.name, func(t *testing.T) {
 			leaks := goleak.IgnoreCurrent()
 			t.Cleanup(func() { goleak.VerifyNone(t, leaks) })
@@ -162,24 +164,24 @@ func expect(t *testing.T, tier objstore.Tier, key objstore.Key, want []byte) {
 	check(t, err)
 	defer pin.Release()
 	if !bytes.Equal(pin.Bytes(), want) {
-		t.Errorf("%s: %d bytes that differ from the %d that were put", key, len(pin.Bytes()), len(want))
+		t.Errorf("get %s: got %d bytes, which differ from the %d that were put", key, len(pin.Bytes()), len(want))
 	}
 }
 
 func expectNone(t *testing.T, tier objstore.Tier, key objstore.Key) {
 	t.Helper()
 	if _, err := tier.Get(t.Context(), key); !errors.Is(err, objstore.ErrNotFound) {
-		t.Errorf("get: %v", err)
+		t.Errorf("get %s: got error %v, want %v", key, err, objstore.ErrNotFound)
 	}
 	if _, err := tier.Stat(t.Context(), key); !errors.Is(err, objstore.ErrNotFound) {
-		t.Errorf("stat: %v", err)
+		t.Errorf("stat %s: got error %v, want %v", key, err, objstore.ErrNotFound)
 	}
 	if _, err := tier.ReadAt(t.Context(), key, make([]byte, 1), 0); !errors.Is(err, objstore.ErrNotFound) {
-		t.Errorf("read: %v", err)
+		t.Errorf("read %s: got error %v, want %v", key, err, objstore.ErrNotFound)
 	}
 }
 
-// What was put is got: of any size, whole or in part, and its size is known before.
+// Values of any size are read as they were put, as a whole or in part, and Stat returns their size.
 func TestConformance(t *testing.T) {
 	conform(t, func(t *testing.T, tier objstore.Tier) {
 		for i, size := range []int{0, 1, 1000, objstore.Leaf - 1, objstore.Leaf, objstore.Leaf + 1, 3 * objstore.Leaf, 17*objstore.Leaf + 5} {
@@ -187,14 +189,14 @@ func TestConformance(t *testing.T) {
 			key := put(t, tier, "s", data)
 			expect(t, tier, key, data)
 			if got, err := tier.Stat(t.Context(), key); got != int64(size) || err != nil {
-				t.Errorf("size %d, %v; want %d", got, err, size)
+				t.Errorf("stat: got %d bytes, error %v; want %d bytes", got, err, size)
 			}
 			checkRanges(t, tier, key, data)
 		}
 		t.Run("scopes", func(t *testing.T) { testScopes(t, tier) })
 		t.Run("remove", func(t *testing.T) { testRemove(t, tier) })
 		t.Run("removed and put again", func(t *testing.T) { testRemovedAndPutAgain(t, tier) })
-		t.Run("together", func(t *testing.T) { testTogether(t, tier) })
+		t.Run("concurrently", func(t *testing.T) { testConcurrently(t, tier) })
 		t.Run("cancelled", func(t *testing.T) { testCancelled(t, tier) })
 	})
 }
@@ -208,12 +210,12 @@ func checkRanges(t *testing.T, tier objstore.Tier, key objstore.Key, data []byte
 		want := objstore.From(data, int64(max(at, 0)))
 		want = want[:min(len(want), len(p))]
 		if !bytes.Equal(p[:n], want) {
-			t.Errorf("%d bytes at %d of %d: %x, want %x", n, at, len(data), p[:n], want)
+			t.Errorf("read at %d of %d bytes: got %x, want %x", at, len(data), p[:n], want)
 		}
 	}
 }
 
-// One key in two scopes is two values, and a scope goes as a whole.
+// The same content in two scopes is two values, and RemoveScope removes all values of one scope.
 func testScopes(t *testing.T, tier objstore.Tier) {
 	data := random(1, 2000)
 	here, there := put(t, tier, "here", data), put(t, tier, "there", data)
@@ -226,7 +228,7 @@ func testScopes(t *testing.T, tier objstore.Tier) {
 	expect(t, tier, put(t, tier, "here", data), data)
 }
 
-// What is removed is found no more, and can be put again; who reads it reads on.
+// A removed value is not found and can be put again; a pin on it stays valid, and may be released twice.
 func testRemove(t *testing.T, tier objstore.Tier) {
 	data := random(3, 3*objstore.Leaf+1)
 	key, other := put(t, tier, "r", data), put(t, tier, "r", data[:100])
@@ -236,7 +238,7 @@ func testRemove(t *testing.T, tier objstore.Tier) {
 	expectNone(t, tier, key)
 	expect(t, tier, other, data[:100])
 	if !bytes.Equal(pin.Bytes(), data) {
-		t.Error("what is pinned has changed")
+		t.Error("the pinned bytes of a removed value have changed, want them as they were put")
 	}
 	pin.Release()
 	pin.Release()
@@ -255,8 +257,8 @@ func testRemovedAndPutAgain(t *testing.T, tier objstore.Tier) {
 	}
 }
 
-// Many put, get and remove the same and other values at a time.
-func testTogether(t *testing.T, tier objstore.Tier) {
+// Goroutines put, get and remove equal and different values at the same time.
+func testConcurrently(t *testing.T, tier objstore.Tier) {
 	values := make([][]byte, 6)
 	for i := range values {
 		values[i] = random(uint64(100+i), i*objstore.Leaf/2+10)
@@ -265,17 +267,15 @@ func testTogether(t *testing.T, tier objstore.Tier) {
 	for g := range 4 {
 		all.Go(func() {
 			for i, data := range values {
-				key := put(t, tier, "t", data)
-				expect(t, tier, key, data)
+				content := objstore.NewContent(data)
+				shared := objstore.Key{Scope: "t", ID: content.Digest()}
 				own := objstore.Key{Scope: "t", ID: objstore.Fresh()}
-				if err := tier.Put(t.Context(), own, objstore.NewContent(data)); err != nil {
-					t.Error(err)
-				}
-				expect(t, tier, own, data)
+				err := errors.Join(putAndGet(t.Context(), tier, shared, content), putAndGet(t.Context(), tier, own, content))
 				if (g+i)%2 == 0 {
-					if err := tier.Remove(t.Context(), own); err != nil {
-						t.Error(err)
-					}
+					err = errors.Join(err, tier.Remove(t.Context(), own))
+				}
+				if err != nil {
+					t.Errorf("goroutine %d, value %d: %v", g, i, err)
 				}
 			}
 		})
@@ -283,13 +283,29 @@ func testTogether(t *testing.T, tier objstore.Tier) {
 	all.Wait()
 }
 
-// A context that has ended leaves nothing that is found.
+// putAndGet returns an error unless the value is got as it was put.
+func putAndGet(ctx context.Context, tier objstore.Tier, key objstore.Key, content *objstore.Content) error {
+	if err := tier.Put(ctx, key, content); err != nil {
+		return err
+	}
+	pin, err := tier.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer pin.Release()
+	if !bytes.Equal(pin.Bytes(), content.Bytes()) {
+		return fmt.Errorf("get %s: got %d bytes, which differ from the %d that were put", key, len(pin.Bytes()), len(content.Bytes()))
+	}
+	return nil
+}
+
+// A Put whose context has ended leaves no value, unless it succeeds all the same.
 func testCancelled(t *testing.T, tier objstore.Tier) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	key := objstore.Key{Scope: "c", ID: objstore.Fresh()}
 	if tier.Put(ctx, key, objstore.NewContent(random(9, 40*objstore.Leaf))) == nil {
-		return // it was put before it was asked
+		return // the value was stored before the context was looked at
 	}
 	expectNone(t, tier, key)
 }

@@ -1,10 +1,11 @@
-// Package objstore keeps immutable values under their IDs and brings them to whoever asks.
+// Package objstore stores immutable values by key.
 //
-// A [Key] is a scope (whose the value is) and an [ID]. A [Tier] is one kind of place where values are kept: in
-// this process (objstore/memory), in JetStream (objstore/jetstream). A [Store] puts values into a tier, knows
-// those that it has already, and hands them out under a [Pin], which keeps a value's bytes in place while
-// somebody reads them.
+// A [Key] is a scope (whose the value is) and an [ID]. A [Tier] is a place where values are stored: this process
+// (objstore/memory) or a JetStream stream (objstore/jetstream). A [Store], owned by a session or an agent, puts values into
+// one tier, stores equal values once, and caches values of a remote tier; [Store.Get] returns a [Pin], which keeps a value's
+// bytes in memory while somebody reads them. All of them are safe for concurrent use. A store has one lock, that of its
+// cache, which is not held while a tier is called.
 //
-// What was put is never changed and is found by its key until it, or its whole scope, is removed; sizes are
-// known before bytes are moved. Who holds a value, and when nobody does any more, is decided above.
+// A value never changes. It is found by its key until it, or its whole scope, is removed. Its size is known before its
+// bytes are moved. The callers decide who references a value and when it is removed.
 package objstore

@@ -12,28 +12,27 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-// Config says what a store is made of.
+// Config configures a store.
 type Config struct {
-	// Tier is where values are kept.
+	// Tier is where values are stored.
 	Tier Tier
-	// Digests has shared values known by the digest of their content, which other processes find too. Without it
-	// they are known in this process alone, by a glance at some of their bytes, and are compared.
+	// Digests names shared values by the digest of their content, which is the same in all processes. Without it, they are
+	// named by a hash of some of their bytes, with a seed of this store, and their bytes are compared.
 	Digests bool
-	// Cache bounds the bytes that are kept in this process of values from a tier elsewhere. 0 = none: the tier is
-	// in this process itself.
+	// Cache bounds the bytes of cached values, if the tier is not in this process. 0 = no cache.
 	Cache int64
 }
 
-// Store puts values into a tier and brings them back. It is safe for concurrent use. Goroutines that ask for
-// one value at a time share one transfer.
+// Store puts values into a tier and gets them from there. It is safe for concurrent use. Goroutines that get the same value
+// at the same time share one transfer.
 type Store struct {
 	cfg   Config
 	seed  uint64
-	cache *cache // nil if there is none
+	cache *cache // nil without Config.Cache
 	stats counters
 }
 
-// NewStore returns a store.
+// NewStore returns a store on cfg.Tier.
 func NewStore(cfg Config) *Store {
 	s := &Store{cfg: cfg, seed: maphash.Bytes(maphash.MakeSeed(), nil)}
 	if cfg.Cache > 0 {
@@ -42,40 +41,40 @@ func NewStore(cfg Config) *Store {
 	return s
 }
 
-// Stats say what a store has done.
+// Stats counts what a store has done.
 type Stats struct {
-	Puts, PutBytes     int64 // values that were put
-	Shared, SharedByte int64 // of those, values that were there already, and so are kept once
-	Gets, Fetched      int64 // values that were read; bytes that came from a tier elsewhere
-	Removed            int64 // values
+	Puts, PutBytes      int64 // values put, including shared ones
+	Shared, SharedBytes int64 // of those, values that existed already and were not stored again
+	Gets, Fetched       int64 // values read; bytes transferred from a tier outside of this process
+	Removed             int64 // keys passed to Remove
 }
 
 type counters struct {
 	puts, putBytes, shared, sharedBytes, gets, fetched, removed atomic.Int64
 }
 
-// Stats returns what the store has done so far.
+// Stats returns the counts since the store was made.
 func (s *Store) Stats() Stats {
 	c := &s.stats
 	return Stats{
-		Puts: c.puts.Load(), PutBytes: c.putBytes.Load(), Shared: c.shared.Load(), SharedByte: c.sharedBytes.Load(),
+		Puts: c.puts.Load(), PutBytes: c.putBytes.Load(), Shared: c.shared.Load(), SharedBytes: c.sharedBytes.Load(),
 		Gets: c.gets.Load(), Fetched: c.fetched.Load(), Removed: c.removed.Load(),
 	}
 }
 
-// Put keeps data, which must not be changed any more, under a fresh ID.
+// Put stores data, which must not be changed afterwards, under a random ID.
 func (s *Store) Put(ctx context.Context, scope string, data []byte) (Key, error) {
 	key := Key{scope, Fresh()}
 	return key, s.PutAs(ctx, key, NewContent(data))
 }
 
-// PutShared keeps a copy of data; the same bytes in the same scope are kept once, and then not copied.
+// PutShared stores a copy of data. If the scope has the same bytes already, it returns their key and copies nothing.
 func (s *Store) PutShared(ctx context.Context, scope string, data []byte) (Key, error) {
-	content := NewContent(data) // the digest is that of the copy, too
+	content := NewContent(data) // the copy has the same digest
 	key := Key{Scope: scope}
 	for _, name := range s.names() {
 		key.ID = name(content)
-		there, same, err := s.there(ctx, key, data)
+		exists, same, err := s.lookup(ctx, key, data)
 		switch {
 		case err != nil:
 			return key, err
@@ -86,7 +85,7 @@ func (s *Store) PutShared(ctx context.Context, scope string, data []byte) (Key, 
 			s.stats.sharedBytes.Add(int64(len(data)))
 			return key, nil
 		}
-		if !there {
+		if !exists {
 			break
 		}
 	}
@@ -94,35 +93,35 @@ func (s *Store) PutShared(ctx context.Context, scope string, data []byte) (Key, 
 	return key, s.PutAs(ctx, key, content)
 }
 
-// names are the ways to name a content, to be tried in turn until one names this content or nothing. A digest names
-// nothing else. The others do, so that contents are compared before they are taken for the same; the cheap one comes
-// first, since reading a large value takes as long as copying it.
+// names returns the functions that name a content. They are tried in turn, until the ID is free or has this very content.
+// A digest needs no second try. Without digests IDs can collide, so contents are compared; the cheap function comes first,
+// since hashing all of a large value takes as long as copying it.
 func (s *Store) names() []func(c *Content) ID {
 	if s.cfg.Digests {
 		return []func(c *Content) ID{(*Content).Digest}
 	}
-	return []func(c *Content) ID{s.glance, s.fingerprint, func(*Content) ID { return Fresh() }}
+	return []func(c *Content) ID{s.sample, s.fingerprint, func(*Content) ID { return Fresh() }}
 }
 
-// glance names a content within this process by its length and some of its bytes.
-func (s *Store) glance(c *Content) ID {
+// sample names a content within this store by its length and a sample of its bytes.
+func (s *Store) sample(c *Content) ID {
 	h := xxh3.NewSeed(s.seed)
 	size := len(c.data)
-	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(size))) // it never fails
-	for i := range glances {
-		at := max(0, (size-glanced)*i/(glances-1))
-		_, _ = h.Write(c.data[at:min(size, at+glanced)])
+	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(size))) // never fails
+	for i := range samples {
+		at := max(0, (size-sampleBytes)*i/(samples-1))
+		_, _ = h.Write(c.data[at:min(size, at+sampleBytes)])
 	}
 	return nameOf(h)
 }
 
-// A glance reads so many places, so many bytes each.
+// sample hashes this many pieces, evenly spread, of this many bytes each.
 const (
-	glances = 64
-	glanced = 64
+	samples     = 64
+	sampleBytes = 64
 )
 
-// fingerprint names a content within this process by all of its bytes.
+// fingerprint names a content within this store by all of its bytes.
 func (s *Store) fingerprint(c *Content) ID {
 	sums := make([]Sum, Count(int64(len(c.data))))
 	each(len(sums), func(i int) { sums[i] = Sum(xxh3.Hash128Seed(LeafOf(c.data, i), s.seed).Bytes()) })
@@ -139,8 +138,8 @@ func nameOf(h *xxh3.Hasher) (id ID) {
 	return id
 }
 
-// there reports whether the tier has the key, and whether it has this content.
-func (s *Store) there(ctx context.Context, key Key, data []byte) (there, same bool, err error) {
+// lookup reports whether the tier has the key, and whether the content there is data.
+func (s *Store) lookup(ctx context.Context, key Key, data []byte) (exists, same bool, err error) {
 	if s.cfg.Digests {
 		_, err = s.cfg.Tier.Stat(ctx, key)
 		same = err == nil
@@ -157,7 +156,7 @@ func (s *Store) there(ctx context.Context, key Key, data []byte) (there, same bo
 	return err == nil, same, err
 }
 
-// PutAs keeps the content under a key that the caller chose; one that is there already is left as it is.
+// PutAs stores the content under a key that the caller chose. If the key exists already, it stores nothing.
 func (s *Store) PutAs(ctx context.Context, key Key, content *Content) error {
 	if err := s.cfg.Tier.Put(ctx, key, content); err != nil {
 		return err
@@ -170,20 +169,20 @@ func (s *Store) PutAs(ctx context.Context, key Key, content *Content) error {
 	return nil
 }
 
-// Room returns how many bytes may be pinned at once; 0 = as many as there are.
+// Room returns how many bytes may be pinned at once; 0 = no limit.
 func (s *Store) Room() int64 { return s.cfg.Cache }
 
-// Stat returns how many bytes the value has, or ErrNotFound.
+// Stat returns the value's size in bytes, or ErrNotFound.
 func (s *Store) Stat(ctx context.Context, key Key) (int64, error) { return s.cfg.Tier.Stat(ctx, key) }
 
-// Get returns the value, pinned. It waits for room in the cache; a value that is larger than the cache is ErrTooLarge.
+// Get returns the value, pinned. While pinned values fill the cache, it waits. A value larger than the cache is ErrTooLarge.
 func (s *Store) Get(ctx context.Context, key Key) (*Pin, error) {
 	return s.GetSized(ctx, key, anySize)
 }
 
 const anySize = -1
 
-// GetSized is as Get, of a value that has so many bytes, or is ErrDamaged.
+// GetSized is Get for a value of known size in bytes; if the size differs, it returns ErrDamaged.
 func (s *Store) GetSized(ctx context.Context, key Key, size int64) (pin *Pin, err error) {
 	s.stats.gets.Add(1)
 	if s.cache == nil {
@@ -194,21 +193,21 @@ func (s *Store) GetSized(ctx context.Context, key Key, size int64) (pin *Pin, er
 		})
 	}
 	if err == nil && size != anySize && int64(len(pin.Bytes())) != size {
-		err = missized(key, int64(len(pin.Bytes())), size)
+		err = sizeError(key, int64(len(pin.Bytes())), size)
 		pin.Release()
 	}
 	return pin, err
 }
 
-func missized(key Key, have, want int64) error {
-	return fmt.Errorf("objstore: get %s: %w: it has %d bytes, not %d", key, ErrDamaged, have, want)
+func sizeError(key Key, have, want int64) error {
+	return fmt.Errorf("objstore: get %s: %w: it has %d bytes, want %d", key, ErrDamaged, have, want)
 }
 
-// fetch brings a value from the tier, once reserve has found room for it.
+// fetch copies a value from the tier, once reserve has made room for it in the cache.
 func (s *Store) fetch(ctx context.Context, key Key, want int64, reserve func(size int64) error) ([]byte, error) {
 	size, err := s.cfg.Tier.Stat(ctx, key)
 	if err == nil && want != anySize && size != want {
-		err = missized(key, size, want)
+		err = sizeError(key, size, want)
 	}
 	if err != nil {
 		return nil, err
@@ -221,10 +220,10 @@ func (s *Store) fetch(ctx context.Context, key Key, want int64, reserve func(siz
 		return nil, err
 	}
 	s.stats.fetched.Add(size)
-	return pin.Bytes(), nil // of a tier elsewhere: in memory of its own
+	return pin.Bytes(), nil // not released: these bytes are a copy that the cache now owns
 }
 
-// ReadAt fills p from the value's offset on, and returns how much it has filled: less than len(p) at the end.
+// ReadAt copies bytes of the value, from the offset on, into p and returns how many: fewer than len(p) at the end.
 func (s *Store) ReadAt(ctx context.Context, key Key, p []byte, offset int64) (int, error) {
 	if s.cache != nil {
 		if pin := s.cache.look(key); pin != nil {
@@ -235,7 +234,7 @@ func (s *Store) ReadAt(ctx context.Context, key Key, p []byte, offset int64) (in
 	return s.cfg.Tier.ReadAt(ctx, key, p, offset)
 }
 
-// Remove forgets values. Pins stay good.
+// Remove removes values, and ignores keys that do not exist. Pins on them stay valid.
 func (s *Store) Remove(ctx context.Context, keys ...Key) error {
 	if s.cache != nil {
 		s.cache.drop(keys...)
@@ -247,7 +246,7 @@ func (s *Store) Remove(ctx context.Context, keys ...Key) error {
 	return err
 }
 
-// RemoveScope forgets all values of a scope.
+// RemoveScope removes all values of a scope.
 func (s *Store) RemoveScope(ctx context.Context, scope string) error {
 	if s.cache != nil {
 		s.cache.dropScope(scope)

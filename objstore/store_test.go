@@ -16,7 +16,7 @@ import (
 	"github.com/tidemill/tidemill/objstore/memory"
 )
 
-// stores are the two ways in which a store knows what it has.
+// stores returns a store for each of the two ways to name shared values.
 func stores() map[string]*objstore.Store {
 	return map[string]*objstore.Store{
 		"by fingerprint": objstore.NewStore(objstore.Config{Tier: memory.New(memory.Config{})}),
@@ -24,7 +24,7 @@ func stores() map[string]*objstore.Store {
 	}
 }
 
-// The same bytes are kept once in a scope, and counted.
+// The same bytes are stored once in a scope, and the statistics count them.
 func TestSharedOnce(t *testing.T) {
 	for name, s := range stores() {
 		t.Run(name, func(t *testing.T) {
@@ -35,29 +35,29 @@ func TestSharedOnce(t *testing.T) {
 				again, err := s.PutShared(t.Context(), "a", bytes.Clone(data))
 				check(t, err)
 				if again != first {
-					t.Fatalf("%s, then %s", first, again)
+					t.Fatalf("the same bytes: got key %s, want %s", again, first)
 				}
 			}
 			changed := bytes.Clone(data)
 			changed[77]++
 			if other, err := s.PutShared(t.Context(), "a", changed); err != nil || other == first {
-				t.Errorf("other bytes are %s too, %v", other, err)
+				t.Errorf("other bytes: got key %s, error %v; want a new key", other, err)
 			}
 			if own, err := s.Put(t.Context(), "a", data); err != nil || own == first {
-				t.Errorf("what is not shared is %s too, %v", own, err)
+				t.Errorf("Put of the same bytes: got key %s, error %v; want a new key", own, err)
 			}
 			if there, err := s.PutShared(t.Context(), "b", data); err != nil || there.Scope != "b" {
-				t.Errorf("in another scope: %s, %v", there, err)
+				t.Errorf("the same bytes in scope b: got key %s, error %v; want one in scope b", there, err)
 			}
-			if got := s.Stats(); got.Puts != 1003 || got.Shared != 999 || got.SharedByte != 999*100_000 {
-				t.Errorf("%+v", got)
+			if got := s.Stats(); got.Puts != 1003 || got.Shared != 999 || got.SharedBytes != 999*100_000 {
+				t.Errorf("stats: got %+v, want 1003 puts, of which 999 are shared, with %d bytes", got, 999*100_000)
 			}
 		})
 	}
 }
 
-// Contents that look alike at a glance are not taken for the same, and each of them is kept once.
-func TestAlikeAtAGlance(t *testing.T) {
+// Contents whose samples are equal get different keys, and each of them is stored once.
+func TestEqualSamples(t *testing.T) {
 	for name, s := range stores() {
 		t.Run(name, func(t *testing.T) {
 			data := [3][]byte{}
@@ -65,7 +65,7 @@ func TestAlikeAtAGlance(t *testing.T) {
 			for round := range 2 {
 				for i := range data {
 					data[i] = random(1, 3*objstore.Leaf+1)
-					data[i][len(data[i])-100+i]++ // between two places that a glance looks at
+					data[i][len(data[i])-100+i]++ // between two of the samples
 					key, err := s.PutShared(t.Context(), "a", data[i])
 					check(t, err)
 					if round == 0 {
@@ -74,110 +74,109 @@ func TestAlikeAtAGlance(t *testing.T) {
 					pin, err := s.Get(t.Context(), key)
 					check(t, err)
 					if key != keys[i] || !bytes.Equal(pin.Bytes(), data[i]) {
-						t.Errorf("round %d: content %d is %s, and was %s", round, i, key, keys[i])
+						t.Errorf("round %d, content %d: got key %s, equal bytes %v; want key %s, equal bytes", round, i, key, bytes.Equal(pin.Bytes(), data[i]), keys[i])
 					}
 					pin.Release()
 				}
 			}
 			if got := s.Stats(); got.Puts != 6 || got.Shared != 3 {
-				t.Errorf("%+v", got)
+				t.Errorf("stats: got %+v, want 6 puts, of which 3 are shared", got)
 			}
 		})
 	}
 }
 
-// A digest does not depend on anything but the content.
+// The digest depends on the content alone.
 func TestDigest(t *testing.T) {
 	for _, size := range []int{0, 1, objstore.Leaf + 1} {
 		data := random(5, size)
 		a, b := objstore.NewContent(data).Digest(), objstore.NewContent(bytes.Clone(data)).Digest()
 		if a != b {
-			t.Errorf("%d bytes: %s and %s", size, a, b)
+			t.Errorf("digest of the same %d bytes: got %s, then %s; want the same", size, a, b)
 		}
 		if size > 0 {
 			data[size-1]++
 			if objstore.NewContent(data).Digest() == a {
-				t.Errorf("%d bytes: another content has the same digest", size)
+				t.Errorf("digest of %d bytes of which one was changed: got the same, %s; want another", size, a)
 			}
 		}
 	}
-	const golden = "31654ed71d7715721ff4b61bec64c4ed59fa3f07ab981fbc594b90a0a0e4b971" // it is the name of values in streams
+	const golden = "31654ed71d7715721ff4b61bec64c4ed59fa3f07ab981fbc594b90a0a0e4b971" // values in streams have it as their name
 	if got := objstore.NewContent([]byte("tidemill")).Digest().String(); got != golden {
-		t.Error(got)
+		t.Errorf("digest: got %s, want %s", got, golden)
 	}
 }
 
-// A full shelf has Put wait until something goes; then it says how full it is. What can never fit is refused
-// at once, with both sizes.
-func TestMemoryHasABound(t *testing.T) {
+// When the memory tier is full, Put waits until space is freed, its timeout has passed, or its context ends. A value that can
+// never fit is an error at once. Both errors name the limit.
+func TestMemoryLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		shelf := memory.New(memory.Config{Limit: 1000, Patience: time.Minute})
-		tier := objstore.Tier(shelf)
+		tier := memory.New(memory.Config{Limit: 1000, PutTimeout: time.Minute})
 		first := put(t, tier, "s", random(1, 600))
 		pin, err := tier.Get(t.Context(), first)
 		check(t, err)
 		if err := tier.Put(t.Context(), objstore.Key{Scope: "s"}, objstore.NewContent(make([]byte, 1001))); !errors.Is(err, objstore.ErrTooLarge) ||
-			!strings.Contains(err.Error(), "1001 bytes, and 1000 is the most") {
-			t.Errorf("what never fits: %v", err)
+			!strings.Contains(err.Error(), "1001 bytes, at most 1000 are allowed") {
+			t.Errorf("put of 1001 bytes: got error %v, want %v with both sizes", err, objstore.ErrTooLarge)
 		}
 		begun := time.Now()
 		err = tier.Put(t.Context(), objstore.Key{Scope: "s", ID: objstore.Fresh()}, objstore.NewContent(make([]byte, 500)))
-		if !errors.Is(err, objstore.ErrNoRoom) || !strings.Contains(err.Error(), "600 of 1000 bytes are taken") || time.Since(begun) != time.Minute {
-			t.Errorf("after %s: %v", time.Since(begun), err)
+		if !errors.Is(err, objstore.ErrNoRoom) || !strings.Contains(err.Error(), "600 of 1000 bytes are in use") || time.Since(begun) != time.Minute {
+			t.Errorf("put of 500 bytes: got error %v after %s, want %v after a minute", err, time.Since(begun), objstore.ErrNoRoom)
 		}
-		waits := make(chan error, 1)
+		result := make(chan error, 1)
 		second := objstore.Key{Scope: "s", ID: objstore.Fresh()}
-		go func() { waits <- tier.Put(t.Context(), second, objstore.NewContent(make([]byte, 500))) }()
+		go func() { result <- tier.Put(t.Context(), second, objstore.NewContent(make([]byte, 500))) }()
 		synctest.Wait()
 		check(t, tier.Remove(t.Context(), first))
 		synctest.Wait()
 		select {
-		case err := <-waits:
-			t.Fatalf("it did not wait for who reads what was removed: %v", err)
+		case err := <-result:
+			t.Fatalf("put while the removed value is pinned: got %v, want it to wait", err)
 		default:
 		}
 		pin.Release()
-		check(t, <-waits)
-		if used, limit := shelf.Used(); used != 500 || limit != 1000 {
-			t.Errorf("%d of %d bytes", used, limit)
+		check(t, <-result)
+		if used, limit := tier.Used(); used != 500 || limit != 1000 {
+			t.Errorf("in use: got %d of %d bytes, want 500 of 1000", used, limit)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := tier.Put(ctx, objstore.Key{Scope: "s", ID: objstore.Fresh()}, objstore.NewContent(make([]byte, 600))); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("while its context lasts: %v", err)
+			t.Errorf("put whose context ends: got error %v, want %v", err, context.DeadlineExceeded)
 		}
 	})
 }
 
-// slow is a tier whose reads are counted, and wait.
+// slow is a tier that counts calls of Get, each of which waits until resume is closed.
 type slow struct {
 	objstore.Tier
-	gets  atomic.Int64
-	pause chan struct{}
+	gets   atomic.Int64
+	resume chan struct{}
 }
 
 func (s *slow) Get(ctx context.Context, key objstore.Key) (*objstore.Pin, error) {
 	s.gets.Add(1)
 	select {
-	case <-s.pause:
+	case <-s.resume:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	return s.Tier.Get(ctx, key)
 }
 
-// Goroutines that ask for one value share one transfer; one whose context ends does not end it for others.
+// Goroutines that get the same value share one transfer. If the context of the one that transfers ends, another starts over.
 func TestOneTransferForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tier := &slow{Tier: memory.New(memory.Config{}), pause: make(chan struct{})}
+		tier := &slow{Tier: memory.New(memory.Config{}), resume: make(chan struct{})}
 		data := random(1, 5000)
 		key := put(t, tier, "s", data)
 		s := objstore.NewStore(objstore.Config{Tier: tier, Digests: true, Cache: 1 << 20})
-		impatient, cancel := context.WithCancel(t.Context())
+		cancelled, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		all.Go(func() {
-			if _, err := s.Get(impatient, key); !errors.Is(err, context.Canceled) {
-				t.Errorf("the impatient one: %v", err)
+			if _, err := s.Get(cancelled, key); !errors.Is(err, context.Canceled) {
+				t.Errorf("get whose context is cancelled: got error %v, want %v", err, context.Canceled)
 			}
 		})
 		synctest.Wait()
@@ -186,24 +185,24 @@ func TestOneTransferForAll(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := tier.gets.Load(); n != 1 {
-			t.Errorf("%d transfers at a time", n)
+			t.Errorf("transfers of 11 goroutines: got %d, want 1", n)
 		}
 		cancel()
 		synctest.Wait()
-		close(tier.pause)
+		close(tier.resume)
 		all.Wait()
 		expect(t, asTier{s}, key, data)
-		if n := tier.gets.Load(); n != 2 { // the first one was given up
-			t.Errorf("%d transfers", n)
+		if n := tier.gets.Load(); n != 2 {
+			t.Errorf("transfers after the first was cancelled: got %d, want 2", n)
 		}
 	})
 }
 
-// The cache holds its bound: unpinned values go, the longest unused first; pinned ones have others wait.
-func TestCacheHasABound(t *testing.T) {
+// A full cache evicts the least recently used value. While all are pinned, Get waits. A value larger than the cache is an error.
+func TestCacheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tier := &slow{Tier: memory.New(memory.Config{}), pause: make(chan struct{})}
-		close(tier.pause)
+		tier := &slow{Tier: memory.New(memory.Config{}), resume: make(chan struct{})}
+		close(tier.resume)
 		s := objstore.NewStore(objstore.Config{Tier: tier, Digests: true, Cache: 1000})
 		keys := make([]objstore.Key, 5)
 		for i := range keys {
@@ -218,39 +217,39 @@ func TestCacheHasABound(t *testing.T) {
 		fetched := func(want int64, after string) {
 			t.Helper()
 			if n := tier.gets.Load(); n != want {
-				t.Errorf("%d values were fetched after %s, want %d", n, after, want)
+				t.Errorf("transfers after %s: got %d, want %d", after, n, want)
 			}
 		}
 		get(0).Release()
 		get(1).Release()
 		get(0).Release()
 		fetched(2, "two values")
-		get(2).Release() // 1 goes
+		get(2).Release() // evicts 1
 		get(0).Release()
 		fetched(3, "a third")
 		get(1).Release()
-		fetched(4, "one that had gone")
+		fetched(4, "an evicted one")
 		a, b := get(3), get(4)
 		got := make(chan *objstore.Pin)
 		go func() { got <- get(0) }()
 		synctest.Wait()
 		select {
 		case <-got:
-			t.Fatal("pinned values gave way")
+			t.Fatal("get while pinned values fill the cache: it returned, want it to wait")
 		default:
 		}
 		a.Release()
 		(<-got).Release()
 		b.Release()
 		big := put(t, tier, "s", random(9, 1001))
-		if _, err := s.Get(t.Context(), big); !errors.Is(err, objstore.ErrTooLarge) || !strings.Contains(err.Error(), "1001 bytes, and 1000") {
-			t.Errorf("a value larger than the cache: %v", err)
+		if _, err := s.Get(t.Context(), big); !errors.Is(err, objstore.ErrTooLarge) || !strings.Contains(err.Error(), "1001 bytes, at most 1000") {
+			t.Errorf("get of 1001 bytes: got error %v, want %v with both sizes", err, objstore.ErrTooLarge)
 		}
 	})
 }
 
-// What was removed is not found in the cache either.
-func TestRemovedFromTheCache(t *testing.T) {
+// A removed value is removed from the cache, too.
+func TestRemoveFromCache(t *testing.T) {
 	s := stores()["by digest"]
 	key, err := s.PutShared(t.Context(), "s", random(1, 1000))
 	check(t, err)

@@ -382,11 +382,11 @@ func TestTableWatchTellsWhatIsThereThenWhatChanges(t *testing.T) {
 func TestTopicTellsWhoListens(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		b := connect()
-		check(t, b.Topic("tm.beat.n1").Tell([]byte("nobody hears this")))
+		check(t, b.Topic("tm.beat.n1").Publish([]byte("nobody hears this")))
 		got := make(chan queues.Message, 10)
 		l := must(b.Topic("tm.beat.*").Listen(func(m queues.Message) { got <- m }))(t)
 		defer l.Close()
-		check(t, b.Topic("tm.beat.n1").Tell([]byte("x")))
+		check(t, b.Topic("tm.beat.n1").Publish([]byte("x")))
 		if m := receive(t, ctx, got); string(m.Data) != "x" || m.Subject != "tm.beat.n1" {
 			t.Errorf("heard %+v", m)
 		}

@@ -15,8 +15,8 @@ type Topic struct {
 // Topic returns the topic. Nothing is made for it.
 func (b *Broker) Topic(name TopicName) *Topic { return &Topic{b, name} }
 
-// Tell sends the message to who listens now.
-func (t *Topic) Tell(data []byte) error {
+// Publish sends the message to who listens now.
+func (t *Topic) Publish(data []byte) error {
 	if err := t.b.conn.Publish(string(t.name), data); err != nil {
 		return fmt.Errorf("queues: tell %s: %w", t.name, err)
 	}

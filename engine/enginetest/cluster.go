@@ -76,11 +76,11 @@ type cluster struct {
 	server  *embedded.Server
 	plan    *faults.Plan // nil if there are no faults
 	session *session.Session
-	broker  *queues.Broker   // of the session
-	shelf   *jetstream.Shelf // of the session
-	driver  *wires           // of the session
-	again   sync.WaitGroup   // agents that are to come up again, and the killer
-	calm    chan struct{}    // closed when faults are over
+	broker  *queues.Broker  // of the session
+	shelf   *jetstream.Tier // of the session
+	driver  *wires          // of the session
+	again   sync.WaitGroup  // agents that are to come up again, and the killer
+	calm    chan struct{}   // closed when faults are over
 	calming sync.Once
 
 	mu     sync.Mutex
@@ -91,7 +91,7 @@ type cluster struct {
 // node is an agent and its connection.
 type node struct {
 	agent  *nodeagent.Agent
-	shelf  *jetstream.Shelf
+	shelf  *jetstream.Tier
 	broker *queues.Broker
 	wires  *wires
 }
@@ -157,11 +157,11 @@ func (c *cluster) startDriver() (err error) {
 }
 
 // openShelf opens a participant's own way to the objects: nobody shares memory with another here.
-func (c *cluster) openShelf(name string, w *wires) (*jetstream.Shelf, error) {
+func (c *cluster) openShelf(name string, w *wires) (*jetstream.Tier, error) {
 	return jetstream.Open(c.t.Context(), queues.Config{Namespace: "tm", Client: name, Dialer: w, Logger: c.cfg.Logger}, jetstream.Config{})
 }
 
-func storeOn(shelf *jetstream.Shelf) *objstore.Store {
+func storeOn(shelf *jetstream.Tier) *objstore.Store {
 	return objstore.NewStore(objstore.Config{Tier: shelf, Digests: true, Cache: 256 << 20})
 }
 

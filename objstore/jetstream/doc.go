@@ -1,8 +1,7 @@
-// Package jetstream is the shelf of objstore in a JetStream stream: values are shared by all who reach the
-// server, and as durable as its streams.
+// Package jetstream is the tier of objstore in a JetStream stream: all who reach the server share the values, which are as
+// durable as its streams. A [Tier] owns a connection and has no lock of its own.
 //
-// The layout is our own (the stock client's object store can store a corrupt object and say that all is well):
-// a value is cut into leaves, which stand under <scope>.<id>.<group>.<index>; its manifest, under
-// <scope>.<id>.m.0, says how long it is and what the sum of each leaf is. The manifest is written last, so
-// a value is found when it is whole. Each leaf is checked when it is read.
+// A value is cut into leaves, stored under <scope>.<id>.<group>.<index>. Its manifest, under <scope>.<id>.m.0, has its length
+// and the checksum of each leaf, and is written last: a value exists if its manifest does. Each leaf is checked when it is
+// read. (The client library's object store is not used: it can store a corrupt object and report success.)
 package jetstream

@@ -11,24 +11,23 @@ import (
 	"github.com/tidemill/tidemill/queues"
 )
 
-// Config says how values are moved.
+// Config bounds what is in flight.
 type Config struct {
-	// Window bounds the bytes of one Put that are under way and not stored. 0 = 16 MiB.
+	// Window bounds the bytes of one Put that are sent and not yet acknowledged. 0 = 16 MiB.
 	Window int
-	// Readers bounds how many parts of a value are read at a time. 0 = 2.
+	// Readers bounds how many groups of leaves of one value are read at the same time. 0 = 2.
 	Readers int
 }
 
-// Shelf keeps values in a stream. It owns a connection, so that large values do not stand in the way of small
-// messages.
-type Shelf struct {
+// Tier stores values in a stream. It owns a connection, so that large values do not delay small messages.
+type Tier struct {
 	cfg    Config
 	broker *queues.Broker
 	blocks *queues.Blocks
 }
 
-// Open connects, and makes the stream if there is none yet.
-func Open(ctx context.Context, connect queues.Config, cfg Config) (*Shelf, error) {
+// Open connects to the server and creates the stream unless it exists. The caller closes the tier.
+func Open(ctx context.Context, connect queues.Config, cfg Config) (*Tier, error) {
 	if cfg.Window == 0 {
 		cfg.Window = 16 << 20
 	}
@@ -39,23 +38,23 @@ func Open(ctx context.Context, connect queues.Config, cfg Config) (*Shelf, error
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
-	s := &Shelf{cfg: cfg, broker: b}
-	if s.blocks, err = b.OpenBlocks(ctx, b.Objects()); err == nil && s.blocks.MaxBlock() < objstore.Leaf {
-		err = fmt.Errorf("the server takes messages of %d bytes, and a leaf has %d: max_payload is too small", s.blocks.MaxBlock(), objstore.Leaf)
+	t := &Tier{cfg: cfg, broker: b}
+	if t.blocks, err = b.OpenBlocks(ctx, b.Objects()); err == nil && t.blocks.MaxBlock() < objstore.Leaf {
+		err = fmt.Errorf("the server takes blocks of at most %d bytes, and a leaf has %d: raise its max_payload", t.blocks.MaxBlock(), objstore.Leaf)
 	}
 	if err != nil {
 		b.Close()
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
-	return s, nil
+	return t, nil
 }
 
-// Close ends the connection. Values stay where they are.
-func (s *Shelf) Close() { s.broker.Close() }
+// Close closes the connection. The values stay in the stream.
+func (t *Tier) Close() { t.broker.Close() }
 
-var _ objstore.Tier = (*Shelf)(nil)
+var _ objstore.Tier = (*Tier)(nil)
 
-// groupLeaves is how many leaves are read by one request for a group.
+// groupLeaves is how many leaves form a group, which one request reads.
 const groupLeaves = 16
 
 func name(key objstore.Key) string { return key.Scope + "." + key.ID.String() }
@@ -64,15 +63,15 @@ func leafName(i int) string { return strconv.Itoa(i/groupLeaves) + "." + strconv
 
 const manifestName = "m.0"
 
-// Put makes the shelf an objstore.Tier.
-func (s *Shelf) Put(ctx context.Context, key objstore.Key, content *objstore.Content) error {
-	if most := s.maxSize(); int64(len(content.Bytes())) > most {
-		return fmt.Errorf("jetstream: put %s: %w", key, objstore.TooLarge(int64(len(content.Bytes())), most))
+// Put implements objstore.Tier. It does not wait for space.
+func (t *Tier) Put(ctx context.Context, key objstore.Key, content *objstore.Content) error {
+	if limit := t.maxSize(); int64(len(content.Bytes())) > limit {
+		return fmt.Errorf("jetstream: put %s: %w", key, objstore.TooLarge(int64(len(content.Bytes())), limit))
 	}
-	_, err := s.manifest(ctx, key)
+	_, err := t.manifest(ctx, key)
 	if errors.Is(err, objstore.ErrNotFound) {
-		if err = s.sendLeaves(ctx, key, content); err == nil {
-			err = s.store(ctx, name(key)+"."+manifestName, manifestOf(content).encode())
+		if err = t.sendLeaves(ctx, key, content); err == nil {
+			err = t.store(ctx, name(key)+"."+manifestName, manifestOf(content).encode())
 		}
 	}
 	if err != nil {
@@ -81,45 +80,45 @@ func (s *Shelf) Put(ctx context.Context, key objstore.Key, content *objstore.Con
 	return nil
 }
 
-// maxSize is where a manifest becomes too large for a message.
-func (s *Shelf) maxSize() int64 {
-	return int64((s.blocks.MaxBlock()-manifestHead)/sumBytes) * objstore.Leaf
+// maxSize returns the size in bytes of the largest value whose manifest fits into one message.
+func (t *Tier) maxSize() int64 {
+	return int64((t.blocks.MaxBlock()-manifestHead)/sumBytes) * objstore.Leaf
 }
 
-// sendLeaves stores the content, a window of bytes at a time.
-func (s *Shelf) sendLeaves(ctx context.Context, key objstore.Key, content *objstore.Content) error {
-	w := newWindow(max(1, s.cfg.Window/objstore.Leaf))
+// sendLeaves stores the leaves, with at most a window of bytes in flight.
+func (t *Tier) sendLeaves(ctx context.Context, key objstore.Key, content *objstore.Content) error {
+	w := newWindow(max(1, t.cfg.Window/objstore.Leaf))
 	for i := range objstore.Count(int64(len(content.Bytes()))) {
 		if err := w.enter(ctx); err != nil {
 			return err
 		}
-		s.blocks.Send(name(key)+"."+leafName(i), objstore.LeafOf(content.Bytes(), i), w.leave)
+		t.blocks.Send(name(key)+"."+leafName(i), objstore.LeafOf(content.Bytes(), i), w.leave)
 	}
 	return w.drain(ctx)
 }
 
-func (s *Shelf) store(ctx context.Context, name string, data []byte) error {
+func (t *Tier) store(ctx context.Context, name string, data []byte) error {
 	w := newWindow(1)
 	if err := w.enter(ctx); err != nil {
 		return err
 	}
-	s.blocks.Send(name, data, w.leave)
+	t.blocks.Send(name, data, w.leave)
 	return w.drain(ctx)
 }
 
-// window bounds what is under way.
+// window bounds how many sends are in flight.
 type window struct {
-	places chan struct{}
-	mu     sync.Mutex
-	err    error // guarded by mu; the first refusal
+	slots chan struct{} // has an element for each send in flight
+	mu    sync.Mutex
+	err   error // guarded by mu; the first error of a send
 }
 
-func newWindow(places int) *window { return &window{places: make(chan struct{}, places)} }
+func newWindow(slots int) *window { return &window{slots: make(chan struct{}, slots)} }
 
-// enter waits for a place. It returns the first refusal, or the context's error.
+// enter waits for a free slot. It returns the first error of a send, or the context's error.
 func (w *window) enter(ctx context.Context) error {
 	select {
-	case w.places <- struct{}{}:
+	case w.slots <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -128,6 +127,7 @@ func (w *window) enter(ctx context.Context) error {
 	return w.err
 }
 
+// leave frees a slot; err is the result of its send.
 func (w *window) leave(err error) {
 	w.mu.Lock()
 	if w.err == nil && err != nil {
@@ -137,12 +137,12 @@ func (w *window) leave(err error) {
 		w.err = err
 	}
 	w.mu.Unlock()
-	<-w.places
+	<-w.slots
 }
 
-// drain waits until nothing is under way.
+// drain waits until nothing is in flight. Its slots stay taken: the window cannot be used again.
 func (w *window) drain(ctx context.Context) error {
-	for range cap(w.places) {
+	for range cap(w.slots) {
 		if err := w.enter(ctx); err != nil {
 			return err
 		}
@@ -150,9 +150,9 @@ func (w *window) drain(ctx context.Context) error {
 	return nil
 }
 
-// Stat makes the shelf an objstore.Tier.
-func (s *Shelf) Stat(ctx context.Context, key objstore.Key) (int64, error) {
-	m, err := s.manifest(ctx, key)
+// Stat implements objstore.Tier.
+func (t *Tier) Stat(ctx context.Context, key objstore.Key) (int64, error) {
+	m, err := t.manifest(ctx, key)
 	if err != nil {
 		return 0, fmt.Errorf("jetstream: stat %s: %w", key, err)
 	}
@@ -161,8 +161,8 @@ func (s *Shelf) Stat(ctx context.Context, key objstore.Key) (int64, error) {
 
 // manifest asks the stream's leader: a replica that lags behind still has the manifest of a value that was removed, and
 // then Put would take the value for stored. The leaves may come from any replica, since their sums are checked.
-func (s *Shelf) manifest(ctx context.Context, key objstore.Key) (manifest, error) {
-	data, err := s.blocks.GetFromLeader(ctx, name(key)+"."+manifestName)
+func (t *Tier) manifest(ctx context.Context, key objstore.Key) (manifest, error) {
+	data, err := t.blocks.GetFromLeader(ctx, name(key)+"."+manifestName)
 	if errors.Is(err, queues.ErrNoBlock) {
 		return manifest{}, objstore.ErrNotFound
 	}
@@ -172,13 +172,13 @@ func (s *Shelf) manifest(ctx context.Context, key objstore.Key) (manifest, error
 	return decodeManifest(data)
 }
 
-// Get makes the shelf an objstore.Tier. It brings the value into memory of its own.
-func (s *Shelf) Get(ctx context.Context, key objstore.Key) (*objstore.Pin, error) {
-	m, err := s.manifest(ctx, key)
+// Get implements objstore.Tier. It returns a copy of the value, which the pin alone refers to.
+func (t *Tier) Get(ctx context.Context, key objstore.Key) (*objstore.Pin, error) {
+	m, err := t.manifest(ctx, key)
 	var data []byte
 	if err == nil {
 		data = make([]byte, m.size)
-		err = (&reading{s, key, m, 0, len(m.sums), data}).all(ctx)
+		err = (&rangeReader{t, key, m, 0, len(m.sums), data}).all(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: get %s: %w", key, err)
@@ -186,9 +186,9 @@ func (s *Shelf) Get(ctx context.Context, key objstore.Key) (*objstore.Pin, error
 	return objstore.NewPin(data, nil), nil
 }
 
-// ReadAt makes the shelf an objstore.Tier. It reads the leaves that the range touches.
-func (s *Shelf) ReadAt(ctx context.Context, key objstore.Key, p []byte, offset int64) (int, error) {
-	m, err := s.manifest(ctx, key)
+// ReadAt implements objstore.Tier. It reads the leaves that overlap the range.
+func (t *Tier) ReadAt(ctx context.Context, key objstore.Key, p []byte, offset int64) (int, error) {
+	m, err := t.manifest(ctx, key)
 	if err != nil {
 		return 0, fmt.Errorf("jetstream: read %s: %w", key, err)
 	}
@@ -200,25 +200,25 @@ func (s *Shelf) ReadAt(ctx context.Context, key objstore.Key, p []byte, offset i
 	from, to := int(offset/objstore.Leaf), objstore.Count(end)
 	first := int64(from) * objstore.Leaf
 	data := make([]byte, min(int64(to)*objstore.Leaf, m.size)-first)
-	if err := (&reading{s, key, m, from, to, data}).all(ctx); err != nil {
+	if err := (&rangeReader{t, key, m, from, to, data}).all(ctx); err != nil {
 		return 0, fmt.Errorf("jetstream: read %s: %w", key, err)
 	}
 	return copy(p[:end-offset], data[offset-first:]), nil
 }
 
-// Remove makes the shelf an objstore.Tier.
-func (s *Shelf) Remove(ctx context.Context, keys ...objstore.Key) error {
+// Remove implements objstore.Tier.
+func (t *Tier) Remove(ctx context.Context, keys ...objstore.Key) error {
 	for _, key := range keys {
-		if err := s.blocks.Purge(ctx, name(key)); err != nil {
+		if err := t.blocks.Purge(ctx, name(key)); err != nil {
 			return fmt.Errorf("jetstream: remove %s: %w", key, err)
 		}
 	}
 	return nil
 }
 
-// RemoveScope makes the shelf an objstore.Tier.
-func (s *Shelf) RemoveScope(ctx context.Context, scope string) error {
-	if err := s.blocks.Purge(ctx, scope); err != nil {
+// RemoveScope implements objstore.Tier.
+func (t *Tier) RemoveScope(ctx context.Context, scope string) error {
+	if err := t.blocks.Purge(ctx, scope); err != nil {
 		return fmt.Errorf("jetstream: remove scope %s: %w", scope, err)
 	}
 	return nil

@@ -7,9 +7,9 @@ import (
 	"github.com/tidemill/tidemill/objstore"
 )
 
-// manifest says what a value is: a version, its length in bytes, and the sum of each leaf.
+// manifest describes a stored value. It is encoded as a version, the value's size, and the checksum of each leaf.
 type manifest struct {
-	size int64
+	size int64 // bytes
 	sums []objstore.Sum
 }
 
@@ -32,28 +32,31 @@ func (m manifest) encode() []byte {
 	return out
 }
 
-// decodeManifest reads a manifest. One that does not fit together is damaged: what it says would be allocated.
+// decodeManifest decodes a manifest. It checks that size and checksums match, since the reader allocates size bytes.
 func decodeManifest(data []byte) (m manifest, err error) {
 	if len(data) < manifestHead || data[0] != manifestVersion {
-		return m, fmt.Errorf("%w: no manifest of version %d", objstore.ErrDamaged, manifestVersion)
+		return m, fmt.Errorf("%w: %d bytes that are no manifest of version %d", objstore.ErrDamaged, len(data), manifestVersion)
 	}
-	size, digests := binary.BigEndian.Uint64(data[1:]), data[manifestHead:]
-	count := len(digests) / sumBytes
-	if len(digests)%sumBytes != 0 || size > uint64(count)*objstore.Leaf || objstore.Count(int64(size)) != count {
-		return m, fmt.Errorf("%w: a manifest of %d bytes for a value of %d", objstore.ErrDamaged, len(data), size)
+	size, sums := binary.BigEndian.Uint64(data[1:]), data[manifestHead:]
+	count := len(sums) / sumBytes
+	if len(sums)%sumBytes != 0 || size > uint64(count)*objstore.Leaf || objstore.Count(int64(size)) != count {
+		return m, fmt.Errorf("%w: its manifest has %d bytes, which do not fit a value of %d bytes", objstore.ErrDamaged, len(data), size)
 	}
 	m.size = int64(size)
 	m.sums = make([]objstore.Sum, count)
 	for i := range m.sums {
-		copy(m.sums[i][:], digests[i*sumBytes:])
+		copy(m.sums[i][:], sums[i*sumBytes:])
 	}
 	return m, nil
 }
 
-// place copies a leaf to where it belongs, if it is what was put.
-func (m manifest) place(i int, block, to []byte) error {
-	if len(block) != len(to) || objstore.SumOf(block) != m.sums[i] {
-		return fmt.Errorf("%w: leaf %d", objstore.ErrDamaged, i)
+// copyLeaf copies the leaf with index i to its place in the value, unless its size or checksum is wrong.
+func (m manifest) copyLeaf(i int, block, to []byte) error {
+	if len(block) != len(to) {
+		return fmt.Errorf("%w: leaf %d has %d bytes, want %d", objstore.ErrDamaged, i, len(block), len(to))
+	}
+	if objstore.SumOf(block) != m.sums[i] {
+		return fmt.Errorf("%w: leaf %d has another checksum", objstore.ErrDamaged, i)
 	}
 	copy(to, block)
 	return nil

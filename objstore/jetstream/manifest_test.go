@@ -8,7 +8,7 @@ import (
 	"github.com/tidemill/tidemill/objstore"
 )
 
-// What reads as a manifest is written as it was, and asks for no more memory than its digests stand for.
+// Bytes that decode as a manifest encode to the same bytes, and their size matches their number of checksums.
 func FuzzManifest(f *testing.F) {
 	for _, size := range []int{0, 1, objstore.Leaf + 1} {
 		f.Add(manifestOf(objstore.NewContent(make([]byte, size))).encode())
@@ -17,27 +17,30 @@ func FuzzManifest(f *testing.F) {
 		m, err := decodeManifest(data)
 		if err != nil {
 			if !errors.Is(err, objstore.ErrDamaged) {
-				t.Error(err)
+				t.Errorf("decode %x: got error %v, want %v", data, err, objstore.ErrDamaged)
 			}
 			return
 		}
-		if !bytes.Equal(m.encode(), data) || objstore.Count(m.size) != len(m.sums) {
-			t.Errorf("%x is %d bytes in %d leaves", data, m.size, len(m.sums))
+		if got := m.encode(); !bytes.Equal(got, data) {
+			t.Errorf("decoded and encoded: got %x, want %x", got, data)
+		}
+		if want := objstore.Count(m.size); len(m.sums) != want {
+			t.Errorf("decode %x: got %d checksums for %d bytes, want %d", data, len(m.sums), m.size, want)
 		}
 	})
 }
 
-// A leaf that is not what was put is noticed.
+// A leaf that differs from what was put is an error.
 func TestDamagedLeaf(t *testing.T) {
 	data := bytes.Repeat([]byte("tide"), 1000)
 	m := manifestOf(objstore.NewContent(data))
 	to := make([]byte, len(data))
-	if err := m.place(0, data, to); err != nil || !bytes.Equal(to, data) {
-		t.Errorf("whole: %v", err)
+	if err := m.copyLeaf(0, data, to); err != nil || !bytes.Equal(to, data) {
+		t.Errorf("the leaf itself: got error %v, equal bytes %v; want no error, equal bytes", err, bytes.Equal(to, data))
 	}
-	for _, bad := range [][]byte{nil, data[1:], append([]byte("T"), data[1:]...)} {
-		if err := m.place(0, bad, to); !errors.Is(err, objstore.ErrDamaged) {
-			t.Errorf("damaged: %v", err)
+	for name, bad := range map[string][]byte{"empty": nil, "too short": data[1:], "changed": append([]byte("T"), data[1:]...)} {
+		if err := m.copyLeaf(0, bad, to); !errors.Is(err, objstore.ErrDamaged) {
+			t.Errorf("a leaf that is %s: got error %v, want %v", name, err, objstore.ErrDamaged)
 		}
 	}
 }

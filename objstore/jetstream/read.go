@@ -11,17 +11,17 @@ import (
 	"github.com/tidemill/tidemill/queues"
 )
 
-// reading brings a range of a value's leaves.
-type reading struct {
-	shelf    *Shelf
+// rangeReader reads a range of a value's leaves. Its goroutines write disjoint parts of data.
+type rangeReader struct {
+	tier     *Tier
 	key      objstore.Key
 	manifest manifest
-	from, to int    // leaves
-	data     []byte // begins with the first of them
+	from, to int    // indexes of leaves
+	data     []byte // the leaves of the range
 }
 
-// all reads all leaves of the range, several groups at a time.
-func (r *reading) all(ctx context.Context) error {
+// all reads all leaves of the range, several groups at the same time.
+func (r *rangeReader) all(ctx context.Context) error {
 	if r.from == r.to {
 		return nil
 	}
@@ -29,7 +29,7 @@ func (r *reading) all(ctx context.Context) error {
 	defer cancel(nil)
 	groups := make(chan int)
 	var readers sync.WaitGroup
-	for range min(r.shelf.cfg.Readers, (r.to-r.from)/groupLeaves+1) {
+	for range min(r.tier.cfg.Readers, (r.to-r.from)/groupLeaves+1) {
 		readers.Go(func() {
 			for g := range groups {
 				if err := r.group(ctx, g); err != nil {
@@ -46,8 +46,8 @@ func (r *reading) all(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// group reads those leaves of a group that are in the range.
-func (r *reading) group(ctx context.Context, group int) error {
+// group reads the leaves of a group that are in the range.
+func (r *rangeReader) group(ctx context.Context, group int) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -55,8 +55,8 @@ func (r *reading) group(ctx context.Context, group int) error {
 	if to-from == 1 {
 		return r.leaf(ctx, from)
 	}
-	var here [groupLeaves]bool
-	for b, err := range r.shelf.blocks.Read(ctx, name(r.key)+"."+strconv.Itoa(group)) {
+	var read [groupLeaves]bool
+	for b, err := range r.tier.blocks.Read(ctx, name(r.key)+"."+strconv.Itoa(group)) {
 		if err != nil {
 			return err
 		}
@@ -64,13 +64,13 @@ func (r *reading) group(ctx context.Context, group int) error {
 		if err != nil || i < from || i >= to {
 			continue
 		}
-		if err := r.place(i, b.Data); err != nil {
+		if err := r.copyLeaf(i, b.Data); err != nil {
 			return err
 		}
-		here[i%groupLeaves] = true
+		read[i%groupLeaves] = true
 	}
-	for i := from; i < to; i++ { // a replica may be behind
-		if here[i%groupLeaves] {
+	for i := from; i < to; i++ { // the replica that answered may lag behind
+		if read[i%groupLeaves] {
 			continue
 		}
 		if err := r.leaf(ctx, i); err != nil {
@@ -80,20 +80,21 @@ func (r *reading) group(ctx context.Context, group int) error {
 	return nil
 }
 
-// errMissing says that a value is not whole any more: it was removed while it was read.
-var errMissing = fmt.Errorf("%w: a part of it is missing", objstore.ErrNotFound)
+// errMissing says that a value was removed while it was read.
+var errMissing = fmt.Errorf("%w: it was removed while it was read", objstore.ErrNotFound)
 
-func (r *reading) leaf(ctx context.Context, i int) error {
-	block, err := r.shelf.blocks.Get(ctx, name(r.key)+"."+leafName(i))
+// leaf reads one leaf by a request of its own.
+func (r *rangeReader) leaf(ctx context.Context, i int) error {
+	block, err := r.tier.blocks.Get(ctx, name(r.key)+"."+leafName(i))
 	if errors.Is(err, queues.ErrNoBlock) {
 		err = errMissing
 	}
 	if err != nil {
 		return err
 	}
-	return r.place(i, block)
+	return r.copyLeaf(i, block)
 }
 
-func (r *reading) place(i int, block []byte) error {
-	return r.manifest.place(i, block, objstore.LeafOf(r.data, i-r.from))
+func (r *rangeReader) copyLeaf(i int, block []byte) error {
+	return r.manifest.copyLeaf(i, block, objstore.LeafOf(r.data, i-r.from))
 }

@@ -1,3 +1,3 @@
-// Package memory is the shelf of objstore in this process: values are shared by goroutines without a copy,
-// and gone when the process ends.
+// Package memory is the tier of objstore in this process: goroutines share values without a copy, and the values are gone
+// when the process ends. A [Tier] bounds their bytes; one mutex guards all of it.
 package memory

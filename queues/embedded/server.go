@@ -159,8 +159,8 @@ func (s *Server) Boot() string { return s.boot }
 // Unclean reports whether the last Start with this Dir did not end by Close.
 func (s *Server) Unclean() bool { return s.dir != nil && s.dir.unclean }
 
-// EndsUnclean has the next Start with this Dir find that this one did not end cleanly, whatever Close does.
-func (s *Server) EndsUnclean() {
+// MarkUnclean has the next Start with this Dir find that this one did not end cleanly, whatever Close does.
+func (s *Server) MarkUnclean() {
 	if s.dir != nil {
 		s.dir.dirty.Store(true)
 	}

@@ -115,7 +115,7 @@ func TestADirectoryHasOneUser(t *testing.T) {
 	if s.Unclean() || s.Boot() == boot {
 		t.Errorf("after Close: unclean %v, boot %s after %s", s.Unclean(), s.Boot(), boot)
 	}
-	s.EndsUnclean()
+	s.MarkUnclean()
 	s.Close()
 	if s = open(t, embedded.Config{Dir: dir}); !s.Unclean() {
 		t.Error("EndsUnclean leaves no mark")
