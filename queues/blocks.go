@@ -12,14 +12,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Blocks keep large values in pieces, each under a name of several tokens, until they are purged. A name is
-// written with the same bytes each time, so writing it again changes nothing.
+// Blocks keep the parts of large values, each under a name of several tokens, until they are purged. Callers always write the
+// same bytes under the same name, so a repeated write changes nothing.
 type Blocks struct {
 	b    *Broker
 	name BlocksName
 }
 
-// OpenBlocks returns the blocks, for which it makes a stream if there is none yet.
+// OpenBlocks returns the blocks. It creates their stream unless it exists.
 func (b *Broker) OpenBlocks(ctx context.Context, name BlocksName) (*Blocks, error) {
 	err := b.ensureStream(ctx, jetstream.StreamConfig{
 		Name: name.Stream, Subjects: []string{name.Prefix + ">"}, AllowDirect: true,
@@ -32,8 +32,8 @@ func (b *Broker) OpenBlocks(ctx context.Context, name BlocksName) (*Blocks, erro
 	return &Blocks{b, name}, nil
 }
 
-// Send stores a block and returns at once; done is called once, when it is stored (nil) or refused
-// (ErrFull, …), on a goroutine that it must not block. data must not be changed afterwards.
+// Send stores a block and returns at once. done is called once, with nil when the block is stored or with the error (ErrFull,
+// …), on a goroutine that it must not block. data must not be changed afterwards.
 func (k *Blocks) Send(name string, data []byte, done func(error)) {
 	k.b.out.send(Message{Subject: k.name.Prefix + name, Data: data}, func(_ uint64, err error) { done(err) })
 }
@@ -114,18 +114,18 @@ func (k *Blocks) getDirect(ctx context.Context, name string) ([]byte, error) {
 		return nil, fmt.Errorf("queues: get %s: %w", subject, err)
 	}
 	if len(msg.Header["Nats-Sequence"]) == 0 {
-		if msg.Header.Get("Status") == "404" {
+		if notFound(msg) {
 			err = ErrNoBlock
 		} else {
-			err = fmt.Errorf("answer %q", msg.Header.Get("Status")+" "+msg.Header.Get("Description"))
+			err = fmt.Errorf("the server answered %q", msg.Header.Get("Status")+" "+msg.Header.Get("Description"))
 		}
 		return nil, fmt.Errorf("queues: get %s: %w", subject, err)
 	}
 	return msg.Data, nil
 }
 
-// Read yields the blocks whose names begin with these tokens, in the order in which they were stored, with
-// the rest of their names. An error ends it.
+// Read yields the blocks whose names begin with these tokens, in the order in which they were stored, each with the rest of
+// its name. It stops at the first error, which it yields. A replica that lags behind may leave some out.
 func (k *Blocks) Read(ctx context.Context, tokens string) iter.Seq2[Block, error] {
 	prefix := k.name.Prefix + tokens + "."
 	return func(yield func(Block, error) bool) {
@@ -138,13 +138,13 @@ func (k *Blocks) Read(ctx context.Context, tokens string) iter.Seq2[Block, error
 	}
 }
 
-// Block is a piece of a value.
+// Block is a part of a value.
 type Block struct {
-	Name string
+	Name string // without the tokens that were passed to Read
 	Data []byte
 }
 
-// Purge removes the blocks whose names begin with these tokens.
+// Purge removes the blocks whose names begin with these tokens. Replicas that lag behind follow later.
 func (k *Blocks) Purge(ctx context.Context, tokens string) error {
 	subject := k.name.Prefix + tokens + ".>"
 	err := k.b.retry(ctx, func(ctx context.Context) error {
@@ -160,8 +160,8 @@ func (k *Blocks) Purge(ctx context.Context, tokens string) error {
 	return nil
 }
 
-// MaxBlock returns how many bytes a block may have.
+// MaxBlock returns the maximum size of a block in bytes.
 func (k *Blocks) MaxBlock() int { return k.b.MaxPayload() - blockOverhead }
 
-// blockOverhead is what headers of answers add.
+// blockOverhead is the number of bytes reserved for the headers of an answer.
 const blockOverhead = 4 << 10

@@ -15,22 +15,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Message is what carriers carry. It must not be changed once it was sent, and what was received is
-// shared by all who hold it.
+// Message is a message as it is sent and received. It must not be changed once it was sent or received.
 type Message struct {
 	Subject string
-	Header  Header // nil if there is none
+	Header  Header // nil if there are no headers
 	Data    []byte
 }
 
-// Header holds a message's headers. Their names are as they were sent: Tm-Owner is not tm-owner.
+// Header holds a message's headers. Names are case-sensitive: Tm-Owner is not tm-owner.
 type Header map[string][]string
 
-// Get returns the header's value, the first one of several, "" if there is none.
+// Get returns the first value of a header, "" if there is none.
 func (h Header) Get(name string) string { return nats.Header(h).Get(name) }
 
-// number returns the last value of a header that the server adds: it stands behind what the message
-// brought itself.
+// number returns the last value of a header that the server adds: it comes after those that the sender set.
 func (h Header) number(name string) (uint64, error) {
 	values := h[name]
 	if len(values) == 0 {
@@ -39,16 +37,16 @@ func (h Header) number(name string) (uint64, error) {
 	return strconv.ParseUint(values[len(values)-1], 10, 64)
 }
 
-// Storage says where streams are kept.
+// Storage says where streams are stored.
 type Storage int
 
-// Memory is gone when the server ends; Files survive it.
+// Streams in memory are gone when the server ends; streams in files survive it.
 const (
 	Memory Storage = iota
 	Files
 )
 
-// Dialer makes connections to a server in this process (embedded.Server is one).
+// Dialer connects to a server in this process (embedded.Server is one).
 type Dialer interface {
 	InProcessConn() (net.Conn, error)
 }
@@ -56,16 +54,16 @@ type Dialer interface {
 // Config says how to connect.
 type Config struct {
 	Namespace string       // the first token of every name
-	Client    string       // the connection's name, for people who list connections
-	URL       string       // of a server; ignored if Dialer is set
-	Dialer    Dialer       // a server in this process; nil to dial URL
-	Storage   Storage      // of streams that this broker creates
-	Replicas  int          // of blocks that this broker creates; 0 = 1
+	Client    string       // the name that the server lists for the connection
+	URL       string       // of the server; ignored if Dialer is set
+	Dialer    Dialer       // the server in this process; nil = connect to URL
+	Storage   Storage      // of the streams that this broker creates
+	Replicas  int          // of the stream of blocks that this broker creates; 0 = 1
 	Logger    *slog.Logger // nil = slog.Default()
 }
 
-// Broker is one connection to a NATS server, and the carriers that go over it. It is safe for concurrent
-// use.
+// Broker is one connection to a NATS server, from which queues, logs, tables, topics and blocks are opened. It is safe for
+// concurrent use.
 type Broker struct {
 	Names
 
@@ -75,23 +73,23 @@ type Broker struct {
 	out  *publisher
 	log  *slog.Logger
 
-	connects atomic.Uint64 // how often a lost connection was made again
+	reconnects atomic.Uint64
 
 	mu     sync.Mutex
-	opened map[string]bool // guarded by mu; streams and consumers that exist for sure
+	opened map[string]bool // guarded by mu; the streams and consumers that this broker has created or found
 
 	closing sync.Once
 }
 
-// ErrClosed says that the broker was closed before the answer came: what was sent may be stored or not.
+// ErrClosed says that the broker was closed before an answer came: the message may be stored or not.
 var ErrClosed = errors.New("queues: broker closed")
 
-// apiTimeout bounds one request to the server's API. A cluster without a leader answers nothing for 6 to
-// 9 s.
+// apiTimeout bounds one request to the server's API, with its repetitions. A cluster that lost its leader does not answer for
+// 6 to 9 s.
 const apiTimeout = 10 * time.Second
 
-// Connect returns a broker, once it is connected. A connection that is lost later is made again for
-// as long as the broker is open, and what could not be sent meanwhile is sent then.
+// Connect connects to the server. If the connection is lost later, the broker reconnects until it is closed, and then sends
+// what it could not send meanwhile.
 func Connect(cfg Config) (*Broker, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -121,20 +119,21 @@ func Connect(cfg Config) (*Broker, error) {
 	return b, nil
 }
 
-// Close ends the connection. Sends without an answer end with ErrClosed. Closing again does nothing.
+// Close closes the connection. Sends without an answer end with ErrClosed. Calling it again does nothing.
 func (b *Broker) Close() {
 	b.closing.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		_ = b.conn.FlushWithContext(ctx) // acks are told nothing; give them a chance. (FlushTimeout shares timers between bubbles of virtual time.)
+		_ = b.conn.FlushWithContext(ctx) // acks have no answer to wait for. (FlushTimeout shares timers between synctest bubbles.)
 		cancel()
 		b.out.close()
 		b.conn.Close()
 	})
 }
 
-// MaxPayload returns how many bytes a message may have, headers included.
+// MaxPayload returns the maximum size of a message in bytes, headers included.
 func (b *Broker) MaxPayload() int { return int(b.conn.MaxPayload()) }
 
+// report logs an asynchronous error of the connection.
 func (b *Broker) report(_ *nats.Conn, sub *nats.Subscription, err error) {
 	subject := ""
 	if sub != nil {
@@ -145,20 +144,20 @@ func (b *Broker) report(_ *nats.Conn, sub *nats.Subscription, err error) {
 
 func (b *Broker) disconnected(_ *nats.Conn, err error) {
 	if err != nil {
-		b.log.Warn("nats: connection lost; connecting again", "err", err)
+		b.log.Warn("nats: connection lost, reconnecting", "err", err)
 	}
 }
 
 func (b *Broker) reconnected(*nats.Conn) {
-	b.connects.Add(1)
-	b.log.Info("nats: connected again")
+	b.reconnects.Add(1)
+	b.log.Info("nats: reconnected")
 }
 
-// Reconnects returns how often a lost connection was made again. What is there then may be another server,
-// or the same one with older files.
-func (b *Broker) Reconnects() uint64 { return b.connects.Load() }
+// Reconnects returns how often the broker has reconnected. Each time the server may be another one, or the same one with older
+// files.
+func (b *Broker) Reconnects() uint64 { return b.reconnects.Load() }
 
-// once runs create unless it has succeeded for this name before.
+// once calls create unless it has succeeded for this name before. Two concurrent calls may both call it.
 func (b *Broker) once(name string, create func() error) error {
 	b.mu.Lock()
 	done := b.opened[name]
@@ -175,7 +174,7 @@ func (b *Broker) once(name string, create func() error) error {
 	return nil
 }
 
-// forget has names looked for again when they are opened.
+// forget makes the next open of these names create them again.
 func (b *Broker) forget(names ...string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -184,14 +183,13 @@ func (b *Broker) forget(names ...string) {
 	}
 }
 
-// A request is tried again after tryTimeout without an answer: it may have got lost, or its answer.
+// A request without an answer within tryTimeout is sent again, retryDelay later: the request or its answer may be lost.
 const (
 	tryTimeout = 2 * time.Second
-	tryAgain   = 50 * time.Millisecond
+	retryDelay = 50 * time.Millisecond
 )
 
-// retry tries a request until it has an answer, or ctx ends, or apiTimeout has passed. What it does must
-// not do more when it is done twice.
+// retry calls request until it has an answer, ctx ends, or apiTimeout has passed. The request must be idempotent.
 func (b *Broker) retry(ctx context.Context, request func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
@@ -202,7 +200,7 @@ func (b *Broker) retry(ctx context.Context, request func(ctx context.Context) er
 		if err == nil || !Unanswered(err) || b.conn.IsClosed() {
 			return err
 		}
-		timer := time.NewTimer(tryAgain)
+		timer := time.NewTimer(retryDelay)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -212,7 +210,7 @@ func (b *Broker) retry(ctx context.Context, request func(ctx context.Context) er
 	}
 }
 
-// Unanswered reports whether an error says only that no answer came: another try may get one.
+// Unanswered reports whether an error only says that no answer came, so that a repeated request may get one.
 func Unanswered(err error) bool {
 	for _, e := range []error{
 		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
@@ -225,6 +223,7 @@ func Unanswered(err error) bool {
 	return false
 }
 
+// ensureStream creates the stream, or updates it to this configuration, once for each broker.
 func (b *Broker) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) error {
 	if b.cfg.Storage == Memory {
 		cfg.Storage = jetstream.MemoryStorage
@@ -246,3 +245,6 @@ func (m Message) nats(reply string) *nats.Msg {
 }
 
 func fromNATS(msg *nats.Msg) Message { return Message{msg.Subject, Header(msg.Header), msg.Data} }
+
+// notFound reports whether a direct get found no message.
+func notFound(msg *nats.Msg) bool { return msg.Header.Get("Status") == "404" }

@@ -16,7 +16,7 @@ import (
 	"github.com/tidemill/tidemill/queues/embedded"
 )
 
-// settings are the ways in which the carriers are set up; every test of the contract runs in each.
+// settings are the storages and connections that every conformance test runs with.
 var settings = []struct {
 	name    string
 	storage queues.Storage
@@ -27,15 +27,13 @@ var settings = []struct {
 	{"memory, over TCP", queues.Memory, "127.0.0.1:0"},
 }
 
-// conform runs a test of the contract in every setting. Afterwards nothing is left running.
+// conform runs a conformance test in every setting, with a minute for each. Afterwards no goroutine of it is left.
 func conform(t *testing.T, test func(t *testing.T, ctx context.Context, connect func() *queues.Broker)) {
 	for _, s := range settings {
 		t.Run(s.name, func(t *testing.T) {
 			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 			server, err := embedded.Start(embedded.Config{Listen: s.listen, Dir: t.TempDir()})
-			if err != nil {
-				t.Fatal(err)
-			}
+			check(t, err)
 			defer server.Close()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
@@ -51,9 +49,7 @@ func conform(t *testing.T, test func(t *testing.T, ctx context.Context, connect 
 					cfg.Dialer = server
 				}
 				b, err := queues.Connect(cfg)
-				if err != nil {
-					t.Fatal(err)
-				}
+				check(t, err)
 				open = append(open, b)
 				return b
 			})
@@ -61,12 +57,11 @@ func conform(t *testing.T, test func(t *testing.T, ctx context.Context, connect 
 	}
 }
 
+// must returns v, or fails the test: must(f())(t).
 func must[T any](v T, err error) func(t *testing.T) T {
 	return func(t *testing.T) T {
 		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		return v
 	}
 }
@@ -74,25 +69,33 @@ func must[T any](v T, err error) func(t *testing.T) T {
 func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 }
 
-// receive returns the next value, or fails when the test's time is over.
+// checkAsync is check for a goroutine that is not the test's.
+func checkAsync(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Errorf("got error %v, want none", err)
+	}
+}
+
+// receive returns the next value of a channel, or fails when ctx, the test's minute, ends.
 func receive[T any](t *testing.T, ctx context.Context, from <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-from:
 		return v
 	case <-ctx.Done():
-		t.Fatal("nothing came")
+		t.Fatalf("waited for a %T: got none, want one: %v", *new(T), ctx.Err())
 		panic("unreachable")
 	}
 }
 
 func text(s string) queues.Message { return queues.Message{Data: []byte(s)} }
 
-func TestQueueGivesEachMessageToOneConsumer(t *testing.T) {
+func TestQueueDeliversEachMessageToOneConsumer(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		sender, a, b := connect(), connect(), connect()
 		name := sender.Batches("cpu=4-gpu=0_5", "normal")
@@ -100,7 +103,7 @@ func TestQueueGivesEachMessageToOneConsumer(t *testing.T) {
 		got := make(chan string, 100)
 		for _, broker := range []*queues.Broker{a, b} {
 			p := must(broker.OpenQueue(ctx, name))(t).Pull(func(d *queues.Delivery) {
-				check(t, d.Ack())
+				checkAsync(t, d.Ack())
 				got <- string(d.Data)
 			})
 			defer p.Stop()
@@ -118,12 +121,12 @@ func TestQueueGivesEachMessageToOneConsumer(t *testing.T) {
 		slices.Sort(want)
 		slices.Sort(have)
 		if !slices.Equal(want, have) {
-			t.Errorf("got %v", have)
+			t.Errorf("messages of both consumers: got %v, want %v", have, want)
 		}
 	})
 }
 
-func TestQueueDeliversAsManyAsWereAskedFor(t *testing.T) {
+func TestPullerDeliversWithinItsCredit(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		b := connect()
 		q := must(b.OpenQueue(ctx, b.Batches("cpu", "normal")))(t)
@@ -139,24 +142,24 @@ func TestQueueDeliversAsManyAsWereAskedFor(t *testing.T) {
 				check(t, receive(t, ctx, got).Ack())
 			}
 			if c := p.Credit(); c != 0 {
-				t.Errorf("credit %d after %d of %d came", c, n, n)
+				t.Errorf("credit after %d of %d deliveries: got %d, want 0", n, n, c)
 			}
 		}
-		check(t, q.Publish(ctx, text("beyond"))) // an answer from the server: nothing else is on its way
+		check(t, q.Publish(ctx, text("beyond"))) // its answer comes after whatever the server has sent before
 		if len(got) > 0 {
-			t.Errorf("%d messages came beyond the credit", len(got))
+			t.Errorf("deliveries beyond the credit: got %d, want 0", len(got))
 		}
 	})
 }
 
-func TestQueueCreditCanBeTakenBack(t *testing.T) {
+func TestPullerRecallsCredit(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		b := connect()
 		q := must(b.OpenQueue(ctx, b.Batches("cpu", "normal")))(t)
 		got := make(chan string, 100)
 		pull := func(name string) *queues.Puller {
 			return q.Pull(func(d *queues.Delivery) {
-				check(t, d.Ack())
+				checkAsync(t, d.Ack())
 				got <- name + " " + string(d.Data)
 			})
 		}
@@ -166,26 +169,26 @@ func TestQueueCreditCanBeTakenBack(t *testing.T) {
 		check(t, p.Ask(10))
 		check(t, q.Publish(ctx, text("1")))
 		if m := receive(t, ctx, got); m != "p 1" {
-			t.Error(m)
+			t.Errorf("first delivery: got %q, want %q", m, "p 1")
 		}
 		p.Recall()
 		if c := p.Credit(); c != 0 {
-			t.Errorf("credit %d after all was taken back", c)
+			t.Errorf("credit after Recall: got %d, want 0", c)
 		}
 		check(t, other.Ask(1))
 		check(t, q.Publish(ctx, text("2")))
 		if m := receive(t, ctx, got); m != "other 2" {
-			t.Error(m)
+			t.Errorf("delivery after Recall: got %q, want %q", m, "other 2")
 		}
 		check(t, p.Ask(1))
 		check(t, q.Publish(ctx, text("3")))
 		if m := receive(t, ctx, got); m != "p 3" {
-			t.Error(m)
+			t.Errorf("delivery after asking again: got %q, want %q", m, "p 3")
 		}
 	})
 }
 
-func TestQueueDeliversAgainWhatIsGivenBackAndCounts(t *testing.T) {
+func TestNakRedeliversAndCounts(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		b := connect()
 		q := must(b.OpenQueue(ctx, b.Batches("cpu", "normal")))(t)
@@ -198,22 +201,22 @@ func TestQueueDeliversAgainWhatIsGivenBackAndCounts(t *testing.T) {
 		check(t, first.Nak())
 		second := receive(t, ctx, got)
 		if first.Count != 1 || second.Count != 2 || second.Sequence != first.Sequence || second.Header.Get("Tm-Owner") != "me" {
-			t.Errorf("first %+v, second %+v", first, second)
+			t.Errorf("got deliveries %+v and %+v, want counts 1 and 2, the same sequence, and the header", first, second)
 		}
 		check(t, second.Ack())
 	})
 }
 
-func TestQueueSendToNoStreamIsRefused(t *testing.T) {
+func TestSendErrors(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		b := connect()
 		q := must(b.OpenQueue(ctx, b.Batches("cpu", "normal")))(t)
 		check(t, q.DeleteStream(ctx))
 		if err := q.Publish(ctx, text("x")); !errors.Is(err, queues.ErrNoStream) {
-			t.Errorf("got %v, want ErrNoStream", err)
+			t.Errorf("publish to a deleted stream: got error %v, want %v", err, queues.ErrNoStream)
 		}
-		if err := q.Publish(ctx, text(strings.Repeat("x", b.MaxPayload()+1))); err == nil {
-			t.Error("a message beyond the payload limit was taken")
+		if err := q.Publish(ctx, text(strings.Repeat("x", b.MaxPayload()+1))); !errors.Is(err, queues.ErrTooLarge) {
+			t.Errorf("publish of a message that is too large: got error %v, want %v", err, queues.ErrTooLarge)
 		}
 	})
 }
@@ -224,7 +227,7 @@ func TestSendEndsWhenTheBrokerCloses(t *testing.T) {
 		q := must(b.OpenQueue(ctx, b.Batches("cpu", "normal")))(t)
 		b.Close()
 		if err := q.Publish(ctx, text("x")); !errors.Is(err, queues.ErrClosed) {
-			t.Errorf("got %v, want ErrClosed", err)
+			t.Errorf("publish after Close: got error %v, want %v", err, queues.ErrClosed)
 		}
 	})
 }
@@ -235,7 +238,7 @@ func TestLogIsReadInOrderByEveryReader(t *testing.T) {
 		l := must(writer.OpenLog(ctx, writer.Log("me")))(t)
 		other := must(writer.OpenLog(ctx, writer.Log("other")))(t)
 		var want []string
-		for i := range 600 { // more than one request of Read brings
+		for i := range 600 { // more than one request of Read returns
 			want = append(want, fmt.Sprint(i))
 			check(t, l.Append(ctx, text(want[i])))
 			check(t, other.Append(ctx, text("not mine")))
@@ -248,15 +251,15 @@ func TestLogIsReadInOrderByEveryReader(t *testing.T) {
 			have, sequences = append(have, string(e.Data)), append(sequences, e.Sequence)
 		}
 		if !slices.Equal(want, have) || !slices.IsSorted(sequences) {
-			t.Errorf("read %d of %d: %v", len(have), len(want), have)
+			t.Errorf("got %d entries %v with sequences %v, want %d in order", len(have), have, sequences, len(want))
 		}
 		if last := must(mine.Last(ctx))(t); last != sequences[len(sequences)-1] {
-			t.Errorf("last is %d, read up to %d", last, sequences[len(sequences)-1])
+			t.Errorf("last sequence: got %d, want %d, which was read last", last, sequences[len(sequences)-1])
 		}
 	})
 }
 
-// A follower that starts late, beside a writer, misses nothing and sees nothing twice.
+// A follower that starts while the log is being written gets each entry once, in order.
 func TestFollowerHasNoGap(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		writer, reader := connect(), connect()
@@ -268,7 +271,7 @@ func TestFollowerHasNoGap(t *testing.T) {
 		writing.Go(func() {
 			for i := range n {
 				if err := l.Append(ctx, text(fmt.Sprint(i))); err != nil {
-					t.Error(err)
+					t.Errorf("append %d: %v", i, err)
 				}
 				if i == n/4 {
 					close(begun)
@@ -281,14 +284,14 @@ func TestFollowerHasNoGap(t *testing.T) {
 		defer f.Close()
 		for i := range n {
 			if have := receive(t, ctx, got); have != fmt.Sprint(i) {
-				t.Fatalf("at %d came %s", i, have)
+				t.Fatalf("entry %d: got %s, want %d", i, have, i)
 			}
 		}
 	})
 }
 
-// What was not told is found by the next message's chain, or by asking.
-func TestFollowerFillsWhatItWasNotTold(t *testing.T) {
+// A follower that missed republished messages reads them at the next one, or by Ask.
+func TestFollowerFillsGaps(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		b := connect()
 		l := must(b.OpenLog(ctx, b.Log("me")))(t)
@@ -299,16 +302,16 @@ func TestFollowerFillsWhatItWasNotTold(t *testing.T) {
 			t.Helper()
 			for _, w := range want {
 				if have := receive(t, ctx, got); have != w {
-					t.Fatalf("came %s, want %s", have, w)
+					t.Fatalf("next entry: got %s, want %s", have, w)
 				}
 			}
 		}
-		f.Deafen(true)
+		f.LoseRepublished(true)
 		check(t, l.Append(ctx, text("a"), text("b")))
-		f.Deafen(false)
-		check(t, l.Append(ctx, text("c"))) // says that b came before
+		f.LoseRepublished(false)
+		check(t, l.Append(ctx, text("c"))) // its header says that b was before it
 		expect("a", "b", "c")
-		f.Deafen(true)
+		f.LoseRepublished(true)
 		check(t, l.Append(ctx, text("d")))
 		check(t, f.Ask(ctx))
 		expect("d")
@@ -328,7 +331,7 @@ func TestLogTrim(t *testing.T) {
 			have = append(have, string(e.Data))
 		}
 		if !slices.Equal(have, []string{"c"}) {
-			t.Errorf("left is %v", have)
+			t.Errorf("entries after Trim: got %v, want [c]", have)
 		}
 	})
 }
@@ -338,25 +341,25 @@ func TestTableComparesAndSets(t *testing.T) {
 		b := connect()
 		table := must(b.OpenTable(ctx, b.Nodes()))(t)
 		if _, err := table.Get(ctx, "k"); !errors.Is(err, queues.ErrNoRow) {
-			t.Errorf("get of nothing: %v", err)
+			t.Errorf("get of a key without a row: got error %v, want %v", err, queues.ErrNoRow)
 		}
 		first := must(table.Create(ctx, "k", []byte("1")))(t)
 		if _, err := table.Create(ctx, "k", []byte("1b")); !errors.Is(err, queues.ErrRevision) {
-			t.Errorf("second create: %v", err)
+			t.Errorf("second create: got error %v, want %v", err, queues.ErrRevision)
 		}
 		second := must(table.Update(ctx, "k", []byte("2"), first))(t)
 		if _, err := table.Update(ctx, "k", []byte("3"), first); !errors.Is(err, queues.ErrRevision) {
-			t.Errorf("update at an old revision: %v", err)
+			t.Errorf("update at an old revision: got error %v, want %v", err, queues.ErrRevision)
 		}
 		if row := must(table.Get(ctx, "k"))(t); string(row.Value) != "2" || row.Revision != second {
-			t.Errorf("row %+v", row)
+			t.Errorf("got row %+v, want value 2 at revision %d", row, second)
 		}
 		check(t, table.Delete(ctx, "k"))
 		must(table.Create(ctx, "k", []byte("4")))(t)
 	})
 }
 
-func TestTableWatchTellsWhatIsThereThenWhatChanges(t *testing.T) {
+func TestWatchHandlesRowsThenChanges(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		b := connect()
 		table := must(b.OpenTable(ctx, b.Nodes()))(t)
@@ -365,21 +368,21 @@ func TestTableWatchTellsWhatIsThereThenWhatChanges(t *testing.T) {
 		w := must(must(connect().OpenTable(ctx, b.Nodes()))(t).Watch(ctx, func(r queues.Row) { rows <- r }))(t)
 		defer w.Stop()
 		if len(rows) != 1 {
-			t.Errorf("%d rows when Watch returned, want 1", len(rows))
+			t.Errorf("rows handled when Watch returned: got %d, want 1", len(rows))
 		}
 		receive(t, ctx, rows)
 		must(table.Put(ctx, "b", []byte("2")))(t)
 		check(t, table.Delete(ctx, "a"))
 		if r := receive(t, ctx, rows); r.Key != "b" || string(r.Value) != "2" || r.Deleted {
-			t.Errorf("row %+v", r)
+			t.Errorf("got row %+v, want b = 2", r)
 		}
 		if r := receive(t, ctx, rows); r.Key != "a" || !r.Deleted {
-			t.Errorf("row %+v", r)
+			t.Errorf("got row %+v, want a, deleted", r)
 		}
 	})
 }
 
-func TestTopicTellsWhoListens(t *testing.T) {
+func TestTopicReachesListeners(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		b := connect()
 		check(t, b.Topic("tm.beat.n1").Publish([]byte("nobody hears this")))
@@ -388,14 +391,14 @@ func TestTopicTellsWhoListens(t *testing.T) {
 		defer l.Close()
 		check(t, b.Topic("tm.beat.n1").Publish([]byte("x")))
 		if m := receive(t, ctx, got); string(m.Data) != "x" || m.Subject != "tm.beat.n1" {
-			t.Errorf("heard %+v", m)
+			t.Errorf("got message %+v, want x on tm.beat.n1", m)
 		}
 	})
 }
 
 func TestNamespaceIsOneToken(t *testing.T) {
 	if _, err := queues.Connect(queues.Config{Namespace: "a.b"}); err == nil || !strings.Contains(err.Error(), "namespace") {
-		t.Errorf("got %v", err)
+		t.Errorf("connect with namespace a.b: got error %v, want one about the namespace", err)
 	}
 }
 
@@ -405,11 +408,11 @@ func TestListenAddressInUseIsAnError(t *testing.T) {
 	defer server.Close()
 	_, err = embedded.Start(embedded.Config{Listen: strings.TrimPrefix(server.URL(), "nats://")})
 	if err == nil || !strings.Contains(err.Error(), "in use") {
-		t.Errorf("got %v", err)
+		t.Errorf("listen on an address in use: got error %v, want one that says so", err)
 	}
 	for _, bad := range []string{"nonsense", "host:port", "1:2:3", "x:99999"} {
 		if _, err := embedded.Start(embedded.Config{Listen: bad}); err == nil {
-			t.Errorf("listen %q: no error", bad)
+			t.Errorf("listen on %q: got no error, want one", bad)
 		}
 	}
 }

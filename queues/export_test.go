@@ -2,26 +2,26 @@ package queues
 
 import "context"
 
-// Deafen makes the follower miss what it is told, as a lost message does.
-func (f *Follower) Deafen(deaf bool) {
+// LoseRepublished makes the follower miss the messages that the server republishes, or receive them again.
+func (f *Follower) LoseRepublished(lose bool) {
 	f.log.b.conn.Flush() //nolint:errcheck // a test's connection
-	if deaf {
-		f.told.Close()
+	if lose {
+		f.republished.Close()
 		return
 	}
-	f.told, _ = f.log.b.Topic(f.log.name.Republish).Listen(f.hear)
+	f.republished, _ = f.log.b.Topic(f.log.name.Republish).Listen(f.receive)
 }
 
-// DeleteStream removes the queue's stream behind the broker's back.
+// DeleteStream deletes the queue's stream without the broker's knowledge.
 func (q *Queue) DeleteStream(ctx context.Context) error {
 	return q.b.js.DeleteStream(ctx, q.name.Stream)
 }
 
-// LoseAnswers makes the broker miss the server's answers to what it sends, or hear them again.
+// LoseAnswers makes the broker miss the server's answers to its sends, or receive them again.
 func (b *Broker) LoseAnswers(lose bool) {
 	if lose {
 		_ = b.out.sub.Unsubscribe()
 		return
 	}
-	b.out.sub, _ = b.conn.Subscribe(b.out.prefix+"*", b.out.answered)
+	b.out.sub, _ = b.conn.Subscribe(b.out.prefix+"*", b.out.receiveAck)
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/tidemill/tidemill/internal/wait"
 )
 
-// What a server can refuse a send with. Any other refusal is an error too, and means that the message is
-// not stored; no answer means neither, and the publisher sends again.
+// Errors with which the server refuses a send. After these and any other refusal the message is not stored. Without an answer
+// it may be stored or not, and the publisher sends it again.
 var (
-	// ErrFull says that the stream or the server has no room.
-	ErrFull = errors.New("queues: no room")
-	// ErrTooLarge says that a message has more bytes than the server takes.
+	// ErrFull says that the stream or the server has no space left.
+	ErrFull = errors.New("queues: no space left")
+	// ErrTooLarge says that a message has more bytes than the server accepts.
 	ErrTooLarge = errors.New("queues: the message is too large")
 	// ErrNoStream says that no stream binds the subject.
 	ErrNoStream = errors.New("queues: no stream binds the subject")
@@ -28,25 +28,26 @@ var (
 // resendAfter is how long a send waits for its answer before it is sent again.
 const resendAfter = 5 * time.Second
 
-// publisher sends messages to streams and matches the answers to them: one subscription for all, a
-// number in the reply subject for each. It has one goroutine, which sends again what got no answer.
+// publisher sends messages to streams and matches the answers to them, by a number in the reply subject of each. All answers
+// share one subscription. One goroutine sends messages again that got no answer.
 type publisher struct {
 	conn   *nats.Conn
-	prefix string // of reply subjects
-	sub    *nats.Subscription
-	wake   wait.Signal    // set when a message is pending and none was
-	done   chan struct{}  // closed by close
-	ended  chan struct{}  // closed when the goroutine has ended
-	local  sync.WaitGroup // answers that are not the server's
+	prefix string             // of reply subjects
+	sub    *nats.Subscription // to the answers
+	wake   wait.Signal        // set when a message is pending and none was
+	done   chan struct{}      // closed by close
+	ended  chan struct{}      // closed when the goroutine has ended
+	local  sync.WaitGroup     // goroutines that report errors of the client
 
 	mu      sync.Mutex
-	last    uint64           // guarded by mu; the number of the newest send
+	last    uint64           // guarded by mu; the number of the latest send
 	pending map[uint64]*send // guarded by mu; nil once closed
 }
 
+// send is a message without an answer yet.
 type send struct {
 	msg  *nats.Msg
-	at   time.Time
+	at   time.Time // guarded by publisher.mu; when it was last sent
 	done func(sequence uint64, err error)
 }
 
@@ -56,7 +57,7 @@ func newPublisher(conn *nats.Conn) (*publisher, error) {
 		wake: wait.NewSignal(), done: make(chan struct{}), ended: make(chan struct{}),
 	}
 	var err error
-	if p.sub, err = conn.Subscribe(p.prefix+"*", p.answered); err != nil {
+	if p.sub, err = conn.Subscribe(p.prefix+"*", p.receiveAck); err != nil {
 		return nil, err
 	}
 	_ = p.sub.SetPendingLimits(-1, -1)
@@ -64,13 +65,13 @@ func newPublisher(conn *nats.Conn) (*publisher, error) {
 	return p, nil
 }
 
-// send stores a message; done is called once, on another goroutine, with the sequence in the stream, or
-// with the refusal. It must not block.
+// send stores a message. done is called once, on another goroutine that it must not block, with the sequence in the stream or
+// with the error.
 func (p *publisher) send(m Message, done func(uint64, error)) {
 	p.mu.Lock()
 	if p.pending == nil {
 		p.mu.Unlock()
-		go done(0, ErrClosed) // ends with done: nothing to wait for
+		go done(0, ErrClosed) // nobody waits for it: it only calls done
 		return
 	}
 	p.last++
@@ -81,20 +82,20 @@ func (p *publisher) send(m Message, done func(uint64, error)) {
 		p.wake.Set()
 	}
 	p.mu.Unlock()
-	if err := p.conn.PublishMsg(s.msg); err != nil && definite(err) {
+	if err := p.conn.PublishMsg(s.msg); err != nil && rejected(err) {
 		if errors.Is(err, nats.ErrMaxPayload) {
-			err = fmt.Errorf("%w: %d bytes", ErrTooLarge, len(m.Data))
+			err = fmt.Errorf("%w: it has %d bytes without headers, at most %d are accepted", ErrTooLarge, len(m.Data), p.conn.MaxPayload())
 		}
 		p.local.Go(func() { p.finish(number, 0, fmt.Errorf("queues: send to %s: %w", m.Subject, err)) })
 	}
 }
 
-// definite reports whether the client itself refused the message for good; with any other error it is
-// sent again later.
-func definite(err error) bool {
+// rejected reports whether the client library rejected the message for good. After any other error it is sent again.
+func rejected(err error) bool {
 	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrConnectionClosed)
 }
 
+// finish ends a send, unless it has ended already.
 func (p *publisher) finish(number, sequence uint64, err error) {
 	p.mu.Lock()
 	s := p.pending[number]
@@ -105,8 +106,8 @@ func (p *publisher) finish(number, sequence uint64, err error) {
 	}
 }
 
-// answered reads a PubAck. What is none is left to the next answer.
-func (p *publisher) answered(msg *nats.Msg) {
+// receiveAck handles a PubAck. It ignores a message that is none: the send is repeated and gets another answer.
+func (p *publisher) receiveAck(msg *nats.Msg) {
 	number, err := strconv.ParseUint(msg.Subject[len(p.prefix):], 36, 64)
 	if err != nil {
 		return
@@ -115,7 +116,7 @@ func (p *publisher) answered(msg *nats.Msg) {
 		p.finish(number, 0, ErrNoStream)
 		return
 	}
-	if sequence, ok := storedAs(msg.Data); ok {
+	if sequence, ok := parseAck(msg.Data); ok {
 		p.finish(number, sequence, nil)
 		return
 	}
@@ -129,8 +130,8 @@ func (p *publisher) answered(msg *nats.Msg) {
 	p.finish(number, ack.Sequence, ack.Error.err())
 }
 
-// storedAs reads the answer that all but few are: the name of the stream, and a number. ok is false for any other.
-func storedAs(answer []byte) (sequence uint64, ok bool) {
+// parseAck parses the usual answer, which has nothing but the stream's name and a sequence. ok is false for any other.
+func parseAck(answer []byte) (sequence uint64, ok bool) {
 	_, number, ok := bytes.Cut(answer, []byte(`","seq":`))
 	if !ok || !bytes.HasPrefix(answer, []byte(`{"stream":"`)) || len(number) < 2 || number[len(number)-1] != '}' {
 		return 0, false
@@ -144,25 +145,26 @@ func storedAs(answer []byte) (sequence uint64, ok bool) {
 	return sequence, true
 }
 
+// apiError is the error in an answer of the server's API.
 type apiError struct {
 	Code        int    `json:"err_code"`
 	Description string `json:"description"`
 }
 
-// Codes of the server that mean "no room": of the stream, of memory, of disk, of the account.
-var full = map[int]bool{10077: true, 10028: true, 10047: true, 10023: true, 10002: true}
+// fullCodes are the server's error codes that mean ErrFull: of the stream, of memory, of disk, of the account.
+var fullCodes = map[int]bool{10077: true, 10028: true, 10047: true, 10023: true, 10002: true}
 
 func (e *apiError) err() error {
 	switch {
 	case e == nil:
 		return nil
-	case full[e.Code]:
+	case fullCodes[e.Code]:
 		return fmt.Errorf("%w: %s (%d)", ErrFull, e.Description, e.Code)
 	}
-	return fmt.Errorf("queues: refused: %s (%d)", e.Description, e.Code)
+	return fmt.Errorf("queues: the server refused it: %s (%d)", e.Description, e.Code)
 }
 
-// run sends again what got no answer, and sleeps while nothing waits for one.
+// run sends messages again that got no answer. It sleeps while none is pending.
 func (p *publisher) run() {
 	defer close(p.ended)
 	timer := time.NewTimer(resendAfter)
@@ -184,7 +186,7 @@ func (p *publisher) run() {
 	}
 }
 
-// resend sends the overdue messages again, and reports whether any message waits.
+// resend sends the overdue messages again, and reports whether any message is pending.
 func (p *publisher) resend() bool {
 	p.mu.Lock()
 	var overdue []*nats.Msg
@@ -195,14 +197,15 @@ func (p *publisher) resend() bool {
 			overdue = append(overdue, s.msg)
 		}
 	}
-	waiting := len(p.pending) > 0
+	pending := len(p.pending) > 0
 	p.mu.Unlock()
 	for _, msg := range overdue {
-		_ = p.conn.PublishMsg(msg) // not sent is not answered: it comes again
+		_ = p.conn.PublishMsg(msg) // after an error it gets no answer, and so is sent again
 	}
-	return waiting
+	return pending
 }
 
+// close ends all pending sends with ErrClosed.
 func (p *publisher) close() {
 	_ = p.sub.Unsubscribe()
 	close(p.done)

@@ -2,8 +2,8 @@ package queues
 
 import "testing"
 
-// An answer is read at a glance or not at all: what is unusual is left to who reads JSON.
-func TestStoredAs(t *testing.T) {
+// The usual answer is parsed without a JSON decoder; any other is left to the decoder.
+func TestParseAck(t *testing.T) {
 	for answer, want := range map[string]uint64{
 		`{"stream":"tm_b1_cpu","seq":1}`:                             1,
 		`{"stream":"tm_log1","seq":18446744073709551615}`:            0, // too long to be sure
@@ -18,8 +18,8 @@ func TestStoredAs(t *testing.T) {
 		`{"stream":"x","seq":0,"error":{"err_code":1,"seq":"","s":}`: 0,
 		``: 0,
 	} {
-		if got, ok := storedAs([]byte(answer)); got != want || ok != (want > 0) {
-			t.Errorf("%s: %d, %v; want %d", answer, got, ok, want)
+		if got, ok := parseAck([]byte(answer)); got != want || ok != (want > 0) {
+			t.Errorf("%s: got %d, %v; want %d, %v", answer, got, ok, want, want > 0)
 		}
 	}
 }

@@ -11,105 +11,106 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Puller draws messages from a queue by credit: it delivers as many as were asked for, and no more. Each
-// request has an account of its own, so that what the server says of it (or does not say) changes the
-// credit by exactly what is still open. The client library's Consume has no such account, and stood
-// still for 30 s in one run of thirty beside busy cores.
+// Puller pulls messages from a queue against credit: it delivers at most as many messages as it has credit for. It counts what
+// each pull request has brought, so that when a request ends, or is lost, exactly the rest is requested again. (The client
+// library's Consume does not, and in one run of thirty on busy cores stood still for 30 s.) It is safe for concurrent use.
 //
-// Requests run in lanes. A lane is a subscription with at most one open request, since a delivery does
-// not say which request it answers.
+// A message does not say which request it answers, so each of the puller's inboxes has at most one open request.
 type Puller struct {
 	q       *Queue
 	deliver func(*Delivery)
 
-	mu     sync.Mutex
-	lanes  [lanesPerPuller]lane // guarded by mu
-	owed   int                  // guarded by mu; credit that no open request carries
-	closed bool                 // guarded by mu
-	gone   bool                 // guarded by mu; the server does not know of the queue
+	mu          sync.Mutex
+	inboxes     [inboxesPerPuller]inbox // guarded by mu
+	unrequested int                     // guarded by mu; credit that no open request covers
+	closed      bool                    // guarded by mu
+	queueGone   bool                    // guarded by mu; the server may have lost the queue
 }
 
-// Two lanes: while one request is being used up, the next one is open. Both are subscribed to from the first request
-// on, so that what a puller has at the server does not depend on how busy it was.
-const lanesPerPuller = 2
+// With two inboxes the next request is open before the last one is used up. The first request subscribes to both, so that a
+// puller has the same number of subscriptions however busy it was.
+const inboxesPerPuller = 2
 
-// A request lapses after expiry; the server says every heartbeat that it still knows of it.
+// A request expires after expiry. While it is open, the server sends heartbeats; after silence without one, the request counts
+// as lost.
 const (
 	expiry    = 30 * time.Second
 	heartbeat = 5 * time.Second
 	silence   = 2*heartbeat + heartbeat/2
 )
 
-type lane struct {
-	sub   *nats.Subscription
-	inbox string
-	open  int       // messages that the open request may still bring; 0 = none is open
-	heard time.Time // of the open request: when it was made or last heard of
+// inbox is a subscription for the messages of one pull request at a time. The zero value is not subscribed.
+type inbox struct {
+	sub     *nats.Subscription
+	subject string
+	open    int       // messages that the open request may still bring; 0 = no request is open
+	heard   time.Time // when the open request was made, or the server last sent something for it
 }
 
-// Pull returns a puller without credit. deliver is called for each message, on a goroutine of the
-// connection (two at a time at most); while it blocks, no more come.
+// Pull returns a puller without credit. deliver is called for each message, on at most two goroutines of the connection at a
+// time. While it blocks, no further message is delivered there.
 func (q *Queue) Pull(deliver func(*Delivery)) *Puller {
 	return &Puller{q: q, deliver: deliver}
 }
 
-// Ask adds credit for n messages. Credit stays until it is used: requests that lapse are made again.
+// Ask adds credit for n messages and requests them. Credit lasts until it is used: expired requests are made again.
 func (p *Puller) Ask(n int) error {
 	p.AddCredit(n)
 	return p.Request()
 }
 
-// AddCredit adds credit for n messages, for which Request asks.
+// AddCredit adds credit for n messages, which the next Request requests.
 func (p *Puller) AddCredit(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.owed += n
+	p.unrequested += n
 }
 
-// Request asks for what is owed, if a lane is free. It waits while the connection is busy.
+// Request sends a pull request for the credit that no open request covers, if an inbox is free. It blocks while the
+// connection's write buffer is full.
 func (p *Puller) Request() error {
 	p.mu.Lock()
-	r, err := p.next()
+	r, err := p.nextLocked()
 	p.mu.Unlock()
 	return errors.Join(err, p.send(r))
 }
 
-// Credit returns how many messages may still come.
+// Credit returns how many messages may still be delivered.
 func (p *Puller) Credit() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := p.owed
-	for i := range p.lanes {
-		n += p.lanes[i].open
+	n := p.unrequested
+	for i := range p.inboxes {
+		n += p.inboxes[i].open
 	}
 	return n
 }
 
-// pull is a request to be sent; the zero value is none.
+// pull is a pull request to be sent; the zero value is none.
 type pull struct {
-	inbox string
-	n     int // messages
+	inbox string // its subject
+	n     int    // messages
 }
 
-// next opens a request for what is owed, if a lane is free. mu is held, and who holds it sends the request when it does no
-// more: one that gets lost is made again by Tend. One that comes after its lane was dropped finds nobody who listens, and the server
-// forgets it.
-func (p *Puller) next() (pull, error) {
-	if p.owed <= 0 || p.closed {
+// nextLocked opens a request for the credit that no open request covers, if an inbox is free. The caller sends it after it has
+// unlocked mu. If it gets lost, Tend makes it again; if its inbox is closed before it is sent, the server drops it, since
+// nobody is subscribed.
+func (p *Puller) nextLocked() (pull, error) {
+	if p.unrequested <= 0 || p.closed {
 		return pull{}, nil
 	}
-	for i := range p.lanes {
-		if err := p.subscribe(i); err != nil {
+	for i := range p.inboxes {
+		if err := p.subscribeLocked(i); err != nil {
 			return pull{}, err
 		}
 	}
-	for i := range p.lanes {
-		l := &p.lanes[i]
-		if l.open > 0 {
+	for i := range p.inboxes {
+		in := &p.inboxes[i]
+		if in.open > 0 {
 			continue
 		}
-		l.open, l.heard, p.owed = p.owed, time.Now(), 0
-		return pull{l.inbox, l.open}, nil
+		in.open, in.heard, p.unrequested = p.unrequested, time.Now(), 0
+		return pull{in.subject, in.open}, nil
 	}
 	return pull{}, nil
 }
@@ -122,66 +123,68 @@ func (p *Puller) send(r pull) error {
 	return p.q.b.conn.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+p.q.name.Stream+"."+p.q.name.Consumer, r.inbox, body)
 }
 
-func (p *Puller) subscribe(i int) error {
-	l := &p.lanes[i]
-	if l.sub != nil {
+// subscribeLocked subscribes an inbox, unless it is.
+func (p *Puller) subscribeLocked(i int) error {
+	in := &p.inboxes[i]
+	if in.sub != nil {
 		return nil
 	}
-	l.inbox = p.q.b.conn.NewInbox()
-	inbox := l.inbox
-	sub, err := p.q.b.conn.Subscribe(inbox, func(msg *nats.Msg) { p.arrived(i, inbox, msg) })
+	in.subject = p.q.b.conn.NewInbox()
+	subject := in.subject
+	sub, err := p.q.b.conn.Subscribe(subject, func(msg *nats.Msg) { p.receive(i, subject, msg) })
 	if err != nil {
-		return fmt.Errorf("queues: pull: %w", err)
+		return fmt.Errorf("queues: pull from %s: subscribe: %w", p.q.name.Subject, err)
 	}
 	_ = sub.SetPendingLimits(-1, -1)
-	l.sub = sub
+	in.sub = sub
 	return nil
 }
 
-func (p *Puller) arrived(i int, inbox string, msg *nats.Msg) {
+// receive handles a message of the queue, or a status message of a pull request, on inbox i, which had this subject.
+func (p *Puller) receive(i int, subject string, msg *nats.Msg) {
 	status := ""
-	if !strings.HasPrefix(msg.Reply, "$JS.ACK.") { // a message may have such a header of its own
+	if !strings.HasPrefix(msg.Reply, "$JS.ACK.") { // a message of the queue may have a Status header of its own
 		status = msg.Header.Get("Status")
 		if status == "" {
-			return // from neither
+			return // neither of the two
 		}
 	}
 	p.mu.Lock()
 	var r pull
 	var err error
-	if l := &p.lanes[i]; l.inbox == inbox {
-		l.heard = time.Now()
-		if p.account(l, status) {
-			r, err = p.next()
+	if in := &p.inboxes[i]; in.subject == subject {
+		in.heard = time.Now()
+		if p.bookLocked(in, status) {
+			r, err = p.nextLocked()
 		}
 	}
 	closed := p.closed
 	p.mu.Unlock()
 	p.warn(errors.Join(err, p.send(r)))
 	if status != "" || closed {
-		return // what comes after Stop is not acked, and so comes again
+		return // a message after Stop is not acked, and so is redelivered
 	}
 	d, err := newDelivery(msg, p.q.b.conn)
 	if err != nil {
-		p.q.b.log.Error("queues: pull", "err", err)
+		p.q.b.log.Error("queues: drop a message that cannot be acked", "queue", p.q.name.Subject, "err", err)
 		return
 	}
 	p.deliver(d)
 }
 
-// account books what has arrived on the lane, and reports whether more may be asked for. mu is held.
-func (p *Puller) account(l *lane, status string) bool {
+// bookLocked counts what was received on the inbox, and reports whether another request may be made at once.
+func (p *Puller) bookLocked(in *inbox, status string) bool {
 	switch status {
-	case "": // a message
-		if l.open > 0 {
-			l.open--
+	case "": // a message of the queue
+		if in.open > 0 {
+			in.open--
 		}
 	case "100": // a heartbeat
 	default: // the request has ended
-		p.owed += l.open
-		l.open = 0
-		if status != "408" { // it did not lapse, but nobody can serve it: asking at once would spin, Tend asks again
-			p.gone = true
+		p.unrequested += in.open
+		in.open = 0
+		if status != "408" { // not expired, but nobody serves it: to request again at once would spin, so Tend does it later
+			p.queueGone = true
 			return false
 		}
 	}
@@ -190,16 +193,16 @@ func (p *Puller) account(l *lane, status string) bool {
 
 func (p *Puller) warn(err error) {
 	if err != nil {
-		p.q.b.log.Warn("queues: pull", "err", err)
+		p.q.b.log.Warn("queues: send a pull request; trying again later", "queue", p.q.name.Subject, "err", err)
 	}
 }
 
-// Tend makes requests again that the server has forgotten, and the queue where it is gone. It is to be
-// called every second or so, and may take as long as ctx lets it.
+// Tend makes lost requests again, and creates the queue again if it is gone. The caller calls it about every second; it may
+// take until ctx ends.
 func (p *Puller) Tend(ctx context.Context) {
-	if p.isGone() {
+	if p.isQueueGone() {
 		if err := p.q.Restore(ctx); err != nil {
-			p.q.b.log.Warn("queues: pull: make the queue again", "err", err)
+			p.q.b.log.Warn("queues: create the queue again; trying again later", "queue", p.q.name.Subject, "err", err)
 			return
 		}
 	}
@@ -207,55 +210,56 @@ func (p *Puller) Tend(ctx context.Context) {
 	p.warn(p.Request())
 }
 
-// expire ends requests of which nothing was heard for long.
+// expire gives up requests for which the server has sent nothing for too long.
 func (p *Puller) expire(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.gone = false
-	for i := range p.lanes {
-		l := &p.lanes[i]
-		if l.open > 0 && now.Sub(l.heard) > silence {
-			p.owed += l.open
-			l.open = 0
-			p.gone = true // if it is there all the same, nothing is lost by looking
-			p.drop(l)     // what the old request may still bring must not be booked on the next one
+	p.queueGone = false
+	for i := range p.inboxes {
+		in := &p.inboxes[i]
+		if in.open > 0 && now.Sub(in.heard) > silence {
+			p.unrequested += in.open
+			in.open = 0
+			p.queueGone = true // perhaps: Tend finds out
+			p.closeLocked(in)  // messages of the old request must not count for the next one
 		}
 	}
 }
 
-// Recall takes back the credit that was not used. What the server has sent for it meanwhile is delivered still.
+// Recall takes back all unused credit. Messages that the server has already sent are still delivered.
 func (p *Puller) Recall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.owed = 0
-	for i := range p.lanes {
-		l := &p.lanes[i]
-		if l.open > 0 {
-			_ = l.sub.Drain() // without it the server forgets the request; what is on its way comes
-			*l = lane{}
+	p.unrequested = 0
+	for i := range p.inboxes {
+		in := &p.inboxes[i]
+		if in.open > 0 {
+			_ = in.sub.Drain() // the server drops the request; messages in flight still arrive
+			*in = inbox{}
 		}
 	}
 }
 
-func (p *Puller) isGone() bool {
+func (p *Puller) isQueueGone() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.gone && !p.closed
+	return p.queueGone && !p.closed
 }
 
-func (p *Puller) drop(l *lane) {
-	if l.sub != nil {
-		_ = l.sub.Unsubscribe()
+// closeLocked unsubscribes an inbox. Messages in flight are lost here, and so redelivered.
+func (p *Puller) closeLocked(in *inbox) {
+	if in.sub != nil {
+		_ = in.sub.Unsubscribe()
 	}
-	*l = lane{}
+	*in = inbox{}
 }
 
-// Stop takes nothing more. A message that is on its way comes again, to anyone, when its lease ends.
+// Stop ends the puller. A message in flight is redelivered, to any consumer, when its lease ends.
 func (p *Puller) Stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed, p.owed = true, 0
-	for i := range p.lanes {
-		p.drop(&p.lanes[i])
+	p.closed, p.unrequested = true, 0
+	for i := range p.inboxes {
+		p.closeLocked(&p.inboxes[i])
 	}
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Queue gives each message to one consumer at a time, at least once. A message is leased when it is
-// delivered, and comes again, to anyone, if neither Ack nor Extend is called within Lease.
+// Queue delivers each message to one consumer at a time, at least once. A delivery is leased: if neither Ack nor Extend is
+// called within Lease, the server redelivers the message, to any consumer.
 type Queue struct {
 	b    *Broker
 	name QueueName
 }
 
-// Lease is how long a delivery is its receiver's without a word from it.
+// Lease is how long a delivery is leased without Extend.
 const Lease = 15 * time.Second
 
 // maxWaiting bounds the open pull requests of a consumer. It cannot be changed later.
 const maxWaiting = 4096
 
-// OpenQueue returns the queue, which it makes if there is none yet.
+// OpenQueue returns the queue. It creates its stream and its consumer unless they exist.
 func (b *Broker) OpenQueue(ctx context.Context, name QueueName) (*Queue, error) {
 	if err := b.ensureQueue(ctx, name); err != nil {
 		return nil, err
@@ -34,7 +34,7 @@ func (b *Broker) OpenQueue(ctx context.Context, name QueueName) (*Queue, error) 
 	return &Queue{b, name}, nil
 }
 
-// ensureQueue makes the stream and the consumer, unless they exist for sure.
+// ensureQueue creates the stream and the consumer, unless this broker has created them before.
 func (b *Broker) ensureQueue(ctx context.Context, name QueueName) error {
 	err := b.ensureStream(ctx, jetstream.StreamConfig{
 		Name: name.Stream, Subjects: name.Binds, AllowDirect: true,
@@ -47,15 +47,15 @@ func (b *Broker) ensureQueue(ctx context.Context, name QueueName) error {
 	return b.once(name.Stream+" "+name.Consumer, func() error { return b.createConsumer(ctx, name) })
 }
 
-// Restore makes what is gone of the queue: a server that was started anew has forgotten its consumers,
-// and somebody may have removed the stream.
+// Restore creates the stream and the consumer again if they are gone: a server that was restarted has lost its consumers, and
+// somebody may have deleted the stream.
 func (q *Queue) Restore(ctx context.Context) error {
 	q.b.forget(q.name.Stream, q.name.Stream+" "+q.name.Consumer)
 	return q.b.ensureQueue(ctx, q.name)
 }
 
-// createConsumer makes the one consumer of the queue. It bounds neither deliveries (a message beyond that
-// bound would be stuck for ever) nor messages in flight (its default stops delivery at 1,000).
+// createConsumer creates the one consumer of the queue. It has no limit of deliveries (a message beyond it would be stuck for
+// ever) nor of messages in flight (the default stops delivery at 1,000).
 func (b *Broker) createConsumer(ctx context.Context, name QueueName) error {
 	err := b.retry(ctx, func(ctx context.Context) error {
 		_, err := b.js.CreateOrUpdateConsumer(ctx, name.Stream, jetstream.ConsumerConfig{
@@ -71,21 +71,20 @@ func (b *Broker) createConsumer(ctx context.Context, name QueueName) error {
 	return nil
 }
 
-// Send stores a message and returns at once; done is called once, when the message is stored (nil) or
-// refused (ErrFull, ErrNoStream, …), on a goroutine that it must not block. The message's subject is the
-// queue's.
+// Send stores a message, on the queue's subject, and returns at once. done is called once, with nil when the message is stored
+// or with the error (ErrFull, ErrNoStream, …), on a goroutine that it must not block.
 func (q *Queue) Send(m Message, done func(error)) {
 	m.Subject = q.name.Subject
 	q.b.out.send(m, func(_ uint64, err error) { done(err) })
 }
 
-// Publish stores messages and returns when all are stored, or with the first refusal. If ctx ends before
-// that, some may be stored and some not.
+// Publish stores messages and returns when all have an answer, with the first error. If ctx ends first, some may be stored and
+// some not.
 func (q *Queue) Publish(ctx context.Context, messages ...Message) error {
 	return publish(ctx, messages, q.Send)
 }
 
-// publish sends all messages and waits for all.
+// publish sends all messages and waits for all answers.
 func publish(ctx context.Context, messages []Message, send func(Message, func(error))) error {
 	answers := make(chan error, len(messages))
 	for _, m := range messages {
@@ -105,14 +104,14 @@ func publish(ctx context.Context, messages []Message, send func(Message, func(er
 	return first
 }
 
-// List yields what waits in the queue or is leased, in the order of sequences, and takes nothing. What is
-// sent while it reads may be in it or not. An error ends it.
+// List yields the messages that wait in the queue or are leased, in the order of sequences, and leases none. It may include
+// messages that are sent meanwhile. It stops at the first error, which it yields.
 func (q *Queue) List(ctx context.Context) iter.Seq2[LogEntry, error] {
 	return q.b.read(ctx, q.name.Stream, q.name.Subject, 0)
 }
 
-// Last returns the sequence of the newest message in the queue, 0 if it is empty. Queues of one class
-// share their sequences.
+// Last returns the sequence of the latest message in the queue, 0 if it is empty. The queues of a class share one stream, and
+// so its sequences.
 func (q *Queue) Last(ctx context.Context) (uint64, error) {
 	return q.b.last(ctx, q.name.Stream, q.name.Subject)
 }
@@ -120,31 +119,30 @@ func (q *Queue) Last(ctx context.Context) (uint64, error) {
 // Delivery is a message under lease.
 type Delivery struct {
 	Message
-	Sequence uint64 // of the message in its queue
-	Count    int    // 1 is the first delivery, as far as the server remembers: no budget
-	Stored   int64  // when the message was stored, in nanoseconds since 1970: with Sequence, it is this message
+	Sequence uint64 // of the message in its stream
+	Count    int    // number of this delivery, from 1, as far as the server remembers: no count of attempts
+	Stored   int64  // when the message was stored, in Unix nanoseconds: with Sequence it identifies the message, even if the stream was recreated
 	ack      string
 	conn     *nats.Conn
 }
 
-// Ack removes the message from the queue. It is sent, not confirmed: if it is lost, the message comes
-// again.
+// Ack removes the message from the queue. It is sent without confirmation: if it is lost, the server redelivers the message.
 func (d *Delivery) Ack() error { return d.conn.Publish(d.ack, []byte("+ACK")) }
 
-// Extend begins the lease anew.
+// Extend restarts the lease.
 func (d *Delivery) Extend() error { return d.conn.Publish(d.ack, []byte("+WPI")) }
 
-// Confirm returns when the server has worked off all that was told it of this and of earlier deliveries of
-// the queue: acks that are under way when a server ends are lost.
+// Confirm returns when the server has processed every Ack, Extend and Nak that this broker sent before for this queue: those
+// in flight when a server ends are lost.
 func (d *Delivery) Confirm(ctx context.Context) error {
 	_, err := d.conn.RequestWithContext(ctx, d.ack, []byte("+WPI"))
 	return err
 }
 
-// Nak gives the message back: it is delivered again at once.
+// Nak returns the message: the server redelivers it at once.
 func (d *Delivery) Nak() error { return d.conn.Publish(d.ack, []byte("-NAK")) }
 
-var errAckSubject = errors.New("queues: delivery without an ack subject")
+var errAckSubject = errors.New("queues: the delivery has no valid ack subject")
 
 // newDelivery reads count and sequence from the ack subject, of which there are two forms:
 //

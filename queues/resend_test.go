@@ -12,7 +12,7 @@ import (
 	"github.com/tidemill/tidemill/queues/embedded"
 )
 
-// The server's clock for message ages must run outside of every bubble of virtual time.
+// The server's clock for message ages must run outside of every synctest bubble.
 func TestMain(m *testing.M) {
 	ats.Register()
 	code := m.Run()
@@ -20,8 +20,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A send whose answer is lost is sent again, and so stored twice.
-func TestALostAnswerIsAskedForAgain(t *testing.T) {
+// A send whose answer is lost is repeated, and so the message is stored twice.
+func TestSendIsRepeatedWhenItsAnswerIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, err := embedded.Start(embedded.Config{})
 		check(t, err)
@@ -35,13 +35,13 @@ func TestALostAnswerIsAskedForAgain(t *testing.T) {
 		log.Send(text("x"), func(_ uint64, err error) { answer <- err })
 		synctest.Wait()
 		if len(answer) > 0 {
-			t.Error("an answer came")
+			t.Errorf("answers while they are lost: got %d, want 0", len(answer))
 		}
 		b.LoseAnswers(false)
 		begun := time.Now()
 		check(t, <-answer)
 		if time.Since(begun) == 0 {
-			t.Error("no time went by")
+			t.Error("time until the answer: got 0, want more, since the send must be repeated")
 		}
 		n := 0
 		for _, err := range log.Read(t.Context(), 0) {
@@ -49,7 +49,7 @@ func TestALostAnswerIsAskedForAgain(t *testing.T) {
 			n++
 		}
 		if n != 2 || len(answer) > 0 {
-			t.Errorf("stored %d times, answered once and %d times", n, len(answer))
+			t.Errorf("got %d stored messages and %d answers, want 2 stored messages and 1 answer", n, 1+len(answer))
 		}
 	})
 }

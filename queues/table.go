@@ -10,15 +10,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Table keeps the last message of each key, with a revision for compare-and-set. It is a key-value
-// bucket: any NATS client can look into it.
+// Table keeps the last message of each key, with a revision for compare-and-set. It is a key-value bucket that any NATS client
+// can read.
 type Table struct {
 	b    *Broker
 	name TableName
 	kv   jetstream.KeyValue
 }
 
-// Row is what a key has. Deleted rows have no value.
+// Row is the last message of a key. A deleted row has no value.
 type Row struct {
 	Key      string
 	Value    []byte
@@ -30,18 +30,18 @@ type Row struct {
 // Errors of Get, Create and Update.
 var (
 	ErrNoRow    = errors.New("queues: no such row")
-	ErrRevision = errors.New("queues: the row is at another revision")
+	ErrRevision = errors.New("queues: the row has another revision")
 )
 
-// TableOption changes how a table is kept.
+// TableOption changes the configuration of a table.
 type TableOption func(*jetstream.KeyValueConfig)
 
-// Aging lets rows vanish after that age.
+// Aging removes rows that are older than age.
 func Aging(age time.Duration) TableOption {
 	return func(cfg *jetstream.KeyValueConfig) { cfg.TTL = age }
 }
 
-// OpenTable returns the table, which it makes if there is none yet.
+// OpenTable returns the table. It creates the bucket unless it exists.
 func (b *Broker) OpenTable(ctx context.Context, name TableName, opts ...TableOption) (*Table, error) {
 	cfg := jetstream.KeyValueConfig{
 		Bucket:    string(name),
@@ -76,7 +76,7 @@ func (t *Table) Get(ctx context.Context, key string) (row Row, err error) {
 	return row, t.wrap("get", key, err)
 }
 
-// Put writes the row whatever it was, and returns its revision.
+// Put writes the row, whatever its revision, and returns the new revision.
 func (t *Table) Put(ctx context.Context, key string, value []byte) (revision uint64, err error) {
 	err = t.b.retry(ctx, func(ctx context.Context) error {
 		revision, err = t.kv.Put(ctx, key, value)
@@ -85,14 +85,14 @@ func (t *Table) Put(ctx context.Context, key string, value []byte) (revision uin
 	return revision, t.wrap("put", key, err)
 }
 
-// Create writes the row if there is none, else it returns ErrRevision. See Update.
+// Create writes the row if the key has none, otherwise it returns ErrRevision. Update says what repetition means.
 func (t *Table) Create(ctx context.Context, key string, value []byte) (uint64, error) {
 	return t.compareAndSet(ctx, "create", key, value, func(ctx context.Context) (uint64, error) { return t.kv.Create(ctx, key, value) })
 }
 
-// Update writes the row if it is at this revision, else it returns ErrRevision. A try of which no answer
-// came may have been carried out: so when a later one finds the row changed to just this value, it was.
-// Who competes for a row must therefore write different values.
+// Update writes the row if it has this revision, otherwise it returns ErrRevision. A request without an answer is repeated,
+// and may have been executed: if the repetition finds the row changed to this value, Update counts it as its own write.
+// So those who compete for a row must write different values.
 func (t *Table) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
 	return t.compareAndSet(ctx, "update", key, value, func(ctx context.Context) (uint64, error) {
 		return t.kv.Update(ctx, key, value, revision)
@@ -117,15 +117,16 @@ func (t *Table) compareAndSet(
 	return revision, err
 }
 
-// Delete removes the row.
+// Delete deletes the row.
 func (t *Table) Delete(ctx context.Context, key string) error {
 	err := t.b.retry(ctx, func(ctx context.Context) error { return t.kv.Delete(ctx, key) })
 	return t.wrap("delete", key, err)
 }
 
-// wrongRevision is the server's code for a compare-and-set that failed.
+// wrongRevision is the server's error code for a failed compare-and-set.
 const wrongRevision = 10071
 
+// wrap adds what was done to which row, and replaces errors of the client library by those of this package.
 func (t *Table) wrap(verb, key string, err error) error {
 	var api *jetstream.APIError
 	switch {

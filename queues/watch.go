@@ -11,35 +11,35 @@ import (
 	"github.com/tidemill/tidemill/internal/wait"
 )
 
-// Watcher tells of a table's rows. The server tells of each row once it is stored, and rows are numbered
-// without a gap, so what got lost on the way is noticed by the next one, or when the watcher asks. (The
-// client library's watcher waits for the server under a lock, which would stop virtual time.)
+// Watcher follows the changes of a table. The server republishes each row once it is stored. The revisions of a table
+// are consecutive, so a lost row is noticed at the next one, or when the watcher asks for the last revision, every two seconds. (The client library's
+// watcher waits for the server under a mutex, and so would stop virtual time.)
 type Watcher struct {
-	t      *Table
-	handle func(Row)
-	told   *Listener
+	t           *Table
+	handle      func(Row)
+	republished *Listener
 
-	reading   wait.Lock    // held while rows are handled, over I/O: nothing may overtake the filling of a gap
+	reading   wait.Lock    // held while rows are read and handled, over I/O, so that no row overtakes those that fill a gap
 	last      uint64       // guarded by reading; the revision handled last
-	confirmed atomic.Int64 // when the watcher knew all rows, in nanoseconds since begun
+	confirmed atomic.Int64 // when the watcher last knew all rows, in nanoseconds since begun
 	begun     time.Time
 
-	cancel context.CancelFunc
-	ended  chan struct{}
+	cancel context.CancelFunc // of run
+	ended  chan struct{}      // closed when run has returned
 	once   sync.Once
 }
 
-// askEvery is how often a watcher asks whether it knows all rows.
-const askEvery = 2 * time.Second
+// refreshEvery is how often a watcher asks whether it knows all rows.
+const refreshEvery = 2 * time.Second
 
-// Watch calls handle for every row there is, then returns, and goes on calling it for every change, one
-// call at a time, in the order of revisions. Changes in between may be passed over for the last one.
+// Watch calls handle for each existing row before it returns, and then for each change, one call at a time, in the order of
+// revisions. Of several changes of a row handle may get only the last.
 func (t *Table) Watch(ctx context.Context, handle func(Row)) (*Watcher, error) {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w := &Watcher{t: t, handle: handle, reading: wait.NewLock(), begun: time.Now(), cancel: cancel, ended: make(chan struct{})}
 	var err error
-	if w.told, err = t.b.Topic(t.b.rows(t.name) + ".>").Listen(w.hear); err == nil {
-		err = w.ask(ctx)
+	if w.republished, err = t.b.Topic(t.b.rows(t.name) + ".>").Listen(w.receive); err == nil {
+		err = w.refresh(ctx)
 	}
 	if err != nil {
 		close(w.ended)
@@ -50,9 +50,10 @@ func (t *Table) Watch(ctx context.Context, handle func(Row)) (*Watcher, error) {
 	return w, nil
 }
 
+// run asks for missed rows until Stop.
 func (w *Watcher) run(ctx context.Context) {
 	defer close(w.ended)
-	ticker := time.NewTicker(askEvery)
+	ticker := time.NewTicker(refreshEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -60,14 +61,14 @@ func (w *Watcher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := w.ask(ctx); err != nil && ctx.Err() == nil {
-			w.t.b.log.Warn("queues: watch", "table", w.t.name, "err", err)
+		if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
+			w.t.b.log.Warn("queues: ask for the last revision of a table; trying again later", "table", w.t.name, "err", err)
 		}
 	}
 }
 
-// hear takes what is told of one row.
-func (w *Watcher) hear(m Message) {
+// receive handles a republished row, and reads the rows before it that were missed.
+func (w *Watcher) receive(m Message) {
 	sequence, err := m.Header.number("Nats-Sequence")
 	if err != nil {
 		return // not from the server
@@ -77,18 +78,18 @@ func (w *Watcher) hear(m Message) {
 	switch {
 	case sequence <= w.last:
 	case sequence == w.last+1:
-		w.take(LogEntry{m, sequence})
+		w.handleRow(LogEntry{m, sequence})
 	default:
 		ctx, cancel := context.WithTimeout(context.Background(), tryTimeout)
 		defer cancel()
-		if err := w.fill(ctx); err != nil {
-			w.t.b.log.Warn("queues: watch", "table", w.t.name, "err", err) // asking fills it
+		if err := w.fillLocked(ctx); err != nil {
+			w.t.b.log.Warn("queues: read missed rows of a table; trying again later", "table", w.t.name, "err", err)
 		}
 	}
 }
 
-// take handles a row as it came. The caller reads.
-func (w *Watcher) take(e LogEntry) {
+// handleRow decodes and handles one row. The caller holds reading.
+func (w *Watcher) handleRow(e LogEntry) {
 	w.last = e.Sequence
 	subject := e.Subject
 	if stored := e.Header["Nats-Subject"]; len(stored) > 0 {
@@ -100,25 +101,25 @@ func (w *Watcher) take(e LogEntry) {
 	}
 	row := Row{Key: key, Value: e.Data, Revision: e.Sequence, Deleted: e.Header.Get("KV-Operation") != ""}
 	if stamps := e.Header["Nats-Time-Stamp"]; len(stamps) > 0 {
-		row.Written, _ = time.Parse(time.RFC3339Nano, stamps[len(stamps)-1]) // zero then
+		row.Written, _ = time.Parse(time.RFC3339Nano, stamps[len(stamps)-1]) // zero if it is malformed
 	}
 	w.handle(row)
 }
 
-// fill handles all rows behind the last one. The caller reads.
-func (w *Watcher) fill(ctx context.Context) error {
+// fillLocked reads and handles all rows after the last one handled. The caller holds reading.
+func (w *Watcher) fillLocked(ctx context.Context) error {
 	for e, err := range w.t.b.read(ctx, w.t.stream(), w.t.subject(">"), w.last) {
 		if err != nil {
 			return err
 		}
-		w.take(e)
+		w.handleRow(e)
 	}
 	return nil
 }
 
-// ask handles what was missed. Of a table that has gone back (its server came back with older files) it
-// handles all rows anew.
-func (w *Watcher) ask(ctx context.Context) error {
+// refresh handles the rows that were missed. If the table's last revision is lower than before, since the server came back
+// with older files, it handles all rows again.
+func (w *Watcher) refresh(ctx context.Context) error {
 	asked := time.Since(w.begun)
 	if err := w.reading.LockContext(ctx); err != nil {
 		return err
@@ -137,30 +138,30 @@ func (w *Watcher) ask(ctx context.Context) error {
 		w.last = 0
 	}
 	if last > w.last {
-		err = w.fill(ctx)
+		err = w.fillLocked(ctx)
 	}
 	if err == nil {
-		w.last = max(w.last, last) // rows may have vanished by age
+		w.last = max(w.last, last) // the last row may have expired since
 		w.confirmed.Store(int64(asked))
 	}
 	return err
 }
 
-// Confirmed returns when the watcher has known all rows for sure.
+// Confirmed returns the time up to which the watcher knows all changes.
 func (w *Watcher) Confirmed() time.Time { return w.begun.Add(time.Duration(w.confirmed.Load())) }
 
-// Stop ends the watch. A call of handle may still be under way.
+// Stop stops the watcher. A call of handle may still be running.
 func (w *Watcher) Stop() {
 	w.once.Do(func() {
 		w.cancel()
-		if w.told != nil {
-			w.told.Close()
+		if w.republished != nil {
+			w.republished.Close()
 		}
 	})
 	<-w.ended
 }
 
-// All returns the rows that there are now.
+// All returns the rows of the table, without deleted ones.
 func (t *Table) All(ctx context.Context) ([]Row, error) {
 	var rows []Row
 	w := &Watcher{t: t, handle: func(r Row) {
@@ -168,8 +169,8 @@ func (t *Table) All(ctx context.Context) ([]Row, error) {
 			rows = append(rows, r)
 		}
 	}}
-	if err := w.fill(ctx); err != nil {
-		return nil, fmt.Errorf("queues: all of %s: %w", t.name, err)
+	if err := w.fillLocked(ctx); err != nil {
+		return nil, fmt.Errorf("queues: read all rows of %s: %w", t.name, err)
 	}
 	return rows, nil
 }
