@@ -16,8 +16,8 @@ import (
 // ErrDirHeld says that another process uses the directory. The error names it.
 var ErrDirHeld = errors.New("the directory is in use")
 
-// What is in a directory: a lock, whose file says who holds it; a mark while it is used; the layout's
-// version; and the streams.
+// The files of a directory: the lock, whose text names the holder; a mark that exists while the directory is in use; the version
+// of the layout; and the streams.
 const (
 	lockFile    = "lock"
 	runningFile = "running"
@@ -27,21 +27,21 @@ const (
 	layout = "tidemill 1\n"
 )
 
-// dir is a directory in use. The lock ends with the process, however it ends.
+// dir is a directory in use. The system releases the lock when the process ends, however it ends.
 type dir struct {
-	path    string
-	lock    *os.File
-	unclean bool        // the last use did not end by close
-	dirty   atomic.Bool // close leaves the mark
+	path     string
+	lock     *os.File
+	unclean  bool        // the last use did not end by close
+	keepMark atomic.Bool // close leaves the mark
 }
 
-// openDir locks the directory, which it makes if there is none.
+// openDir creates the directory unless it exists, and locks it.
 func openDir(path string) (*dir, error) {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, err
 	}
 	d := &dir{path: path}
-	if err := d.claim(); err != nil {
+	if err := d.takeLock(); err != nil {
 		return nil, err
 	}
 	err := d.checkLayout()
@@ -57,8 +57,8 @@ func openDir(path string) (*dir, error) {
 
 func (d *dir) store() string { return filepath.Join(d.path, storeFolder) }
 
-// claim takes the lock and says in its file who has it.
-func (d *dir) claim() error {
+// takeLock takes the lock and writes the holder into its file.
+func (d *dir) takeLock() error {
 	name := filepath.Join(d.path, lockFile)
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -69,25 +69,25 @@ func (d *dir) claim() error {
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return fmt.Errorf("lock %s: %w", name, err)
 		}
-		holder, _ := os.ReadFile(name) // the holder may just be writing it
+		holder, _ := os.ReadFile(name) // empty if the holder has not written it yet
 		return fmt.Errorf("%w: %s: %s", ErrDirHeld, d.path, strings.TrimSpace(string(holder)))
 	}
 	d.lock = f
-	host, _ := os.Hostname() // for people
+	host, _ := os.Hostname() // "" if it has none
 	words := fmt.Sprintf("by %s, process %d on %s, since %s\n",
 		filepath.Base(os.Args[0]), os.Getpid(), host, time.Now().Format(time.RFC3339))
 	err = f.Truncate(0)
 	if err == nil {
 		_, err = f.WriteAt([]byte(words), 0)
 	}
-	if err != nil && !errors.Is(err, unix.ENOSPC) { // who holds it is worth less than to open a full disk
+	if err != nil && !errors.Is(err, unix.ENOSPC) { // a full disk must still open, even if the holder cannot be written
 		_ = f.Close()
 		return err
 	}
 	return nil
 }
 
-// checkLayout refuses a directory that holds something else.
+// checkLayout returns an error if the directory has another layout, or the files of somebody else.
 func (d *dir) checkLayout() error {
 	name := filepath.Join(d.path, layoutFile)
 	found, err := os.ReadFile(name)
@@ -95,7 +95,7 @@ func (d *dir) checkLayout() error {
 	case err == nil && string(found) == layout:
 		return nil
 	case err == nil:
-		return fmt.Errorf("%s is of another version: it says %q, want %q", d.path, strings.TrimSpace(string(found)), strings.TrimSpace(layout))
+		return fmt.Errorf("%s has another version of the layout: its file says %q, want %q", d.path, strings.TrimSpace(string(found)), strings.TrimSpace(layout))
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -105,13 +105,13 @@ func (d *dir) checkLayout() error {
 	}
 	for _, e := range entries {
 		if e.Name() != lockFile && e.Name() != "lost+found" {
-			return fmt.Errorf("%s is not empty, and is no directory of Tidemill: it has %s", d.path, e.Name())
+			return fmt.Errorf("%s is not empty and is not a directory of Tidemill (it has %s): use another one", d.path, e.Name())
 		}
 	}
 	return writeSynced(name, layout)
 }
 
-// mark notes that the directory is in use, and whether it was when the last user ended.
+// mark creates the mark. If it exists, the last use did not end by close.
 func (d *dir) mark() error {
 	name := filepath.Join(d.path, runningFile)
 	_, err := os.Stat(name)
@@ -125,16 +125,16 @@ func (d *dir) mark() error {
 	return writeSynced(name, "")
 }
 
-// close removes the mark, unless it is to stay, and then the lock.
+// close removes the mark, unless keepMark is set, and then releases the lock.
 func (d *dir) close() error {
 	var err error
-	if !d.dirty.Load() {
+	if !d.keepMark.Load() {
 		err = os.Remove(filepath.Join(d.path, runningFile))
 	}
 	return errors.Join(err, syncDir(d.path), d.lock.Close())
 }
 
-// writeSynced writes a file that a power cut leaves whole or not there.
+// writeSynced writes a file that after a power cut is either complete or does not exist.
 func writeSynced(name, text string) error {
 	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {

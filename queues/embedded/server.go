@@ -19,47 +19,47 @@ import (
 	"github.com/tidemill/tidemill/queues"
 )
 
-// SyncMode says when a message in files is safe from a power cut.
+// SyncMode says when a message in a stream in files survives a power cut.
 type SyncMode int
 
-// A killed process loses nothing that was acknowledged, in either mode.
+// In either mode a killed process loses nothing that was acknowledged.
 const (
 	// SyncAlways acknowledges a message once it is on the disk.
 	SyncAlways SyncMode = iota
-	// NoSyncForTwoMinutes acknowledges a message when the system has it: a power cut loses what came in the
-	// last two minutes, and whole streams that are no older.
+	// NoSyncForTwoMinutes acknowledges a message once the operating system has it: a power cut loses the messages of the last
+	// two minutes, and streams that were created in them.
 	NoSyncForTwoMinutes
 )
 
-// Config says how the server runs.
+// Config configures a server.
 type Config struct {
-	Listen string       // host:port for other NATS clients, port 0 = any; "" = this process alone
-	Dir    string       // where streams in files are kept, made if there is none; "" = a temporary folder, removed by Close
-	Limit  int64        // bytes that streams in files may take; 0 = what the disk has
+	Listen string       // host:port for other NATS clients, port 0 = any free one; "" = this process alone
+	Dir    string       // of streams in files, created unless it exists; "" = a temporary directory, removed by Close
+	Limit  int64        // bytes that streams in files may use; 0 = what the disk has
 	Sync   SyncMode     // of streams in files
-	Memory int64        // bytes that streams in memory may take; 0 = 4 GiB
+	Memory int64        // bytes that streams in memory may use; 0 = 4 GiB
 	Logger *slog.Logger // nil = slog.Default()
 }
 
-// Server is a NATS server in this process.
+// Server is a NATS server in this process. Its methods are safe for concurrent use.
 type Server struct {
 	cfg  Config
 	opts *server.Options
 	boot string
-	temp string // removed by Close; "" if Dir was given
-	dir  *dir   // nil without Dir
+	temp string // the temporary directory; "" with Config.Dir
+	dir  *dir   // nil without Config.Dir
 
-	mu  sync.Mutex     // guards what follows; held while the server is restarted
-	ns  *server.Server // nil while there is none
-	log *logger        // of ns
+	mu  sync.Mutex     // held while the server inside is restarted
+	ns  *server.Server // guarded by mu; the server inside, nil before it is started and once closed
+	log *logger        // guarded by mu; of ns
 
-	space  space         // of the disk
+	space  space
 	done   chan struct{} // closed by Close
-	ended  chan struct{} // closed when the watch has ended
+	ended  chan struct{} // closed when watchDisk has returned
 	closed sync.Once
 }
 
-// maxPayload is the largest that the server takes without a warning.
+// maxPayload, in bytes, is the largest that the server accepts without a warning.
 const maxPayload = 8 << 20
 
 // Start returns a running server. If another process uses Dir, the error is ErrDirHeld.
@@ -80,11 +80,12 @@ func Start(cfg Config) (*Server, error) {
 		close(s.ended)
 		return s, nil
 	}
-	s.look()
-	go s.watch()
+	s.measure()
+	go s.watchDisk()
 	return s, nil
 }
 
+// open prepares the directory and starts the server.
 func (s *Server) open() (err error) {
 	if s.opts, err = s.cfg.options(); err != nil {
 		return err
@@ -128,9 +129,9 @@ func (cfg Config) options() (*server.Options, error) {
 	return opts, nil
 }
 
-// start runs the server. What the server finds fatal it only logs, so the log is where to find out.
+// start starts the server inside. The server only logs fatal errors, so start takes them from its log.
 func (s *Server) start() error {
-	opts := s.opts.Clone() // the server writes into it
+	opts := s.opts.Clone() // the server changes it
 	ns, err := server.NewServer(opts)
 	if err != nil {
 		return err
@@ -143,43 +144,43 @@ func (s *Server) start() error {
 		return err
 	}
 	if !ns.JetStreamEnabled() {
-		return errors.New("the server runs without JetStream")
+		return errors.New("the server has started without JetStream")
 	}
 	if s.cfg.Listen != "" {
 		if addr, ok := ns.Addr().(*net.TCPAddr); ok {
-			s.opts.Port = addr.Port // another start is found at the same place
+			s.opts.Port = addr.Port // a restarted server listens on the same address
 		}
 	}
 	return nil
 }
 
-// Boot returns a name that is fresh for each Start: what was leased under another one is nobody's.
+// Boot returns a random name, another one for each Start: leases under another name have no holder any more.
 func (s *Server) Boot() string { return s.boot }
 
 // Unclean reports whether the last Start with this Dir did not end by Close.
 func (s *Server) Unclean() bool { return s.dir != nil && s.dir.unclean }
 
-// MarkUnclean has the next Start with this Dir find that this one did not end cleanly, whatever Close does.
+// MarkUnclean makes the next Start with this Dir report Unclean, even if Close is called.
 func (s *Server) MarkUnclean() {
 	if s.dir != nil {
-		s.dir.dirty.Store(true)
+		s.dir.keepMark.Store(true)
 	}
 }
 
-// Restart ends the server inside and starts another on the same files, under the connections that are
-// open: they are made again. Without a Dir it is an error, since streams in memory would be gone.
+// Restart stops the server inside and starts another on the same files. Open connections reconnect. Without a Dir it is an
+// error, since streams in memory would be lost.
 func (s *Server) Restart() error {
 	if s.dir == nil {
-		return errors.New("embedded: restart: streams in memory would be gone")
+		return errors.New("embedded: restart: streams in memory would be lost")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ns == nil {
 		return errClosed
 	}
-	s.stop()
+	s.stopLocked()
 	if err := s.start(); err != nil {
-		s.log.refill() // the watch tries again
+		s.log.setFull() // so that watchDisk tries again
 		return fmt.Errorf("embedded: restart: %w", err)
 	}
 	return nil
@@ -187,7 +188,7 @@ func (s *Server) Restart() error {
 
 var errClosed = errors.New("embedded: the server is closed")
 
-// InProcessConn makes the server a queues.Dialer.
+// InProcessConn implements queues.Dialer.
 func (s *Server) InProcessConn() (net.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -199,7 +200,7 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 
 var _ queues.Dialer = (*Server)(nil)
 
-// URL returns where other NATS clients connect, "" if the server does not listen.
+// URL returns the URL for other NATS clients, "" if the server does not listen.
 func (s *Server) URL() string {
 	if s.cfg.Listen == "" {
 		return ""
@@ -209,7 +210,7 @@ func (s *Server) URL() string {
 	return s.ns.ClientURL()
 }
 
-// Subscriptions returns how many the server has: one that leaks shows in the end.
+// Subscriptions returns the server's number of subscriptions, with which tests find leaks.
 func (s *Server) Subscriptions() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,8 +220,7 @@ func (s *Server) Subscriptions() int {
 	return int(s.ns.NumSubscriptions())
 }
 
-// Messages returns how many messages the server has had from its clients and has sent to them: what work costs on the
-// wire.
+// Messages returns how many messages the server has received from its clients and has sent to them.
 func (s *Server) Messages() (in, out int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -234,8 +234,8 @@ func (s *Server) Messages() (in, out int64) {
 	return v.InMsgs, v.OutMsgs
 }
 
-// Close ends the server and returns when all its goroutines have ended. Streams in memory are gone.
-// Closing again does nothing.
+// Close stops the server and returns when all its goroutines have ended. Streams in memory are lost. Calling it again does
+// nothing.
 func (s *Server) Close() { s.closed.Do(s.close) }
 
 func (s *Server) close() {
@@ -244,12 +244,12 @@ func (s *Server) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ns != nil {
-		s.stop()
+		s.stopLocked()
 		s.ns = nil
 	}
 	if s.dir != nil {
 		if err := s.dir.close(); err != nil {
-			s.cfg.Logger.Warn("embedded: close", "err", err)
+			s.cfg.Logger.Warn("embedded: close the directory", "err", err)
 		}
 	}
 	if s.temp != "" {
@@ -257,13 +257,13 @@ func (s *Server) close() {
 	}
 }
 
-// finishWithin bounds how long stop waits for requests that are being worked on.
+// finishWithin bounds how long stopLocked waits for requests in progress.
 const finishWithin = time.Second
 
-// stop ends the server inside, once it has answered what it was asked: a stream is not left half made. (The
-// server waits a moment with its locks held, and a request that waits for one of them would keep a bubble of
-// virtual time from going on.) mu is held.
-func (s *Server) stop() {
+// stopLocked stops the server inside, once it has answered the requests in progress, so that no stream is left half created. (The
+// server sleeps with its mutexes held, and a request that waits for one of them would stop the virtual time of a synctest
+// bubble.)
+func (s *Server) stopLocked() {
 	for until := time.Now().Add(finishWithin); time.Now().Before(until); {
 		info, err := s.ns.Jsz(nil)
 		if err != nil || info.API.Inflight == 0 {
@@ -275,13 +275,13 @@ func (s *Server) stop() {
 	s.ns.WaitForShutdown()
 }
 
-// logger passes the server's warnings and errors on, and keeps what it says is fatal.
+// logger forwards the server's warnings and errors, and keeps its fatal error.
 type logger struct {
 	to *slog.Logger
 
 	mu   sync.Mutex
-	err  error // guarded by mu
-	full bool  // guarded by mu; a store could not be written for want of space
+	err  error // guarded by mu; the fatal error
+	full bool  // guarded by mu; a store could not be written for lack of space
 }
 
 func (l *logger) fatal() error {
@@ -290,25 +290,25 @@ func (l *logger) fatal() error {
 	return l.err
 }
 
-// Fatalf keeps the message as the reason why the server did not start.
+// Fatalf keeps the message as the error with which the server did not start.
 func (l *logger) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err = errors.New(strings.TrimSpace(fmt.Sprintf(format, v...)))
 }
 
-// Errorf passes an error on.
+// Errorf forwards an error.
 func (l *logger) Errorf(format string, v ...any) {
 	l.to.Error("nats-server", "msg", l.note(fmt.Sprintf(format, v...)))
 }
 
-// Warnf passes a warning on.
+// Warnf forwards a warning.
 func (l *logger) Warnf(format string, v ...any) {
 	l.to.Warn("nats-server", "msg", l.note(fmt.Sprintf(format, v...)))
 }
 
-// note looks whether the message says that a store has run full: the server then stores nothing more
-// there, also when there is space again, until it is started anew.
+// note looks for a message that a store ran full. The server stores nothing more there until it is restarted, even if there is
+// space again.
 func (l *logger) note(msg string) string {
 	if strings.Contains(msg, syscall.ENOSPC.Error()) || strings.Contains(msg, syscall.EDQUOT.Error()) {
 		l.mu.Lock()
@@ -318,8 +318,8 @@ func (l *logger) note(msg string) string {
 	return msg
 }
 
-// refill notes that the server has to be started anew.
-func (l *logger) refill() {
+// setFull makes watchDisk restart the server.
+func (l *logger) setFull() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.full = true
@@ -331,7 +331,7 @@ func (l *logger) ranFull() bool {
 	return l.full
 }
 
-// Noticef, Debugf and Tracef are not for the program's log.
+// Noticef drops the message, as Debugf and Tracef do: the program's log has no use for it.
 func (l *logger) Noticef(string, ...any) {}
 
 // Debugf drops the message.

@@ -24,19 +24,19 @@ import (
 	"github.com/tidemill/tidemill/queues/embedded"
 )
 
-// TestMain plays the second process, where a test asks for one.
+// TestMain runs a role instead of the tests in the processes that tests start.
 func TestMain(m *testing.M) {
 	if role := os.Getenv("EMBEDDED_TEST_ROLE"); role != "" {
-		os.Exit(play(role, os.Args[len(os.Args)-1]))
+		os.Exit(runRole(role, os.Args[len(os.Args)-1]))
 	}
-	ats.Register() // outside of every bubble of virtual time
+	ats.Register() // outside of every synctest bubble
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
 }
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// play is a process of its own.
-func play(role, dir string) int {
+// runRole runs a role in this process and returns its exit code.
+func runRole(role, dir string) int {
 	roles := map[string]func(dir string) error{"hold": hold, "publish": publishUntilKilled, "fill": fill}
 	if err := roles[role](dir); err != nil {
 		fmt.Println("error:", err)
@@ -45,10 +45,15 @@ func play(role, dir string) int {
 	return 0
 }
 
-// process starts this test's program in a role. Its output is returned line by line.
+// processTime bounds the life of a process that a test starts: afterwards its output ends.
+const processTime = 2 * time.Minute
+
+// process starts this test binary in a role. It returns its output line by line.
 func process(t *testing.T, role, dir string, attr *syscall.SysProcAttr) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], dir)
+	ctx, cancel := contextFor(processTime)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, os.Args[0], dir)
 	cmd.Env = append(os.Environ(), "EMBEDDED_TEST_ROLE="+role)
 	cmd.SysProcAttr = attr
 	out, err := cmd.StdoutPipe()
@@ -65,7 +70,7 @@ func process(t *testing.T, role, dir string, attr *syscall.SysProcAttr) (*exec.C
 func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 }
 
@@ -78,7 +83,7 @@ func open(t *testing.T, cfg embedded.Config) *embedded.Server {
 	return s
 }
 
-// hold holds a directory until it is killed.
+// hold runs a server on the directory until the process is killed.
 func hold(dir string) error {
 	if _, err := embedded.Start(embedded.Config{Dir: dir, Logger: quiet}); err != nil {
 		return err
@@ -87,42 +92,43 @@ func hold(dir string) error {
 	select {}
 }
 
-// A directory has one user at a time, and the next one is told who it is. Its death frees it, and leaves
-// a mark.
-func TestADirectoryHasOneUser(t *testing.T) {
+// A directory has one user at a time; the error of another one names it. When the user dies, the directory is free, and the next
+// server knows that it was not closed.
+func TestDirectoryHasOneUser(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	cmd, out := process(t, "hold", dir, nil)
 	if !out.Scan() || out.Text() != "held" {
-		t.Fatalf("%q, %v", out.Text(), out.Err())
+		t.Fatalf("output of the process that holds the directory: got %q, error %v; want held", out.Text(), out.Err())
 	}
 	_, err := embedded.Start(embedded.Config{Dir: dir, Logger: quiet})
 	if !errors.Is(err, embedded.ErrDirHeld) || !strings.Contains(err.Error(), fmt.Sprintf("process %d on ", cmd.Process.Pid)) {
-		t.Errorf("held by process %d: %v", cmd.Process.Pid, err)
+		t.Errorf("start on a directory that process %d holds: got error %v, want %v with that process", cmd.Process.Pid, err, embedded.ErrDirHeld)
 	}
 	check(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 	s := open(t, embedded.Config{Dir: dir})
 	if !s.Unclean() {
-		t.Error("after a kill the directory counts as left in order")
+		t.Error("unclean after a kill: got false, want true")
 	}
 	if _, err := embedded.Start(embedded.Config{Dir: dir, Logger: quiet}); !errors.Is(err, embedded.ErrDirHeld) {
-		t.Errorf("a second server in this process: %v", err)
+		t.Errorf("a second server in this process: got error %v, want %v", err, embedded.ErrDirHeld)
 	}
 	boot := s.Boot()
 	s.Close()
 	s.Close() // again
 	s = open(t, embedded.Config{Dir: dir})
 	if s.Unclean() || s.Boot() == boot {
-		t.Errorf("after Close: unclean %v, boot %s after %s", s.Unclean(), s.Boot(), boot)
+		t.Errorf("after Close: got unclean %v, boot %s after %s; want false, and another boot", s.Unclean(), s.Boot(), boot)
 	}
 	s.MarkUnclean()
 	s.Close()
 	if s = open(t, embedded.Config{Dir: dir}); !s.Unclean() {
-		t.Error("EndsUnclean leaves no mark")
+		t.Error("unclean after MarkUnclean and Close: got false, want true")
 	}
 }
 
-func TestDirectoriesThatCannotBe(t *testing.T) {
+// A directory that cannot be used is an error that says why.
+func TestUnusableDirectories(t *testing.T) {
 	home := t.TempDir()
 	file := filepath.Join(home, "file")
 	check(t, os.WriteFile(file, nil, 0o600))
@@ -136,12 +142,12 @@ func TestDirectoriesThatCannotBe(t *testing.T) {
 		file: "not a directory", filepath.Join(file, "below"): "not a directory", other: "letters.txt", newer: "another version",
 	} {
 		if _, err := embedded.Start(embedded.Config{Dir: dir, Logger: quiet}); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: %v, want %q", dir, err, says)
+			t.Errorf("start on %s: got error %v, want one with %q", dir, err, says)
 		}
 	}
 }
 
-// stream returns a stream in files, through a connection of its own.
+// stream creates the stream S in files unless it exists, through a connection of its own, which the caller closes.
 func stream(s *embedded.Server) (*nats.Conn, jetstream.JetStream, error) {
 	nc, err := nats.Connect("", nats.InProcessServer(s), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	if err != nil {
@@ -157,7 +163,7 @@ func stream(s *embedded.Server) (*nats.Conn, jetstream.JetStream, error) {
 	return nc, js, err
 }
 
-// publishUntilKilled prints the sequence of each message that is acknowledged.
+// publishUntilKilled publishes messages and prints the sequence of each one that was acknowledged.
 func publishUntilKilled(dir string) error {
 	s, err := embedded.Start(embedded.Config{Dir: dir, Logger: quiet})
 	if err != nil {
@@ -175,14 +181,14 @@ func publishUntilKilled(dir string) error {
 	return err
 }
 
-// What was acknowledged survives SIGKILL.
-func TestAKilledServerLosesNothing(t *testing.T) {
+// Acknowledged messages survive SIGKILL.
+func TestKilledServerLosesNothing(t *testing.T) {
 	dir := t.TempDir()
 	cmd, out := process(t, "publish", dir, nil)
 	var acked string
 	for range 200 {
 		if !out.Scan() {
-			t.Fatal("it ended by itself")
+			t.Fatalf("the publishing process ended after message %q, want it to go on until it is killed", acked)
 		}
 		acked = out.Text()
 	}
@@ -194,7 +200,7 @@ func TestAKilledServerLosesNothing(t *testing.T) {
 	sequence, err := strconv.ParseUint(acked, 10, 64)
 	check(t, err)
 	if last := lastOf(t, s); last < sequence {
-		t.Errorf("%d were acknowledged, and %d are there", sequence, last)
+		t.Errorf("last sequence after the kill: got %d, want at least %d, which was acknowledged", last, sequence)
 	}
 }
 
@@ -208,8 +214,8 @@ func lastOf(t *testing.T, s *embedded.Server) uint64 {
 	return info.CachedInfo().State.LastSeq
 }
 
-// The server inside can be started anew under an open connection, which finds all that it was told was
-// stored. One in memory cannot.
+// A server in files can be restarted under an open connection, which reconnects to the same address and loses no acknowledged
+// message. A server in memory cannot be restarted.
 func TestRestart(t *testing.T) {
 	s := open(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	nc, js, err := stream(s)
@@ -218,26 +224,30 @@ func TestRestart(t *testing.T) {
 	_, err = js.Publish(t.Context(), "s", []byte("before"))
 	check(t, err)
 	url := s.URL()
-	again := make(chan struct{}, 10)
-	nc.SetReconnectHandler(func(*nats.Conn) { again <- struct{}{} })
+	reconnected := make(chan struct{}, 10)
+	nc.SetReconnectHandler(func(*nats.Conn) { reconnected <- struct{}{} })
 	check(t, s.Restart())
-	<-again
+	select {
+	case <-reconnected:
+	case <-time.After(time.Minute):
+		t.Fatal("waited a minute for the connection to be made again")
+	}
 	if s.URL() != url {
-		t.Errorf("it was at %s, and is at %s", url, s.URL())
+		t.Errorf("URL after Restart: got %s, want %s as before", s.URL(), url)
 	}
 	ack, err := js.Publish(t.Context(), "s", []byte("after"))
 	check(t, err)
 	if ack.Sequence != 2 {
-		t.Errorf("the second message has the sequence %d", ack.Sequence)
+		t.Errorf("sequence of the second message: got %d, want 2", ack.Sequence)
 	}
 	memory := open(t, embedded.Config{})
 	if memory.Restart() == nil {
-		t.Error("streams in memory were given up")
+		t.Error("restart of a server in memory: got no error, want one")
 	}
 }
 
-// Files work in virtual time, too.
-func TestFilesInABubble(t *testing.T) {
+// Streams in files work in virtual time, too.
+func TestFilesInVirtualTime(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, embedded.Config{Dir: dir})
@@ -248,7 +258,7 @@ func TestFilesInABubble(t *testing.T) {
 		nc.Close()
 		check(t, s.Restart())
 		if last := lastOf(t, s); last != 1 {
-			t.Errorf("last is %d", last)
+			t.Errorf("last sequence after Restart: got %d, want 1", last)
 		}
 	})
 }
@@ -261,21 +271,21 @@ func TestSpaceIsFull(t *testing.T) {
 		{embedded.Space{Used: 0, Free: 1 << 30}, false},
 		{embedded.Space{Used: 84 << 20, Free: 16 << 20}, false},
 		{embedded.Space{Used: 86 << 20, Free: 14 << 20}, true},
-		{embedded.Space{Used: 0, Free: 1 << 20}, true}, // others have filled the disk
+		{embedded.Space{Used: 0, Free: 1 << 20}, true}, // other files fill the disk
 		{embedded.Space{Used: 84 << 20, Limit: 100 << 20, Free: 1 << 40}, false},
 		{embedded.Space{Used: 86 << 20, Limit: 100 << 20, Free: 1 << 40}, true},
 		{embedded.Space{Used: 1 << 20, Limit: 1 << 40, Free: 100 << 20}, false},
 	} {
 		err := c.space.Full()
 		if (err != nil) != c.full || err != nil && !errors.Is(err, embedded.ErrDiskFull) {
-			t.Errorf("%+v: %v", c.space, err)
+			t.Errorf("%+v: got error %v, want full %v", c.space, err, c.full)
 		}
 	}
 }
 
-// A store that ran full is revived when there is space again, under a connection that stays open, and has
-// all that was acknowledged. It is tried on a file system of its own, in a process that alone sees it.
-func TestAFullDisk(t *testing.T) {
+// When there is space again after the disk was full, the server is restarted under an open connection, and has all acknowledged
+// messages. The disk is a tmpfs that only the process of the test sees.
+func TestFullDisk(t *testing.T) {
 	attr := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
 	if os.Geteuid() != 0 {
 		attr.Cloneflags |= unix.CLONE_NEWUSER
@@ -283,22 +293,22 @@ func TestAFullDisk(t *testing.T) {
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
 	cmd, out := process(t, "fill", t.TempDir(), attr)
-	var said []string
+	var lines []string
 	for out.Scan() {
-		said = append(said, out.Text())
+		lines = append(lines, out.Text())
 	}
-	if err := cmd.Wait(); err != nil || len(said) == 0 || said[len(said)-1] != "done" {
-		t.Errorf("%v: it needs a mount namespace of its own, and tmpfs: %q", err, said)
+	if err := cmd.Wait(); err != nil || len(lines) == 0 || lines[len(lines)-1] != "done" {
+		t.Errorf("the process that fills a disk: got error %v, output %q; want done (it needs the right to mount a tmpfs in its own namespace)", err, lines)
 	}
 }
 
 // fill runs on a tmpfs of 64 MiB that it mounts over dir.
 func fill(dir string) error {
 	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("keep mounts to myself: %w", err)
+		return fmt.Errorf("make mounts private: %w", err)
 	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
-		return fmt.Errorf("mount: %w", err)
+		return fmt.Errorf("mount a tmpfs: %w", err)
 	}
 	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
 	s, err := embedded.Start(embedded.Config{Dir: filepath.Join(dir, "store"), Logger: quiet})
@@ -316,30 +326,35 @@ func fill(dir string) error {
 		return err
 	}
 	acked, warned := storeUntilFull(s, js)
-	fmt.Println(acked, "messages were stored; warned before:", warned)
+	fmt.Println(acked, "messages were stored; Full returned an error before:", warned)
 	if !warned {
-		return errors.New("it ran full without a warning")
+		return errors.New("the disk ran full: Full returned no error before, want one")
 	}
 	if err := os.Remove(ballast); err != nil {
 		return err
 	}
-	ack, err := storeWithPatience(js)
+	ack, err := storeWithinAMinute(js)
 	if err != nil {
-		return fmt.Errorf("there is space again, and nothing can be stored: %w", err)
+		return fmt.Errorf("store a message when there is space again: %w", err)
 	}
 	if ack.Sequence <= acked {
-		return fmt.Errorf("%d were acknowledged, and the next has the sequence %d", acked, ack.Sequence)
+		return fmt.Errorf("sequence of the next message: got %d, want more than %d, which was acknowledged", ack.Sequence, acked)
 	}
-	for full := s.Full(); full != nil; full = s.Full() {
-		if err := waitFor(100 * time.Millisecond); err != nil {
-			return err
+	for range 600 { // a minute
+		if s.Full() == nil {
+			break
 		}
+		waitFor(100 * time.Millisecond)
+	}
+	if err := s.Full(); err != nil {
+		return fmt.Errorf("a minute after there was space again, Full returns %w, want nil", err)
 	}
 	fmt.Println("done")
 	return nil
 }
 
-// storeUntilFull returns the last sequence acknowledged, and whether Full said something before the end.
+// storeUntilFull stores messages until one fails, and returns the last acknowledged sequence, and whether Full returned an error
+// before. It ends, since the disk has 64 MiB.
 func storeUntilFull(s *embedded.Server, js jetstream.JetStream) (acked uint64, warned bool) {
 	for {
 		ctx, cancel := contextFor(2 * time.Second)
@@ -351,13 +366,13 @@ func storeUntilFull(s *embedded.Server, js jetstream.JetStream) (acked uint64, w
 		}
 		acked = ack.Sequence
 		if !warned {
-			_ = waitFor(50 * time.Millisecond) // the watch looks twice a second
+			waitFor(50 * time.Millisecond) // the server measures the space twice a second
 		}
 	}
 }
 
-// storeWithPatience stores one message, and tries for a minute.
-func storeWithPatience(js jetstream.JetStream) (ack *jetstream.PubAck, err error) {
+// storeWithinAMinute stores one message; it tries again for a minute.
+func storeWithinAMinute(js jetstream.JetStream) (ack *jetstream.PubAck, err error) {
 	for range 60 {
 		ctx, cancel := contextFor(time.Second)
 		ack, err = js.Publish(ctx, "s", []byte("after"))

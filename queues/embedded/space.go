@@ -9,45 +9,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrDiskFull says that so little room is left that nothing new is to be stored, but for what lets others
-// end.
+// ErrDiskFull says that so little space is left that no new work should be stored, only what lets running work end.
 var ErrDiskFull = errors.New("the disk is nearly full")
 
-// Space is what there is for streams in files, in bytes.
+// Space is the disk space for streams in files, in bytes.
 type Space struct {
 	Used  int64 // by streams
-	Limit int64 // of streams; 0 = none
-	Free  int64 // of the disk
+	Limit int64 // for streams; 0 = no limit
+	Free  int64 // on the disk
 }
 
-// Submissions are refused when this share of what streams may have is used, or when so little is free
-// that a server could not go on writing.
+// Space is full when streams use fullPercent of what they may use, or when less than minFree bytes are free on the disk, with
+// which a server could soon write no more.
 const (
 	fullPercent = 85
-	leastFree   = 8 << 20
+	minFree     = 8 << 20
 )
 
-// Full returns why nothing new is to be stored, nil if there is room. What streams may have is the limit,
-// or what they use and the disk's free space, whichever is less.
+// Full returns an ErrDiskFull if no new work should be stored, nil if there is space. Streams may use the limit, or what they
+// use now and the free space of the disk, whichever is less.
 func (s Space) Full() error {
-	room := s.Used + s.Free
-	what := fmt.Sprintf("%d bytes are free", s.Free)
-	if s.Limit > 0 && s.Limit < room {
-		room, what = s.Limit, fmt.Sprintf("the limit is %d bytes", s.Limit)
+	total := s.Used + s.Free
+	bound := fmt.Sprintf("%d bytes are free on the disk", s.Free)
+	if s.Limit > 0 && s.Limit < total {
+		total, bound = s.Limit, fmt.Sprintf("the limit is %d bytes", s.Limit)
 	}
-	if s.Free >= leastFree && s.Used < room/100*fullPercent {
+	if s.Free >= minFree && s.Used < total/100*fullPercent {
 		return nil
 	}
-	return fmt.Errorf("%w: streams use %d bytes, and %s", ErrDiskFull, s.Used, what)
+	return fmt.Errorf("%w: streams use %d bytes, and %s", ErrDiskFull, s.Used, bound)
 }
 
-// space is the watch's latest look.
+// space is what the goroutine that watches the disk has found last.
 type space struct {
 	now  atomic.Pointer[Space]
-	full atomic.Pointer[error]
+	full atomic.Pointer[error] // nil unless now.Full returned an error
 }
 
-// Space returns what there was a moment ago; all is 0 without a Dir.
+// Space returns the space as it was up to half a second ago; the zero value without a Dir.
 func (s *Server) Space() Space {
 	if now := s.space.now.Load(); now != nil {
 		return *now
@@ -55,7 +54,7 @@ func (s *Server) Space() Space {
 	return Space{}
 }
 
-// Full returns why nothing new is to be stored, nil if there is room. It costs an atomic load.
+// Full returns what [Space.Full] returned up to half a second ago. It costs an atomic load.
 func (s *Server) Full() error {
 	if full := s.space.full.Load(); full != nil {
 		return *full
@@ -63,14 +62,14 @@ func (s *Server) Full() error {
 	return nil
 }
 
-// lookEvery is how often the disk is looked at.
-const lookEvery = 500 * time.Millisecond
+// measureEvery is how often the space is measured.
+const measureEvery = 500 * time.Millisecond
 
-// watch looks at the disk, and revives a server whose store ran full when there is space again: freeing
-// space alone does not.
-func (s *Server) watch() {
+// watchDisk measures the space. When there is space again after a store ran full, it restarts the server, which otherwise stores
+// nothing more.
+func (s *Server) watchDisk() {
 	defer close(s.ended)
-	ticker := time.NewTicker(lookEvery)
+	ticker := time.NewTicker(measureEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -78,32 +77,33 @@ func (s *Server) watch() {
 		case <-s.done:
 			return
 		}
-		s.look()
+		s.measure()
 		if s.Full() != nil || !s.ranFull() {
 			continue
 		}
-		s.cfg.Logger.Warn("embedded: a store had run full, and there is space again: starting the server anew")
+		s.cfg.Logger.Warn("embedded: a store had run full and there is space again; restarting the server")
 		if err := s.Restart(); err != nil {
-			s.cfg.Logger.Error("embedded: start the server anew; trying again", "err", err)
+			s.cfg.Logger.Error("embedded: restart the server; trying again in half a second", "err", err)
 		}
 	}
 }
 
+// ranFull reports whether a store of the server inside ran full since it was started.
 func (s *Server) ranFull() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.log.ranFull()
 }
 
-// look notes what there is.
-func (s *Server) look() {
+// measure measures the space.
+func (s *Server) measure() {
 	var disk unix.Statfs_t
 	if err := unix.Statfs(s.dir.path, &disk); err != nil {
-		s.cfg.Logger.Warn("embedded: look at the disk", "err", err)
+		s.cfg.Logger.Warn("embedded: measure the free space of the disk", "err", err)
 		return
 	}
 	s.mu.Lock()
-	now := Space{Used: s.used(), Limit: s.cfg.Limit, Free: int64(disk.Bavail) * disk.Bsize}
+	now := Space{Used: s.usedLocked(), Limit: s.cfg.Limit, Free: int64(disk.Bavail) * disk.Bsize}
 	s.mu.Unlock()
 	s.space.now.Store(&now)
 	if err := now.Full(); err != nil {
@@ -113,8 +113,8 @@ func (s *Server) look() {
 	}
 }
 
-// used returns how many bytes streams in files take. mu is held.
-func (s *Server) used() int64 {
+// usedLocked returns how many bytes streams in files use.
+func (s *Server) usedLocked() int64 {
 	info, err := s.ns.Jsz(nil)
 	if err != nil {
 		return 0

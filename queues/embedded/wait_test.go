@@ -9,10 +9,9 @@ func contextFor(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), d)
 }
 
-// waitFor lets others work: the process that fills a disk has nothing else to wait on.
-func waitFor(d time.Duration) error {
+// waitFor waits in the process that fills a disk, which has nothing to be notified by.
+func waitFor(d time.Duration) {
 	ctx, cancel := contextFor(d)
 	defer cancel()
 	<-ctx.Done()
-	return nil
 }
