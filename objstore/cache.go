@@ -142,8 +142,8 @@ func (c *cache) offer(key Key, data []byte) {
 	e.at = c.recent.PushFront(e)
 }
 
-// look returns a value, pinned, nil if it is not cached.
-func (c *cache) look(key Key) *Pin {
+// lookup returns a value, pinned, nil if it is not cached.
+func (c *cache) lookup(key Key) *Pin {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.entries[key]

@@ -305,7 +305,7 @@ func testCancelled(t *testing.T, tier objstore.Tier) {
 	cancel()
 	key := objstore.Key{Scope: "c", ID: objstore.Fresh()}
 	if tier.Put(ctx, key, objstore.NewContent(random(9, 40*objstore.Leaf))) == nil {
-		return // the value was stored before the context was looked at
+		return // the value was stored before the context was checked
 	}
 	expectNone(t, tier, key)
 }

@@ -226,7 +226,7 @@ func (s *Store) fetch(ctx context.Context, key Key, want int64, reserve func(siz
 // ReadAt copies bytes of the value, from the offset on, into p and returns how many: fewer than len(p) at the end.
 func (s *Store) ReadAt(ctx context.Context, key Key, p []byte, offset int64) (int, error) {
 	if s.cache != nil {
-		if pin := s.cache.look(key); pin != nil {
+		if pin := s.cache.lookup(key); pin != nil {
 			defer pin.Release()
 			return copy(p, From(pin.Bytes(), offset)), nil
 		}

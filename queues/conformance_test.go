@@ -385,7 +385,7 @@ func TestWatchHandlesRowsThenChanges(t *testing.T) {
 func TestTopicReachesListeners(t *testing.T) {
 	conform(t, func(t *testing.T, ctx context.Context, connect func() *queues.Broker) {
 		b := connect()
-		check(t, b.Topic("tm.beat.n1").Publish([]byte("nobody hears this")))
+		check(t, b.Topic("tm.beat.n1").Publish([]byte("nobody receives this")))
 		got := make(chan queues.Message, 10)
 		l := must(b.Topic("tm.beat.*").Listen(func(m queues.Message) { got <- m }))(t)
 		defer l.Close()

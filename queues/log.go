@@ -170,8 +170,8 @@ const (
 func (r *reader) batch(ctx context.Context, yield func(LogEntry, error) bool) (n int, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	patience := tryTimeout << r.failures // for each message
-	timer := time.AfterFunc(patience, cancel)
+	messageTimeout := tryTimeout << r.failures // until the next message
+	timer := time.AfterFunc(messageTimeout, cancel)
 	defer timer.Stop()
 	messages, err := jetstreamext.GetBatch(ctx, r.b.js, r.stream, max(1, batchMessages>>(2*r.failures)),
 		jetstreamext.GetBatchSubject(r.subject), jetstreamext.GetBatchSeq(r.after+1), jetstreamext.GetBatchMaxBytes(batchBytes))
@@ -189,7 +189,7 @@ func (r *reader) batch(ctx context.Context, yield func(LogEntry, error) bool) (n
 		case err != nil:
 			return n, true, err
 		case m.Sequence <= r.after:
-			timer.Reset(patience)
+			timer.Reset(messageTimeout)
 			continue // received twice
 		}
 		if previous, err := Header(m.Header).number("Nats-Last-Sequence"); err != nil || previous != before {
@@ -200,7 +200,7 @@ func (r *reader) batch(ctx context.Context, yield func(LogEntry, error) bool) (n
 		if !yield(LogEntry{Message{m.Subject, Header(m.Header), m.Data}, m.Sequence}, nil) {
 			return n, false, nil
 		}
-		timer.Reset(patience)
+		timer.Reset(messageTimeout)
 	}
 	if n == 0 {
 		return 0, true, errGap // at the end the server sends a status message

@@ -11,9 +11,9 @@ import (
 	"github.com/tidemill/tidemill/internal/wait"
 )
 
-// Watcher follows the changes of a table. The server republishes each row once it is stored. The revisions of a table
-// are consecutive, so a lost row is noticed at the next one, or when the watcher asks for the last revision, every two seconds. (The client library's
-// watcher waits for the server under a mutex, and so would stop virtual time.)
+// Watcher follows the changes of a table. The server republishes each row once it is stored. The revisions of a table are
+// consecutive, so a lost row is noticed at the next one, or when the watcher asks for the last revision, every two seconds.
+// (The client library's watcher waits for the server under a mutex, and so would stop virtual time.)
 type Watcher struct {
 	t           *Table
 	handle      func(Row)
