@@ -72,7 +72,7 @@ func (u *change) cut(l *level, o overdue) {
 			continue
 		}
 		if o.all {
-			l.puller.Recall() // or it would come back
+			l.puller.RecallCredit() // or it would come back
 		}
 		u.handBackIn(b, 1)
 	}

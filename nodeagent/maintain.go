@@ -56,7 +56,7 @@ func (a *Agent) tendPullers(c *class) {
 	defer cancel()
 	for _, l := range levels {
 		if l != nil {
-			l.puller.Tend(ctx)
+			l.puller.Maintain(ctx)
 		}
 	}
 }

@@ -171,14 +171,14 @@ func TestPullerRecallsCredit(t *testing.T) {
 		if m := receive(t, ctx, got); m != "p 1" {
 			t.Errorf("first delivery: got %q, want %q", m, "p 1")
 		}
-		p.Recall()
+		p.RecallCredit()
 		if c := p.Credit(); c != 0 {
-			t.Errorf("credit after Recall: got %d, want 0", c)
+			t.Errorf("credit after RecallCredit: got %d, want 0", c)
 		}
 		check(t, other.Ask(1))
 		check(t, q.Publish(ctx, text("2")))
 		if m := receive(t, ctx, got); m != "other 2" {
-			t.Errorf("delivery after Recall: got %q, want %q", m, "other 2")
+			t.Errorf("delivery after RecallCredit: got %q, want %q", m, "other 2")
 		}
 		check(t, p.Ask(1))
 		check(t, q.Publish(ctx, text("3")))

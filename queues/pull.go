@@ -93,7 +93,7 @@ type pull struct {
 }
 
 // nextLocked opens a request for the credit that no open request covers, if an inbox is free. The caller sends it after it has
-// unlocked mu. If it gets lost, Tend makes it again; if its inbox is closed before it is sent, the server drops it, since
+// unlocked mu. If it gets lost, Maintain makes it again; if its inbox is closed before it is sent, the server drops it, since
 // nobody is subscribed.
 func (p *Puller) nextLocked() (pull, error) {
 	if p.unrequested <= 0 || p.closed {
@@ -183,7 +183,7 @@ func (p *Puller) bookLocked(in *inbox, status string) bool {
 	default: // the request has ended
 		p.unrequested += in.open
 		in.open = 0
-		if status != "408" { // not expired, but nobody serves it: to request again at once would spin, so Tend does it later
+		if status != "408" { // not expired, but nobody serves it: to request again at once would spin, so Maintain does it later
 			p.queueGone = true
 			return false
 		}
@@ -197,9 +197,9 @@ func (p *Puller) warn(err error) {
 	}
 }
 
-// Tend makes lost requests again, and creates the queue again if it is gone. The caller calls it about every second; it may
+// Maintain makes lost requests again, and creates the queue again if it is gone. The caller calls it about every second; it may
 // take until ctx ends.
-func (p *Puller) Tend(ctx context.Context) {
+func (p *Puller) Maintain(ctx context.Context) {
 	if p.isQueueGone() {
 		if err := p.q.Restore(ctx); err != nil {
 			p.q.b.log.Warn("queues: create the queue again; trying again later", "queue", p.q.name.Subject, "err", err)
@@ -220,14 +220,14 @@ func (p *Puller) expire(now time.Time) {
 		if in.open > 0 && now.Sub(in.heard) > silence {
 			p.unrequested += in.open
 			in.open = 0
-			p.queueGone = true // perhaps: Tend finds out
+			p.queueGone = true // perhaps: Maintain finds out
 			p.closeLocked(in)  // messages of the old request must not count for the next one
 		}
 	}
 }
 
-// Recall takes back all unused credit. Messages that the server has already sent are still delivered.
-func (p *Puller) Recall() {
+// RecallCredit takes back all unused credit. Messages that the server has already sent are still delivered.
+func (p *Puller) RecallCredit() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unrequested = 0

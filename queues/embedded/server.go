@@ -200,13 +200,13 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 
 var _ queues.Dialer = (*Server)(nil)
 
-// URL returns the URL for other NATS clients, "" if the server does not listen.
+// URL returns the URL for other NATS clients, "" if the server does not listen or is closed.
 func (s *Server) URL() string {
-	if s.cfg.Listen == "" {
-		return ""
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.cfg.Listen == "" || s.ns == nil {
+		return ""
+	}
 	return s.ns.ClientURL()
 }
 
