@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,58 +18,6 @@ import (
 func passes(d time.Duration) {
 	timer := time.NewTimer(d)
 	<-timer.C
-}
-
-// A lease has one holder. Who wants it is told who that is; when the holder stops, it passes on after its
-// time; under another boot it is void at once.
-func TestALeaseHasOneHolder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := start(t)
-		table, err := r.broker.OpenTable(r.ctx, r.broker.Leases())
-		check(t, err)
-		first, err := lease.Take(r.ctx, table, "key", lease.Row{Holder: "first"})
-		check(t, err)
-		stop, stopped := make(chan struct{}), make(chan struct{})
-		go func() { // the holder renews
-			defer close(stopped)
-			ticker := time.NewTicker(5 * time.Second)
-			defer ticker.Stop()
-			for {
-				select {
-				case <-ticker.C:
-					if err := first.Renew(r.ctx, func(*lease.Row) {}); err != nil {
-						t.Error(err)
-					}
-				case <-stop:
-					return
-				}
-			}
-		}()
-		if _, err := lease.Take(r.ctx, table, "key", lease.Row{Holder: "second"}); !errors.Is(err, lease.ErrHeld) || !strings.Contains(err.Error(), "first") {
-			t.Errorf("while it is held: %v", err)
-		}
-		if _, err := lease.Try(r.ctx, table, "key", lease.Row{Holder: "second"}); !errors.Is(err, lease.ErrHeld) {
-			t.Errorf("while it is held: %v", err)
-		}
-		close(stop)
-		<-stopped
-		begun := time.Now()
-		second, err := lease.Take(r.ctx, table, "key", lease.Row{Holder: "second"})
-		check(t, err)
-		if took := time.Since(begun); took < lease.Duration-5*time.Second || first.Valid(time.Now()) {
-			t.Errorf("it passed on after %s; the first still has it: %v", took, first.Valid(time.Now()))
-		}
-		if err := first.Renew(r.ctx, func(*lease.Row) {}); !errors.Is(err, lease.ErrLost) {
-			t.Errorf("who has lost it renews: %v", err)
-		}
-		if !second.Valid(time.Now()) || second.Row().Run != 2 {
-			t.Errorf("%+v", second.Row())
-		}
-		begun = time.Now()
-		if _, err := lease.Take(r.ctx, table, "key", lease.Row{Holder: "third", Boot: "other"}); err != nil || time.Since(begun) > time.Second {
-			t.Errorf("under another boot after %s: %v", time.Since(begun), err)
-		}
-	})
 }
 
 // end has the owner's row say that it has ended, as a janitor does with what it takes for forgotten.

@@ -22,7 +22,6 @@ import (
 	"github.com/tidemill/tidemill/engine/lease"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
-	"github.com/tidemill/tidemill/internal/suggest"
 	"github.com/tidemill/tidemill/queues"
 	"github.com/tidemill/tidemill/queues/embedded"
 )
@@ -472,22 +471,5 @@ func TestCloseEndsAllWaiting(t *testing.T) {
 	}
 	if err := r.session.Flush(r.ctx); !errors.Is(err, session.ErrClosed) {
 		t.Errorf("flush: %v", err)
-	}
-}
-
-func TestSuggest(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		there []string
-		want  string
-	}{
-		{"sqare", []string{"cube", "square"}, `did you mean "square"? There are: cube, square`},
-		{"xyz", []string{"cube", "square"}, `there are: cube, square`},
-		{"x", nil, "there are none"},
-		{"f99", strings.Fields("f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 f11 f12 f13 f14"), `did you mean "f9"? There are: f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12 and 2 more`},
-	} {
-		if got := suggest.Name(c.name, c.there); got != c.want {
-			t.Errorf("%s: %s", c.name, got)
-		}
 	}
 }
