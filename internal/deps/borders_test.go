@@ -5,45 +5,45 @@ import (
 	"strings"
 )
 
-// natsRooms may import NATS modules; everybody else sends messages through queues.
-var natsRooms = []string{"queues", "queues/embedded", "objstore/jetstream"}
+// natsPackages may import NATS modules; all others send messages through queues.
+var natsPackages = []string{"queues", "queues/embedded", "objstore/jetstream"}
 
-// bubbles is the one package of the server's that a test kit imports: its clock must be started outside
-// of every bubble of virtual time.
+// clockPackage is the one package of the NATS server that the test kit may import: the server's clock must be started
+// outside of every synctest bubble.
 const (
-	bubbles  = "github.com/nats-io/nats-server/v2/server/ats"
-	bubbling = "engine/enginetest"
+	clockPackage = "github.com/nats-io/nats-server/v2/server/ats"
+	testKit      = "engine/enginetest"
 )
 
-// natsModules are the beginnings of the import paths of NATS modules.
+// natsModules are the prefixes of the import paths of NATS modules.
 var natsModules = []string{"github.com/nats-io/", "github.com/synadia-io/"}
 
 func checkNATS(t *tree) []fault {
 	var faults []fault
 	for _, f := range t.files {
-		if f.nested || f.test() || slices.Contains(natsRooms, f.dir) {
+		if f.nested || f.test() || slices.Contains(natsPackages, f.dir) {
 			continue
 		}
 		for _, spec := range f.imports {
 			ofNATS := func(prefix string) bool { return strings.HasPrefix(spec.path, prefix) }
-			if slices.ContainsFunc(natsModules, ofNATS) && (spec.path != bubbles || f.dir != bubbling) {
+			if slices.ContainsFunc(natsModules, ofNATS) && (spec.path != clockPackage || f.dir != testKit) {
 				faults = append(faults, fault{f.path, spec.line, spec.path, f.dir + " imports " + spec.path +
-					": only " + strings.Join(natsRooms, ", ") + " may; use a Queue, Log, Table or Topic of" +
-					" package queues, and add there what it lacks"})
+					": only " + strings.Join(natsPackages, ", ") + " may; use a Queue, Log, Table or Topic of" +
+					" package queues, and add to that package what is missing"})
 			}
 		}
 	}
 	return faults
 }
 
-// environment are the functions that read it, by package.
+// environment lists the functions that read the environment, by package.
 var environment = map[string][]string{
 	"os":      {"Getenv", "LookupEnv", "Environ", "ExpandEnv"},
 	"syscall": {"Getenv", "Environ"},
 }
 
-// checkEnvironment lets programs and the root package read the environment, and tests, which may
-// have to pass it on to a process they start.
+// checkEnvironment lets only programs, the root package and tests read the environment. Tests may have to pass it on to a
+// process that they start.
 func checkEnvironment(t *tree) []fault {
 	var faults []fault
 	for _, f := range t.files {
@@ -61,7 +61,7 @@ func checkEnvironment(t *tree) []fault {
 	return faults
 }
 
-// isProgram tells whether the folder stands on the floor of programs.
+// isProgram reports whether the folder belongs to a program.
 func isProgram(dir string) bool {
 	p, ok := placeOf(dir)
 	return ok && p.program != ""

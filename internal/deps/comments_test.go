@@ -15,24 +15,24 @@ func checkPackageDoc(t *tree) []fault {
 		if len(files) == 0 {
 			continue
 		}
-		where, begins := "doc.go", "Package "+files[0].syntax.Name.Name+" "
+		where, beginsWith := "doc.go", "Package "+files[0].syntax.Name.Name+" "
 		if files[0].program() {
-			where, begins = "main.go or doc.go", ""
+			where, beginsWith = "main.go or doc.go", ""
 		}
 		documented := func(f *file) bool {
 			return strings.Contains(where, path.Base(f.path)) && f.syntax.Doc != nil &&
-				strings.HasPrefix(f.syntax.Doc.Text(), begins)
+				strings.HasPrefix(f.syntax.Doc.Text(), beginsWith)
 		}
 		if !slices.ContainsFunc(files, documented) {
-			faults = append(faults, fault{file: path.Join(dir, "doc.go"), says: fmt.Sprintf("%s lacks its"+
-				" package comment in %s: say what the room is for, its three or four nouns, what it"+
-				" promises and what not", dir, where)})
+			faults = append(faults, fault{file: path.Join(dir, "doc.go"), message: fmt.Sprintf("%s has no"+
+				" package comment in %s: say what the package is for, its main types, who owns them, their"+
+				" locks, and what it does not do", dir, where)})
 		}
 	}
 	return faults
 }
 
-// plainMethods mean the same on every type and need no comment of their own.
+// plainMethods mean the same on every type, so they need no comment.
 var plainMethods = []string{"Error", "Is", "String", "Unwrap", "Len", "Less", "Swap"}
 
 func checkExported(t *tree) []fault {
@@ -43,8 +43,8 @@ func checkExported(t *tree) []fault {
 		}
 		for _, bare := range undocumented(f) {
 			faults = append(faults, f.fault(bare.node, bare.owner, bare.owner+" is exported and has no"+
-				" comment: state what it does, units, errors, and what happens on cancel, on repeat and on"+
-				" concurrent use, where that is a question"))
+				" comment: say what it does, units, errors, and, where it matters, what happens on cancel,"+
+				" on a second call and on concurrent use"))
 		}
 	}
 	return faults
@@ -68,7 +68,7 @@ func undocumented(f *file) []use {
 	return bare
 }
 
-// exportedFunction tells whether callers outside can name d, and want its comment.
+// exportedFunction reports whether callers outside of the package can name d, and need a comment.
 func exportedFunction(d *ast.FuncDecl) bool {
 	if d.Recv == nil {
 		return d.Name.IsExported()
@@ -77,8 +77,8 @@ func exportedFunction(d *ast.FuncDecl) bool {
 		!slices.Contains(plainMethods, d.Name.Name)
 }
 
-// undocumentedSpec looks at one type, or at one line of constants or variables, which the comment of
-// their group may cover.
+// undocumentedSpec looks at one type, or at one line of constants or variables. The comment of a group counts for each of
+// its lines.
 func undocumentedSpec(group *ast.GenDecl, spec ast.Spec) []use {
 	switch s := spec.(type) {
 	case *ast.TypeSpec:
@@ -100,8 +100,8 @@ func undocumentedSpec(group *ast.GenDecl, spec ast.Spec) []use {
 	return nil
 }
 
-// undocumentedMembers looks into what a user implements or fills in: the methods of an interface,
-// unless there is only the one that the type's comment is about, and the fields of a Config.
+// undocumentedMembers looks at what a user implements or sets: the methods of an interface, and the fields of a Config.
+// The only method of an interface needs no comment beside that of the type.
 func undocumentedMembers(s *ast.TypeSpec) []use {
 	var members *ast.FieldList
 	switch typ := s.Type.(type) {

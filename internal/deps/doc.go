@@ -1,16 +1,15 @@
-// Package deps holds the house rules of this module as tests: who may import whom, how long a file
-// or a function may be, what a name and a comment owe the reader, and which goroutines there are.
-// It has no code of its own; nothing imports it.
+// Package deps checks the rules of this repository by tests: which package may import which, how long a file or a function
+// may be, how many fields a struct may have, what must have a comment, and which functions start goroutines. It has no code
+// outside tests, and nothing imports it.
 //
-// Its nouns: a tree is the repository's Go source, parsed; a check reads a tree and reports faults;
-// an exception excuses one fault, for a reason. TestHouse runs every check over the repository.
-// TestStories proves on small modules, kept in testdata, that each check can fail.
+// A tree is the repository's Go source, parsed. A check finds where a tree breaks one rule, and returns faults. An exception
+// is a fault that is accepted, with the reason. TestRules runs every check over the repository; TestStories runs each
+// check over small modules in testdata, which show that it can fail.
 //
-// A fault tells what to do instead. Where the rule itself is in the way, change the rule: the floors
-// (floors_test.go) and budgets (size_test.go) stand in tables, and a new floor or a wider budget
-// wants a note in docs/decisions. Where one place has a good reason, list it under exceptions
-// (house_test.go); an exception that excuses nothing any more is itself a fault.
+// A fault says what to do instead. If the rule itself should change, change it: the layers (layers_test.go) and the limits
+// (size_test.go) are tables, and a new layer or a higher limit needs a note in docs/decisions. If the rule is right and one
+// place has a good reason to break it, add an exception (rules_test.go). An exception that matches no fault is reported.
 //
-// The checks read syntax, not types, and every file whatever its build tags. They promise to find
-// the plain breach, not the one that somebody hides.
+// The checks read syntax, not types, and all files whatever their build tags. They find what breaks a rule plainly, not
+// what somebody hides.
 package deps

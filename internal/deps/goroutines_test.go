@@ -45,7 +45,7 @@ func checkGoroutine(t *tree) []fault {
 	for s, line := range listed {
 		if !found[s] {
 			faults = append(faults, fault{goroutineList, line, s.String(), fmt.Sprintf(
-				"%v starts no goroutine: correct the row or remove it", s)})
+				"%v starts no goroutine: correct or remove the row", s)})
 		}
 	}
 	return faults
@@ -55,7 +55,7 @@ func checkGoroutine(t *tree) []fault {
 func listedStarters(t *tree) (map[starter]int, []fault) {
 	text, err := fs.ReadFile(t.fsys, goroutineList)
 	if err != nil {
-		return nil, []fault{{file: goroutineList, says: "cannot be read: write a table with a row for" +
+		return nil, []fault{{file: goroutineList, message: "cannot be read: write a table with a row for" +
 			" each function that starts goroutines, | `path/file.go` `(*T).name` | who waits for it |" +
 			" when it ends |"}}
 	}
@@ -67,8 +67,8 @@ func listedStarters(t *tree) (map[starter]int, []fault) {
 		}
 		cells := goroutineRow.FindStringSubmatch(line)
 		if cells == nil {
-			faults = append(faults, fault{goroutineList, i + 1, "", "this row's first cell is not" +
-				" `path/file.go` `function`: write it so"})
+			faults = append(faults, fault{goroutineList, i + 1, "", "the first cell of this row is not" +
+				" of the form `path/file.go` `function`: correct it"})
 			continue
 		}
 		listed[starter{cells[1], withoutTypeParameters(cells[2])}] = i + 1
@@ -82,7 +82,7 @@ func withoutTypeParameters(function string) string {
 	return typeParameters.ReplaceAllString(function, "")
 }
 
-// startsGoroutine tells whether n is a go statement or a call like that of a sync.WaitGroup's Go.
+// startsGoroutine reports whether n is a go statement or a call like that of a sync.WaitGroup's Go.
 func startsGoroutine(n ast.Node) bool {
 	switch n := n.(type) {
 	case *ast.GoStmt:

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// emptyNames say nothing about what a file or a package is for.
+// emptyNames are names that do not say what a file or a package is for.
 var emptyNames = []string{"util", "utils", "common", "helper", "helpers", "types", "models", "manager"}
 
 func checkFilename(t *tree) []fault {
@@ -17,8 +17,8 @@ func checkFilename(t *tree) []fault {
 		stem, _, _ := strings.Cut(strings.TrimSuffix(path.Base(f.path), ".go"), "_")
 		for _, name := range []string{stem, path.Base(f.dir)} {
 			if slices.Contains(emptyNames, name) {
-				faults = append(faults, fault{file: f.path, says: fmt.Sprintf("%q says nothing: name it by"+
-					" its step of the story, or by its main type", name)})
+				faults = append(faults, fault{file: f.path, message: fmt.Sprintf("the name %q does not say what is"+
+					" in it: name it after its main type, or after the step that it implements", name)})
 			}
 		}
 	}
@@ -34,8 +34,8 @@ func checkMark(t *tree) []fault {
 		for _, group := range f.syntax.Comments {
 			for _, comment := range group.List {
 				if mark := unfinished.FindString(comment.Text); mark != "" {
-					faults = append(faults, f.fault(comment, mark, mark+": do it now, or write an issue and"+
-						" let the comment say what holds today"))
+					faults = append(faults, f.fault(comment, mark, mark+": do it now, or open an issue and"+
+						" let the comment say what the code does today"))
 				}
 			}
 		}

@@ -9,14 +9,15 @@ import (
 	"strings"
 )
 
-// The budgets. Lines count everything between the first and the last, comments and blanks too.
+// The limits. Comments and blank lines count as lines.
 const (
 	longestFile     = 500 // lines
-	medianFile      = 150 // lines: the median stays under it
+	medianFile      = 150 // lines; the median is below it
 	longestFunction = 70  // lines
-	decileFunction  = 30  // lines: the ninth decile stays under it
+	decileFunction  = 30  // lines; the ninth decile is below it
 	mostParameters  = 4   // after ctx
-	mostMethods     = 7   // of an interface, without what it embeds
+	mostMethods     = 7   // that an interface lists, without those of interfaces that it embeds
+	mostFields      = 24  // of a struct; an embedded type counts as one
 )
 
 func checkSize(t *tree) []fault {
@@ -29,13 +30,13 @@ func fileSizes(sources []*file) []fault {
 	for _, f := range sources {
 		all = append(all, sized{f.path, f.lines})
 		if f.lines > longestFile {
-			faults = append(faults, fault{file: f.path, says: fmt.Sprintf("%d lines, at most %d:"+
-				" make it one file for each step of the story, each named by its step", f.lines, longestFile)})
+			faults = append(faults, fault{file: f.path, message: fmt.Sprintf("%d lines, at most %d:"+
+				" split it into a file for each step, named after the step", f.lines, longestFile)})
 		}
 	}
 	if median, longest := quantile(all, 0.5); median >= medianFile {
-		faults = append(faults, fault{name: "median file", says: fmt.Sprintf("the median file has %d"+
-			" lines and stays under %d: split the longest (%s)", median, medianFile, longest)})
+		faults = append(faults, fault{name: "median file", message: fmt.Sprintf("the median file has %d"+
+			" lines, want fewer than %d: split the longest (%s)", median, medianFile, longest)})
 	}
 	return faults
 }
@@ -53,26 +54,26 @@ func functionSizes(sources []*file) []fault {
 			all = append(all, sized{f.path + " " + name, lines})
 			if lines > longestFunction {
 				faults = append(faults, f.fault(function, name, fmt.Sprintf("%s has %d lines, at most %d:"+
-					" let it read as the steps of its story, each a function", name, lines, longestFunction)))
+					" split it into its steps, each a function", name, lines, longestFunction)))
 			}
 		}
 	}
 	if decile, longest := quantile(all, 0.9); decile >= decileFunction {
-		faults = append(faults, fault{name: "ninth decile function", says: fmt.Sprintf("the ninth"+
-			" decile of functions has %d lines and stays under %d: split the longest (%s)",
+		faults = append(faults, fault{name: "ninth decile function", message: fmt.Sprintf("the ninth"+
+			" decile of functions has %d lines, want fewer than %d: split the longest (%s)",
 			decile, decileFunction, longest)})
 	}
 	return faults
 }
 
-// sized is a file or a function and its number of lines.
+// sized is a file or a function with its number of lines.
 type sized struct {
 	name  string
 	lines int
 }
 
-// quantile returns the smallest size that the fraction q of all stays within, and a list of the
-// longest. It sorts all.
+// quantile returns the smallest number of lines that the fraction q of all does not exceed, and a list of the longest. It
+// sorts all.
 func quantile(all []sized, q float64) (lines int, longest string) {
 	if len(all) == 0 {
 		return 0, ""
@@ -94,13 +95,13 @@ func checkSignature(t *tree) []fault {
 			case *ast.FuncType:
 				if count := parameters(n); count > mostParameters {
 					faults = append(faults, f.fault(n, owner, fmt.Sprintf("%s has %d parameters after ctx,"+
-						" at most %d: pass one struct, or give some of them to the receiver",
+						" at most %d: pass a struct, or make some of them fields of the receiver",
 						owner, count, mostParameters)))
 				}
 			case *ast.InterfaceType:
 				if count := methods(n); count > mostMethods {
 					faults = append(faults, f.fault(n, owner, fmt.Sprintf("%s has %d methods, at most %d:"+
-						" ask for less, or make it several interfaces, one for each caller's need",
+						" split it into several interfaces, each with what one caller needs",
 						owner, count, mostMethods)))
 				}
 			}
@@ -109,7 +110,7 @@ func checkSignature(t *tree) []fault {
 	return faults
 }
 
-// parameters counts what a function takes, without a leading context.Context.
+// parameters counts the parameters of a function, without a leading context.Context.
 func parameters(function *ast.FuncType) int {
 	count := function.Params.NumFields()
 	if count == 0 {
@@ -127,6 +128,37 @@ func methods(contract *ast.InterfaceType) int {
 	count := 0
 	for _, field := range contract.Methods.List {
 		count += len(field.Names)
+	}
+	return count
+}
+
+// checkFields limits the fields of structs. A struct with too many of them has several jobs and hides which lock guards
+// what.
+func checkFields(t *tree) []fault {
+	var faults []fault
+	for _, f := range t.sources() {
+		named := map[ast.Expr]string{} // structs that a type declaration names
+		f.walk(func(owner string, n ast.Node) {
+			switch n := n.(type) {
+			case *ast.TypeSpec:
+				named[n.Type] = n.Name.Name
+			case *ast.StructType:
+				name := cmp.Or(named[n], owner)
+				if count := fields(n); count > mostFields {
+					faults = append(faults, f.fault(n, name, fmt.Sprintf("%s has %d fields, at most %d: split it into"+
+						" types that each own a part of the state, with the lock that guards it", name, count, mostFields)))
+				}
+			}
+		})
+	}
+	return faults
+}
+
+// fields counts the fields of a struct, an embedded type as one.
+func fields(s *ast.StructType) int {
+	count := 0
+	for _, field := range s.Fields.List {
+		count += max(1, len(field.Names))
 	}
 	return count
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/cockroachdb/datadriven"
 )
 
-// TestStories runs each check over the small modules of testdata/NAME.txt. A story writes files and
-// has them judged, and every check must find a fault in one story and none in another:
+// TestStories runs each check over the small modules in testdata/NAME.txt. A story writes files and checks them. Each check
+// must find a fault in at least one story, and none in at least one other:
 //
-//	file PATH    writes a file; a line "… 70 lines …" stands for so many
-//	check        judges the files written since the last check
+//	file PATH    writes a file; a line "… 70 lines …" stands for 70 lines
+//	check        checks the files written since the last check
 //
-// Run it with -rewrite to take the faults found as those expected, and read the diff.
+// With -rewrite it writes the faults that it finds into the stories: read the diff.
 func TestStories(t *testing.T) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
@@ -30,41 +30,41 @@ func TestStories(t *testing.T) {
 					module[d.CmdArgs[0].Key] = &fstest.MapFile{Data: unfold(d.Input)}
 					return ""
 				case "check":
-					report := judge(t, c, module)
-					failed, passed = failed || report != "ok", passed || report == "ok"
+					text := report(t, c, module)
+					failed, passed = failed || text != "ok", passed || text == "ok"
 					clear(module)
-					return report
+					return text
 				}
 				d.Fatalf(t, "unknown command %q", d.Cmd)
 				return ""
 			})
 			if !failed || !passed {
-				t.Error("the check must find a fault in one story and none in another")
+				t.Errorf("found a fault: got %t, want true in one story; found none: got %t, want true in another", failed, passed)
 			}
 		})
 	}
 }
 
-// judge runs the check over the module and returns its faults, one a line.
-func judge(t *testing.T, c check, module fstest.MapFS) string {
-	judged, err := loadTree(module)
+// report runs the check over the module and returns its faults, one on each line.
+func report(t *testing.T, c check, module fstest.MapFS) string {
+	checked, err := loadTree(module)
 	if err != nil {
 		t.Fatal(err)
 	}
-	faults := c.faults(judged)
+	faults := c.faults(checked)
 	if len(faults) == 0 {
 		return "ok"
 	}
-	var report strings.Builder
+	var lines strings.Builder
 	for _, f := range faults {
-		fmt.Fprintln(&report, f)
+		fmt.Fprintln(&lines, f)
 	}
-	return report.String()
+	return lines.String()
 }
 
 var folded = regexp.MustCompile(`(?m)^\s*… (\d+) lines …$`)
 
-// unfold writes out the lines that a story only counts, as empty comments.
+// unfold replaces each line "… 70 lines …" with 70 empty comments.
 func unfold(source string) []byte {
 	return folded.ReplaceAllFunc([]byte(source+"\n"), func(match []byte) []byte {
 		count, err := strconv.Atoi(string(folded.FindSubmatch(match)[1]))

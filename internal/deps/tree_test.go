@@ -16,7 +16,7 @@ const module = "github.com/tidemill/tidemill"
 
 // A tree is the Go source of a repository.
 type tree struct {
-	fsys  fs.FS // the repository's root, for what is not Go
+	fsys  fs.FS // the repository's root, for files other than Go source
 	files []*file
 }
 
@@ -25,7 +25,7 @@ type file struct {
 	path   string // from the repository's root, with slashes
 	dir    string // its package's folder; "." is the root package's
 	lines  int
-	nested bool // of another module of this repository, such as bench
+	nested bool // it belongs to another module of this repository, such as bench
 
 	fset      *token.FileSet
 	syntax    *ast.File
@@ -72,7 +72,7 @@ func loadTree(fsys fs.FS) (*tree, error) {
 	return t, err
 }
 
-// leftOut tells whether the go command passes over a file or folder of this name.
+// leftOut reports whether the go command ignores a file or folder of this name.
 func leftOut(name string) bool {
 	base := path.Base(name)
 	return base == "testdata" || base == "vendor" || name != "." && strings.ContainsAny(base[:1], "._")
@@ -119,7 +119,7 @@ func (t *tree) packages() map[string][]*file {
 	return byDir
 }
 
-// sources returns the files that the budgets count: written by hand, and no tests.
+// sources returns the files that the limits apply to: neither tests nor generated files.
 func (t *tree) sources() []*file {
 	var sources []*file
 	for _, f := range t.files {
@@ -132,10 +132,10 @@ func (t *tree) sources() []*file {
 
 func (f *file) test() bool { return strings.HasSuffix(f.path, "_test.go") }
 
-// external tells whether f is a test that stands outside of the package it tests.
+// external reports whether f is a test in a package of its own, as package x_test is.
 func (f *file) external() bool { return f.test() && strings.HasSuffix(f.syntax.Name.Name, "_test") }
 
-// program tells whether f belongs to a command.
+// program reports whether f belongs to a command.
 func (f *file) program() bool { return f.syntax.Name.Name == "main" }
 
 func (f *file) line(n ast.Node) int { return f.fset.Position(n.Pos()).Line }
@@ -143,9 +143,9 @@ func (f *file) line(n ast.Node) int { return f.fset.Position(n.Pos()).Line }
 // length is the number of lines that n spans.
 func (f *file) length(n ast.Node) int { return f.fset.Position(n.End()).Line - f.line(n) + 1 }
 
-// fault reports what n, which belongs to the declaration called name, does wrong.
-func (f *file) fault(n ast.Node, name, says string) fault {
-	return fault{file: f.path, line: f.line(n), name: name, says: says}
+// fault returns the fault of n, which belongs to the declaration called name.
+func (f *file) fault(n ast.Node, name, message string) fault {
+	return fault{file: f.path, line: f.line(n), name: name, message: message}
 }
 
 // walk visits every node, with the name of the top-level declaration it belongs to.
@@ -189,13 +189,13 @@ func (f *file) uses(imported string, identifiers ...string) []use {
 
 // A use is one place where a file names an identifier of a package it imports.
 type use struct {
-	owner      string // the top-level declaration it stands in
+	owner      string // the top-level declaration around it
 	identifier string
 	node       ast.Node
 }
 
-// declName names a top-level declaration: run, (*puller).run, puller.run, or its first type or
-// variable.
+// declName returns the name of a top-level declaration: run, (*puller).run, puller.run; that of its first type or variable
+// for a group.
 func declName(decl ast.Decl) string {
 	switch d := decl.(type) {
 	case *ast.FuncDecl:
@@ -221,7 +221,7 @@ func declName(decl ast.Decl) string {
 	return ""
 }
 
-// baseType strips a receiver's type to its name: *puller[K, V] is puller.
+// baseType returns the name of a receiver's type: puller for *puller[K, V].
 func baseType(expr ast.Expr) string {
 	switch e := expr.(type) {
 	case *ast.StarExpr:

@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// checkSleep covers tests and other modules too. A user's function that has to be slow, in a test or
-// a benchmark, is a case for exceptions.
+// checkSleep covers tests and other modules too. A test or benchmark with a function that must take time belongs into the
+// list of exceptions.
 func checkSleep(t *tree) []fault {
 	var faults []fault
 	for _, f := range t.files {
 		for _, use := range f.uses("time", "Sleep") {
-			faults = append(faults, f.fault(use.node, use.owner, use.owner+" sleeps: wait for the event"+
-				" itself, on a channel, a context or synctest.Wait; for a delay, wait on a timer and on"+
-				" ctx.Done() together"))
+			faults = append(faults, f.fault(use.node, use.owner, use.owner+" uses time.Sleep: wait for"+
+				" the event itself, by a channel, a context or synctest.Wait; for a delay, wait for a timer"+
+				" and ctx.Done() in one select"))
 		}
 	}
 	return faults
@@ -29,16 +29,16 @@ func checkSkip(t *tree) []fault {
 				return
 			}
 			if testers[lastName(selector.X)] {
-				faults = append(faults, f.fault(n, owner, owner+" skips: make what it needs, or fail and"+
-					" say what is missing; put what belongs to one platform behind a build tag"))
+				faults = append(faults, f.fault(n, owner, owner+" skips a test: create what it needs, or"+
+					" fail and say what is missing; put tests for one platform behind a build tag"))
 			}
 		})
 	}
 	return faults
 }
 
-// testerNames returns the names that f gives to a testing.TB, *testing.T, *testing.B or *testing.F,
-// as parameter, field or variable.
+// testerNames returns the names of parameters, fields and variables in f of type testing.TB, *testing.T, *testing.B or
+// *testing.F.
 func testerNames(f *file) map[string]bool {
 	names := map[string]bool{}
 	add := func(typ ast.Expr, idents []*ast.Ident) {
@@ -67,7 +67,7 @@ func testerNames(f *file) map[string]bool {
 	return names
 }
 
-// lastName is t of both t and s.t.
+// lastName returns t for both t and s.t.
 func lastName(expr ast.Expr) string {
 	switch e := expr.(type) {
 	case *ast.Ident:
