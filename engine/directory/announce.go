@@ -8,28 +8,29 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tidemill/tidemill/internal/wait"
 	"github.com/tidemill/tidemill/queues"
 )
 
 // Row is the agent's own row in the table of nodes. It belongs to one goroutine.
 type Row struct {
 	table    *queues.Table
-	node     string
-	instance string
-	beat     uint64
-	revision uint64
+	node     string // the node's ID, which is the row's key
+	instance string // random; tells this agent from others under the same node ID
+	beat     uint64 // counts writes
+	revision uint64 // of the row as last written; 0 = there is none
 }
 
 // Errors of rows.
 var (
-	// ErrNodeTaken says that another agent lives under the same node ID.
-	ErrNodeTaken = errors.New("directory: the node ID is taken")
-	// ErrReplaced says that another agent has taken the row.
-	ErrReplaced = errors.New("directory: the row is another's")
+	// ErrNodeTaken says that another agent runs under the same node ID. The error names the ID.
+	ErrNodeTaken = errors.New("directory: another agent runs under this node ID")
+	// ErrReplaced says that another agent has taken over the row. The error names the node ID.
+	ErrReplaced = errors.New("directory: another agent has taken over this node ID")
 )
 
-// Announce writes the row of a node that begins. A row that is there already is watched for a while: if
-// its agent writes it, the error is ErrNodeTaken. One of another boot of an embedded server is nobody's.
+// Announce writes the row of a node that starts. If there is a row already, it is watched for LifeTime: if its agent
+// writes it again, the error is ErrNodeTaken. A row from another boot of an embedded server is overwritten at once.
 func Announce(ctx context.Context, b *queues.Broker, node Node) (*Row, error) {
 	table, err := b.OpenTable(ctx, b.Nodes())
 	if err != nil {
@@ -42,12 +43,12 @@ func Announce(ctx context.Context, b *queues.Broker, node Node) (*Row, error) {
 		if err != nil && !errors.Is(err, queues.ErrNoRow) {
 			return nil, err
 		}
-		if err == nil && lives(found, node.Boot) && time.Now().Before(until) {
+		if err == nil && mayBeAlive(found, node.Boot) && time.Now().Before(until) {
 			if seen != 0 && seen != found.Revision {
 				return nil, fmt.Errorf("%w: %s", ErrNodeTaken, node.ID)
 			}
 			seen = found.Revision
-			if err := pause(ctx, time.Second); err != nil {
+			if err := wait.Pause(ctx, time.Second); err != nil {
 				return nil, fmt.Errorf("%w: %s: %w", ErrNodeTaken, node.ID, err)
 			}
 			continue
@@ -59,31 +60,20 @@ func Announce(ctx context.Context, b *queues.Broker, node Node) (*Row, error) {
 	}
 }
 
-// lives reports whether the row may be of an agent that lives.
-func lives(row queues.Row, boot string) bool {
+// mayBeAlive reports whether the row can be that of an agent that still runs: a valid row from this boot of the server.
+func mayBeAlive(row queues.Row, boot string) bool {
 	var there Node
 	return json.Unmarshal(row.Value, &there) == nil && there.ID == row.Key && there.Boot == boot
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Update writes the row anew: the node lives, and may have other functions now. A row that somebody has
-// removed, since it was silent for long, is made again.
+// Update writes the row again, as the node's sign of life and with what has changed of it. A row that was removed because
+// it had not been written for long is created again. The error is ErrReplaced if the row is another agent's.
 func (r *Row) Update(ctx context.Context, node Node) error {
 	err := r.write(ctx, node)
 	if !errors.Is(err, queues.ErrRevision) {
 		return err
 	}
-	if err := r.recognise(ctx); err != nil {
+	if err := r.adoptOwnRow(ctx); err != nil {
 		return err
 	}
 	if err := r.write(ctx, node); !errors.Is(err, queues.ErrRevision) {
@@ -111,9 +101,10 @@ func (r *Row) write(ctx context.Context, node Node) error {
 	return err
 }
 
-// recognise looks whether the row that stood in the way is the agent's own, of a write of which no answer
-// came in time; or whether there is none any more.
-func (r *Row) recognise(ctx context.Context) error {
+// adoptOwnRow is called when a write was refused because the row has another revision than r knows. If the row is the
+// agent's own, from a write whose answer was lost, r takes its revision; if there is no row any more, the next write
+// creates one.
+func (r *Row) adoptOwnRow(ctx context.Context) error {
 	found, err := r.table.Get(ctx, r.node)
 	if errors.Is(err, queues.ErrNoRow) {
 		r.revision = 0
@@ -129,5 +120,5 @@ func (r *Row) recognise(ctx context.Context) error {
 	return err
 }
 
-// Withdraw removes the row: the node takes nothing more.
+// Withdraw removes the row, so that sessions no longer count on the node.
 func (r *Row) Withdraw(ctx context.Context) error { return r.table.Delete(ctx, r.node) }

@@ -1,7 +1,10 @@
-// Package directory is the cluster's address book. [Nodes] is a view of the nodes that live: what each
-// has, which functions its agent can run, when it was last heard of. Agents write their rows and beats
-// with [Announce]; sessions read them, to refuse at once what nobody can run and to say what there is.
+// Package directory says which nodes there are and what they can run.
 //
-// A view is a little behind the truth. What it decides (is this function known? does this shape fit
-// somewhere?) is checked again where the task arrives.
+// An agent writes a row of the table of nodes with [Announce], and again every [BeatEvery]; its [Row] belongs to one
+// goroutine and has no lock. [Nodes] is a view of that table, which sessions and agents keep: the resources of each node,
+// its functions, and its idle CPUs. One mutex guards it; no other lock is taken under it, and the functions given to
+// [Nodes.Notify] are called without it.
+//
+// A view lags behind the table. What a session decides by it (is this function known? does this shape fit into some node?)
+// is checked again by the agent that gets the task.
 package directory

@@ -8,54 +8,54 @@ import (
 	"time"
 
 	"github.com/tidemill/tidemill/internal/failpoint"
+	"github.com/tidemill/tidemill/internal/wait"
 	"github.com/tidemill/tidemill/queues"
 )
 
-// Duration is how long a lease is its holder's without a renewal. The holder counts from before it asks
-// for one, by its own monotonic clock; others from when they have seen it. So it has stopped before
-// another can begin.
+// Duration is how long a lease lasts without a renewal. The holder counts from before it writes the row, others from when
+// they have read it, so the holder stops before anybody else begins.
 const Duration = 15 * time.Second
 
-// RenewEvery leaves time for two renewals that fail.
+// RenewEvery is how often a holder renews its lease: two renewals may fail before the lease runs out.
 const RenewEvery = Duration / 3
 
-// Row is a session's row in the table of sessions: who holds it, and what may be destroyed. Written by
-// session, read by nodeagent (janitor, claim).
+// Row is a session's row in the table of sessions: who holds it, and how much of its log may be trimmed. Written by
+// session, read by nodeagent (janitor, claim). The lease of the janitors is such a row, too.
 type Row struct {
-	Holder  string        `json:"holder,omitempty"`  // program, process and host, and something random; "" = nobody
-	Boot    string        `json:"boot,omitempty"`    // of the embedded server under which it was taken; "" = of no such
-	Run     uint64        `json:"run"`               // how often it was taken
-	Renewal uint64        `json:"renewal"`           // counts renewals, so that no two rows are equal
-	Scope   string        `json:"scope,omitempty"`   // of its objects, if it is not the row's key
-	Job     string        `json:"job,omitempty"`     // "" = nobody will go on with it once its lease is gone
-	TTL     time.Duration `json:"ttl,omitempty"`     // of a named job that nobody runs
-	Trimmed uint64        `json:"trimmed,omitempty"` // the log is read up to and with this sequence, by all who will read it
-	Created time.Time     `json:"created,omitzero"`  // of the stream that Trimmed speaks of
-	Ended   bool          `json:"ended,omitempty"`   // nothing of it is wanted any more
+	Holder  string        `json:"holder,omitempty"`  // program, process, host and a random suffix; "" = nobody
+	Boot    string        `json:"boot,omitempty"`    // boot ID of the embedded server it was taken under; "" = an external server
+	Run     uint64        `json:"run"`               // counts how often the lease was taken, 1 is the first
+	Renewal uint64        `json:"renewal"`           // counts writes of the row, so that no two of them are equal
+	Scope   string        `json:"scope,omitempty"`   // scope of its objects, if that is not the row's key
+	Job     string        `json:"job,omitempty"`     // name of the job; "" = no other run will take over when the lease runs out
+	TTL     time.Duration `json:"ttl,omitempty"`     // how long a named job is kept while nobody runs it
+	Trimmed uint64        `json:"trimmed,omitempty"` // last sequence of the log that every reader has read
+	Created time.Time     `json:"created,omitzero"`  // creation time of the stream with that log
+	Ended   bool          `json:"ended,omitempty"`   // the session or job has ended: all that it left may be removed
 }
 
 // Errors of leases.
 var (
-	// ErrHeld says that somebody else holds the lease. The error names the holder.
-	ErrHeld = errors.New("somebody else holds it")
-	// ErrLost says that somebody else has taken over.
-	ErrLost = errors.New("the lease is lost")
-	// ErrEnded says that the row is of something that has ended: nobody takes it any more.
-	ErrEnded = errors.New("it has ended")
+	// ErrHeld says that another process holds the lease. The error names the holder if it is sure that the holder lives.
+	ErrHeld = errors.New("another process holds the lease")
+	// ErrLost says that another process has taken the lease, or has ended the row.
+	ErrLost = errors.New("another process has taken the lease")
+	// ErrEnded says that the row is marked as ended: nobody can take it any more.
+	ErrEnded = errors.New("the lease has ended")
 )
 
-// Lease is a row of a table that one holder keeps by renewing it. It belongs to one goroutine.
+// Lease is a row of a table that its holder keeps by renewing it. It belongs to one goroutine.
 type Lease struct {
 	table    *queues.Table
 	key      string
 	row      Row
-	revision uint64
-	until    time.Time // monotonic
+	revision uint64    // of the row as row has it
+	until    time.Time // when the lease runs out; monotonic
 }
 
-// Take makes the row the caller's, with its Holder, Boot, Job and TTL. One that was taken under
-// another boot of an embedded server is nobody's. Any other is watched for as long as a lease lasts: if
-// its holder renews it, the error is ErrHeld.
+// Take takes the lease and writes the row as it is in as, with Run, Trimmed and Created carried on from the former row. A
+// row from another boot of an embedded server is taken at once, since its holder died with that server. Any other is
+// watched until it must have run out: if its holder renews it meanwhile, the error is ErrHeld.
 func Take(ctx context.Context, table *queues.Table, key string, as Row) (*Lease, error) {
 	w := &watch{}
 	for {
@@ -63,13 +63,13 @@ func Take(ctx context.Context, table *queues.Table, key string, as Row) (*Lease,
 		if !errors.Is(err, errWatching) {
 			return l, err
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		if err := wait.Pause(ctx, time.Second); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// Try is Take without the watching: what somebody may hold is ErrHeld.
+// Try is Take without waiting: if another process may hold the lease, the error is ErrHeld.
 func Try(ctx context.Context, table *queues.Table, key string, as Row) (*Lease, error) {
 	l, err := try(ctx, table, key, as, &watch{})
 	if errors.Is(err, errWatching) {
@@ -78,16 +78,17 @@ func Try(ctx context.Context, table *queues.Table, key string, as Row) (*Lease, 
 	return l, err
 }
 
-// watch is what somebody who wants a lease has seen of its holder.
+// watch is what a process that wants a lease has seen of its holder.
 type watch struct {
-	revision uint64
-	until    time.Time
+	revision uint64    // of the row when it was first read; 0 = not read yet
+	until    time.Time // when the lease has run out if the row is still the same
 }
 
-var errWatching = errors.New("lease: it may be held; watching")
+var errWatching = errors.New("lease: another process may hold it")
 
-// holds reports whether the holder may live; it is ErrHeld if it does for sure.
-func (w *watch) holds(there Row, revision uint64) error {
+// check returns nil if the holder's lease has run out, ErrHeld if the holder has renewed it since the first call, and
+// errWatching if neither is known yet.
+func (w *watch) check(there Row, revision uint64) error {
 	switch now := time.Now(); {
 	case w.revision == 0:
 		w.revision, w.until = revision, now.Add(Duration+time.Second)
@@ -100,7 +101,7 @@ func (w *watch) holds(there Row, revision uint64) error {
 	return nil
 }
 
-// try takes the lease if nobody holds it.
+// try takes the lease if nobody holds it. It returns errWatching if that is to be looked at again later.
 func try(ctx context.Context, table *queues.Table, key string, as Row, w *watch) (*Lease, error) {
 	l := &Lease{table: table, key: key, row: as}
 	l.row.Run = 1
@@ -117,7 +118,7 @@ func try(ctx context.Context, table *queues.Table, key string, as Row, w *watch)
 			return nil, ErrEnded
 		}
 		if there.Holder != "" && there.Holder != as.Holder && there.Boot == as.Boot {
-			if err := w.holds(there, found.Revision); err != nil {
+			if err := w.check(there, found.Revision); err != nil {
 				return nil, err
 			}
 		}
@@ -129,7 +130,7 @@ func try(ctx context.Context, table *queues.Table, key string, as Row, w *watch)
 		}
 		return table.Update(ctx, key, value, found.Revision)
 	})
-	if errors.Is(err, queues.ErrRevision) { // somebody was faster
+	if errors.Is(err, queues.ErrRevision) { // another process has written the row meanwhile
 		return try(ctx, table, key, as, w)
 	}
 	if err != nil {
@@ -138,18 +139,7 @@ func try(ctx context.Context, table *queues.Table, key string, as Row, w *watch)
 	return l, nil
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// write stores the row, and begins the lease anew.
+// write stores the row by store, a compare-and-set. If that succeeds, the lease lasts for Duration from before the write.
 func (l *Lease) write(store func(value []byte) (uint64, error)) error {
 	l.row.Renewal++
 	value, err := json.Marshal(l.row)
@@ -166,14 +156,14 @@ func (l *Lease) write(store func(value []byte) (uint64, error)) error {
 	return err
 }
 
-// Renew begins the lease anew, with what change says of the row. It returns ErrLost if somebody has
-// taken over; after any other error the lease goes on for as long as it was given.
+// Renew applies change to the row and writes it, which renews the lease. The error is ErrLost if another process has taken
+// the lease or ended the row. After any other error the lease lasts until Until, as before, and the caller may try again.
 func (l *Lease) Renew(ctx context.Context, change func(*Row)) error {
 	next := *l
 	change(&next.row)
 	err := next.write(func(value []byte) (uint64, error) { return l.table.Update(ctx, l.key, value, l.revision) })
 	if errors.Is(err, queues.ErrRevision) {
-		return l.recognise(ctx)
+		return l.adoptOwnRow(ctx)
 	}
 	if err == nil {
 		*l = next
@@ -181,7 +171,8 @@ func (l *Lease) Renew(ctx context.Context, change func(*Row)) error {
 	return err
 }
 
-// RenewForSure is Renew, again after a renewal of which no answer had come.
+// RenewForSure is Renew; if the row turns out to be from an earlier renewal whose answer was lost, it renews again, so that
+// after success the row is as change has left it.
 func (l *Lease) RenewForSure(ctx context.Context, change func(*Row)) error {
 	for {
 		if err := l.Renew(ctx, change); !errors.Is(err, errRenewAgain) {
@@ -190,11 +181,11 @@ func (l *Lease) RenewForSure(ctx context.Context, change func(*Row)) error {
 	}
 }
 
-var errRenewAgain = errors.New("lease: a renewal was not heard of; again")
+var errRenewAgain = errors.New("lease: the answer to an earlier renewal was lost; renew again")
 
-// recognise looks whether the row that stood in the way is the lease's own: of a renewal of which no
-// answer came.
-func (l *Lease) recognise(ctx context.Context) error {
+// adoptOwnRow is called when a renewal was refused because the row has another revision than l knows. If the row is the
+// holder's own, from a renewal whose answer was lost, l takes its revision, and the error is errRenewAgain.
+func (l *Lease) adoptOwnRow(ctx context.Context) error {
 	found, err := l.table.Get(ctx, l.key)
 	if err != nil && !errors.Is(err, queues.ErrNoRow) {
 		return err
@@ -207,10 +198,10 @@ func (l *Lease) recognise(ctx context.Context) error {
 	return errRenewAgain
 }
 
-// Valid reports whether nobody else can hold the lease now.
+// Valid reports whether the lease still lasts: nobody else can hold it at that time.
 func (l *Lease) Valid(now time.Time) bool { return now.Before(l.until) }
 
-// Until returns until when the lease was given.
+// Until returns when the lease runs out if it is not renewed.
 func (l *Lease) Until() time.Time { return l.until }
 
 // Row returns the row as it was last written.

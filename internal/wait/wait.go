@@ -1,6 +1,9 @@
 package wait
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Signal wakes one goroutine that waits for work. Sets before the goroutine looks count as one. Make it by NewSignal.
 // It is safe for concurrent use.
@@ -68,3 +71,15 @@ func (l Lock) TryLock() bool {
 
 // Unlock gives the lock up.
 func (l Lock) Unlock() { <-l }
+
+// Pause waits for d. If ctx ends first, it returns the context's error.
+func Pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/tidemill/tidemill/internal/wait"
 )
@@ -63,6 +64,22 @@ func TestLock(t *testing.T) {
 		l.Unlock()
 		if err := l.LockContext(t.Context()); err != nil {
 			t.Errorf("LockContext of a free lock: got %v, want nil", err)
+		}
+	})
+}
+
+// A pause takes its time, or ends with its context.
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		if err := wait.Pause(t.Context(), time.Minute); err != nil || time.Since(begun) != time.Minute {
+			t.Errorf("Pause: got %v after %s, want nil after %s", err, time.Since(begun), time.Minute)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun = time.Now()
+		if err := wait.Pause(ctx, time.Minute); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != time.Second {
+			t.Errorf("Pause: got %v after %s, want %v after %s", err, time.Since(begun), context.DeadlineExceeded, time.Second)
 		}
 	})
 }
