@@ -2,8 +2,8 @@ package graph
 
 import "time"
 
-// Delays before a task is dispatched again: doubled each time from the first, up to longestBackoff,
-// less up to a half, so that what failed together does not come again together.
+// Delays before a task is dispatched again. A backoff doubles with each failure up to longestBackoff; a random part of up
+// to a half is taken off, so that tasks that failed together are not dispatched again together.
 const (
 	errorBackoff   = 100 * time.Millisecond
 	lossBackoff    = 500 * time.Millisecond
@@ -11,27 +11,27 @@ const (
 	refusedDelay   = time.Second
 )
 
-// lostTogether is how many neighbours come again at the same time after a loss, so that they can share
-// batches.
-const lostTogether = 64
+// lossGroup is how many tasks with neighbouring numbers have the same delay after a loss, so that they can share batches.
+const lossGroup = 64
 
-// together returns a number that tasks share which are to come again together after their n-th loss. Those that are to
-// run alone come apart: two that came to one agent at once would be lost together again, however harmless one of them is.
-func together(number uint64, losses int) uint64 {
+// retryGroup returns a number that is the same for all tasks that are to be dispatched again together after so many losses.
+// Tasks that are to run alone are groups of their own: two of them on one agent would be lost together again, even if only
+// one of them kills it.
+func retryGroup(number uint64, losses int) uint64 {
 	if losses >= Alone {
 		return number
 	}
-	return number / lostTogether
+	return number / lossGroup
 }
 
-// backoff returns the delay before the try after the n-th failure.
+// backoff returns the delay after the n-th failure, with first as that after the first one, before jitter.
 func (g *Graph) backoff(first time.Duration, number uint64, n int) time.Duration {
 	delay := longestBackoff
 	if doublings := n - 1; doublings < 16 {
 		delay = min(delay, first<<doublings)
 	}
-	share := mix(g.seed^mix(number)^uint64(n)) % 1024
-	return delay - delay*time.Duration(share)/2048
+	part := mix(g.seed^mix(number)^uint64(n)) % 1024
+	return delay - delay*time.Duration(part)/2048
 }
 
 // mix spreads the bits of x: the finaliser of splitmix64 (Steele, Lea, Flood: Fast splittable

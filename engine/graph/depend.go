@@ -1,10 +1,10 @@
 package graph
 
-// A task whose input refers to results of other tasks is parked until all of them are there. Cycles cannot
-// be: a task's input refers to tasks that were submitted before it.
+// A task whose input refers to results of other tasks is parked until all of them are there. There are no cycles: the input
+// of a task refers only to tasks that were submitted before it.
 
-// await notes which open tasks the task waits for, and returns how many those are.
-func (g *Graph) await(number uint64, deps []uint64) (missing int32) {
+// awaitDeps registers the task with each of its dependencies that is open, and returns how many those are.
+func (g *Graph) awaitDeps(number uint64, deps []uint64) (missing int32) {
 	for _, dep := range deps {
 		if g.tasks.Get(dep) == nil {
 			continue // it has its outcome
@@ -18,9 +18,9 @@ func (g *Graph) await(number uint64, deps []uint64) (missing int32) {
 	return missing
 }
 
-// settle goes on with the tasks that waited for one that has its outcome: they are dispatched when nothing
-// else is missing, or fail if it has failed.
-func (g *Graph) settle(number uint64, ok bool, out []Command) []Command {
+// resolveDeps is called when a task has its outcome. Tasks whose input refers to its result are dispatched if that was the
+// last result missing, or end if the task has failed.
+func (g *Graph) resolveDeps(number uint64, ok bool, out []Command) []Command {
 	waiting := g.waits[number]
 	if waiting == nil {
 		return out
@@ -32,7 +32,7 @@ func (g *Graph) settle(number uint64, ok bool, out []Command) []Command {
 	for _, w := range waiting {
 		n := g.tasks.Get(w)
 		if n == nil {
-			continue // it was ended meanwhile
+			continue // it has ended meanwhile
 		}
 		if n.missing--; n.missing == 0 && n.state == parked {
 			out = n.ready(w, out)
@@ -41,8 +41,8 @@ func (g *Graph) settle(number uint64, ok bool, out []Command) []Command {
 	return out
 }
 
-// failAll asks for the end of all tasks that wait for a failed one, directly or through others: none of them
-// can have a result any more, so that a long chain fails at once. Causes come before what they cause.
+// failAll ends all tasks that wait for a failed one, directly or through others: none of them can have a result any more, and
+// a long chain fails at once. The command for a cause comes before those for the tasks that it ends.
 func (g *Graph) failAll(cause uint64, waiting []uint64, out []Command) []Command {
 	from := len(out)
 	out = g.failSome(cause, waiting, out)
@@ -53,6 +53,7 @@ func (g *Graph) failAll(cause uint64, waiting []uint64, out []Command) []Command
 	return out
 }
 
+// failSome ends the tasks that wait for one failed task directly.
 func (g *Graph) failSome(cause uint64, waiting []uint64, out []Command) []Command {
 	for _, w := range waiting {
 		if n := g.tasks.Get(w); n != nil && n.state != ending {

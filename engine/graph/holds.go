@@ -1,34 +1,40 @@
 package graph
 
-// Holds says who needs which object. It folds what processes say, in one order; an object that nobody holds any
-// more is freed. Holders are sets, not counts, so what is said twice changes nothing.
+// Holds says which objects are still needed. It folds what processes report, in one order; an object that nobody holds any
+// more is freed. Holders are sets, not counts, so a report that is repeated changes nothing.
 //
-// Rules, each of which was found necessary by schedules that free too early or never without it:
+// The rules. If any one of them is broken, there are schedules that free an object too early or never (see
+// TestHoldsModelCanFail):
 //
-//  1. The end of a task takes over what its result refers to before it gives up the arguments, in one step.
-//  2. What a process keeps beyond a task it says with the task's end, and may use it if that end was the first.
-//  3. A submit and a drop of its arguments by one process are in one order.
-//  4. Who finds an object in another holds it before it drops that one.
-//  5. What a process says that has lost its lease counts for nothing.
+//  1. The end of a task first lets the result hold what it refers to, and then releases the arguments, in one step.
+//  2. What a process keeps beyond a task it reports with the end of the task, and may use only if that end was the first.
+//  3. A submit, and a drop of its arguments by the same process, are folded in the order in which they were made.
+//  4. A process that finds an object in another one holds it before it drops that other one.
+//  5. Reports of a process that has lost its lease do not count.
 //  6. No object refers to itself, directly or through others: such a cycle would hold itself for ever.
-//  7. An attempt whose task has ended may submit what refers to freed objects: that is refused, and its result is
-//     an object all the same, which may have been passed on.
-//  8. While a process waits to hear whether it may keep an object, it does not drop it.
+//  7. An attempt whose task has ended may submit a task that refers to freed objects. The submit is refused, but its result
+//     counts as an object, since a reference to it may have been passed on.
+//  8. A process that does not know yet whether it may keep an object does not drop it.
 //
-// The first, fifth, sixth and seventh are kept here, the others by who tells. The zero value is empty; it is not
-// safe for concurrent use.
+// Rules 1, 5, 6 and 7 are enforced here, the others by the processes.
+//
+// Today a session runs Holds for itself, and needs only Hold, Drop, Submit, Done and Held. References between objects,
+// objects kept beyond a task, and leases of processes are for processes that share objects; so far only the model in the
+// tests has such (docs/decisions, 16).
+//
+// The zero value is empty; it is not safe for concurrent use.
 type Holds[K comparable] struct {
-	holders  map[K]map[holder[K]]struct{}
-	refers   map[K][]K // to what an object refers
-	tasks    map[uint64]holding[K]
-	newest   map[uint64]Process // by ID: the newest epoch of a process
-	expelled map[Process]bool
+	holders map[K]map[holder[K]]struct{} // by object; no entry is empty
+	refers  map[K][]K                    // the objects to which an object refers
+	tasks   map[uint64]holding[K]        // without an end
+	newest  map[uint64]Process           // by ID: the process in its newest epoch
+	expired map[Process]bool
 }
 
-// Process is who holds objects: a session, in one of its lives.
+// Process is a holder of objects. One that has lost its lease comes back with the same ID and a higher epoch.
 type Process struct{ ID, Epoch uint64 }
 
-// holder is a process, a task or an object: one of them is set.
+// holder is a process, a task or an object, as kind says; only that field is set.
 type holder[K comparable] struct {
 	process Process
 	task    uint64
@@ -42,24 +48,24 @@ const (
 	byObject
 )
 
-// holding is what Holds knows of a task without an end.
+// holding is a task without an end.
 type holding[K comparable] struct {
 	args   []K
-	result *K // nil = not known before its end
+	result *K // nil = it has no name before the end
 }
 
-// Needs is what a task that is submitted holds.
+// Needs is what a submitted task holds.
 type Needs[K comparable] struct {
 	Task   uint64
 	Args   []K
-	Result *K     // what its result will be called; nil = it has no name before its end
-	Under  uint64 // the task whose attempt submits it, 0 = none
+	Result *K     // the name of its result; nil = it has none before its end
+	Under  uint64 // the task whose attempt submits it; 0 = none
 }
 
 // Leaves is what a task leaves at its end.
 type Leaves[K comparable] struct {
-	Refers []K // to what its result refers
-	Kept   []K // what the process goes on with that ran it
+	Refers []K // the objects to which its result refers
+	Kept   []K // the objects that the process keeps that ran it
 	Failed bool
 }
 
@@ -73,13 +79,13 @@ func (h *Holds[K]) Held(o K) bool { return len(h.holders[o]) > 0 }
 // Len returns how many objects are held.
 func (h *Holds[K]) Len() int { return len(h.holders) }
 
-// fenced reports whether the process has lost its lease, or lives a newer life.
+// fenced reports whether the process has lost its lease, or is known with a higher epoch.
 func (h *Holds[K]) fenced(p Process) bool {
-	return h.expelled[p] || p.Epoch < h.newest[p.ID].Epoch
+	return h.expired[p] || p.Epoch < h.newest[p.ID].Epoch
 }
 
-// heard notes that a process lives.
-func (h *Holds[K]) heard(p Process) {
+// seen records the epoch of a process.
+func (h *Holds[K]) seen(p Process) {
 	if newest, known := h.newest[p.ID]; known && newest.Epoch >= p.Epoch {
 		return
 	}
@@ -89,23 +95,23 @@ func (h *Holds[K]) heard(p Process) {
 	h.newest[p.ID] = p
 }
 
-// Put has the process hold an object that it has made, which refers to others.
+// Put has the process hold an object that it has made and that refers to others.
 func (h *Holds[K]) Put(p Process, o K, refers ...K) {
 	if h.fenced(p) {
 		return
 	}
-	h.heard(p)
+	h.seen(p)
 	h.add(o, h.process(p))
 	h.refer(o, refers)
 }
 
-// Submit has a task hold its arguments, and the process that submits it the result. It reports false if the
-// submit is refused: an argument is gone, since the attempt that submits it is not its task's any more.
+// Submit has a task hold its arguments, and the process that submits it hold the result. It reports false if the submit is
+// refused: the process is fenced, or the task that submits has ended and an argument was freed.
 func (h *Holds[K]) Submit(p Process, n Needs[K]) bool {
 	if h.fenced(p) {
 		return false
 	}
-	h.heard(p)
+	h.seen(p)
 	if n.Result != nil {
 		h.add(*n.Result, h.process(p))
 	}
@@ -126,14 +132,14 @@ func (h *Holds[K]) Submit(p Process, n Needs[K]) bool {
 	return true
 }
 
-// Done ends a task that the process has run. It reports whether that was its first end, and appends what is
-// freed to out.
+// Done ends a task that the process has run. It reports whether that was the first end of the task, and appends the objects
+// that are freed to out.
 func (h *Holds[K]) Done(p Process, t uint64, l Leaves[K], out []K) (first bool, freed []K) {
 	known, open := h.tasks[t]
 	if !open || h.fenced(p) {
 		return false, out
 	}
-	h.heard(p)
+	h.seen(p)
 	delete(h.tasks, t)
 	if !l.Failed {
 		if known.result != nil && h.Held(*known.result) {
@@ -154,11 +160,11 @@ func (h *Holds[K]) Hold(p Process, o K) {
 	if h.fenced(p) {
 		return
 	}
-	h.heard(p)
+	h.seen(p)
 	h.add(o, h.process(p))
 }
 
-// Drop ends the process's holds, and appends what is freed to out.
+// Drop ends the process's holds of these objects, and appends those that are freed to out.
 func (h *Holds[K]) Drop(p Process, out []K, objects ...K) []K {
 	if h.fenced(p) {
 		return out
@@ -169,12 +175,12 @@ func (h *Holds[K]) Drop(p Process, out []K, objects ...K) []K {
 	return out
 }
 
-// Expire ends all holds of a process that has lost its lease, and appends what is freed to out.
+// Expire ends all holds of a process that has lost its lease, and appends the objects that are freed to out.
 func (h *Holds[K]) Expire(p Process, out []K) []K {
-	if h.expelled == nil {
-		h.expelled = map[Process]bool{}
+	if h.expired == nil {
+		h.expired = map[Process]bool{}
 	}
-	h.expelled[p] = true
+	h.expired[p] = true
 	var held []K
 	for o, holders := range h.holders {
 		if _, ok := holders[h.process(p)]; ok {
@@ -187,7 +193,7 @@ func (h *Holds[K]) Expire(p Process, out []K) []K {
 	return out
 }
 
-// refer has an object hold others, but for those through which it would hold itself.
+// refer has an object hold others, except those through which it would hold itself.
 func (h *Holds[K]) refer(o K, to []K) {
 	for _, c := range to {
 		if !h.reaches(c, o) {
@@ -204,7 +210,7 @@ func (h *Holds[K]) link(o, to K) {
 	h.refers[o] = append(h.refers[o], to)
 }
 
-// reaches reports whether one object is another, or refers to it, directly or through others.
+// reaches reports whether from and to are the same object, or from refers to to, directly or through others.
 func (h *Holds[K]) reaches(from, to K) bool {
 	if from == to {
 		return true
@@ -227,7 +233,7 @@ func (h *Holds[K]) add(o K, by holder[K]) {
 	h.holders[o][by] = struct{}{}
 }
 
-// remove ends one hold. The last one frees the object, and what only that one referred to.
+// remove ends one hold. If it was the last one, the object is freed, and with it what only this object referred to.
 func (h *Holds[K]) remove(o K, by holder[K], out []K) []K {
 	holders := h.holders[o]
 	if _, holds := holders[by]; !holds {

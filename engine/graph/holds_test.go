@@ -7,45 +7,46 @@ import (
 	"testing"
 )
 
-// rule is one of the rules of Holds that a schedule breaks; 0 keeps all.
+// rule is the rule of Holds that a schedule breaks, by its number there; 0 = none.
 type rule int
 
-// A model of processes around Holds: they put, submit with held or borrowed arguments, run tasks that are
-// delivered again and again, keep arguments, find objects in others, drop, lose their leases and come back as
-// zombies. Nobody uses what is freed, and at the end nothing is left. (After the study's refmodel.)
+// A model of processes around Holds. They put objects, submit tasks with arguments that they hold or that a running attempt
+// has, run tasks that are delivered any number of times, keep arguments, find objects in others, drop, lose their leases
+// and go on without noticing. No process ever uses a freed object, and at the end no object is held.
 func TestHoldsModel(t *testing.T) {
 	const runs = 4000
 	first := rand.Uint64() >> 1
 	for seed := first; seed < first+runs; seed++ {
-		if says := newHoldsWorld(seed, 0).play(); says != "" {
-			t.Fatalf("seed %d: %s", seed, says)
+		if fault := newHoldsWorld(seed, 0).play(); fault != "" {
+			t.Fatalf("seed %d: got fault %q, want none", seed, fault)
 		}
 	}
 }
 
-// Each rule that is broken shows.
+// The model finds a fault for each rule that is broken.
 func TestHoldsModelCanFail(t *testing.T) {
 	for broken := rule(1); broken <= 8; broken++ {
-		says, seed := "", uint64(0)
-		for ; says == "" && seed < 20_000; seed++ {
-			says = newHoldsWorld(seed, broken).play()
+		const most = 20_000
+		fault, seed := "", uint64(0)
+		for ; fault == "" && seed < most; seed++ {
+			fault = newHoldsWorld(seed, broken).play()
 		}
-		if says == "" {
-			t.Errorf("rule %d is broken, and nobody notices", broken)
+		if fault == "" {
+			t.Errorf("rule %d broken: got no fault in %d schedules, want one", broken, most)
 		}
-		t.Logf("rule %d broken: after %d schedules: %s", broken, seed, says)
+		t.Logf("rule %d broken: after %d schedules: %s", broken, seed, fault)
 	}
 }
 
-// said is something that a process says; it counts when it comes into the one order.
-type said struct {
+// report is what a process tells Holds. It counts when it is folded, which may be later.
+type report struct {
 	p       Process
-	what    string
-	object  int
-	objects []int // arguments, drops, or to what an object refers
-	kept    []int
+	what    string // the method of Holds, in lower case
+	object  int    // that is put or held; the result of a submit
+	objects []int  // arguments, drops, or the objects to which an object or a result refers
+	kept    []int  // arguments that the process keeps beyond the task
 	task    uint64
-	under   uint64
+	under   uint64 // the task whose attempt submits; 0 = none
 	failed  bool
 }
 
@@ -53,8 +54,8 @@ type said struct {
 type holdsTask struct {
 	args   []int
 	result int
-	done   bool
-	queued bool
+	queued bool // its submit was folded
+	done   bool // its end was folded, or its submit refused
 }
 
 // holdsProcess is one process as it knows itself.
@@ -62,11 +63,12 @@ type holdsProcess struct {
 	Process
 	alive, expired bool
 	holds          map[int]bool
-	borrowed       map[uint64][]int // under running attempts
-	out            []said           // not in the order yet
-	unsettled      map[int]int      // kept, and not known whether it may be
+	borrowed       map[uint64][]int // by running task: its arguments
+	pending        []report         // not folded yet
+	undecided      map[int]int      // by object: how many pending reports ask to keep it
 }
 
+// holdsWorld is the processes, their tasks and a Holds.
 type holdsWorld struct {
 	rng    *rand.Rand
 	broken rule
@@ -76,7 +78,7 @@ type holdsWorld struct {
 	freed  map[int]bool
 	refers map[int][]int
 	next   int
-	bad    string
+	fault  string // the first one
 }
 
 func newHoldsWorld(seed uint64, broken rule) *holdsWorld {
@@ -90,26 +92,26 @@ func newHoldsWorld(seed uint64, broken rule) *holdsWorld {
 }
 
 func newHoldsProcess(p Process) *holdsProcess {
-	return &holdsProcess{Process: p, alive: true, holds: map[int]bool{}, borrowed: map[uint64][]int{}, unsettled: map[int]int{}}
+	return &holdsProcess{Process: p, alive: true, holds: map[int]bool{}, borrowed: map[uint64][]int{}, undecided: map[int]int{}}
 }
 
 func (w *holdsWorld) play() string {
-	for step := 0; step < 300 && w.bad == ""; step++ {
+	for step := 0; step < 300 && w.fault == ""; step++ {
 		w.step()
 	}
-	if w.bad == "" {
+	if w.fault == "" {
 		w.end()
 	}
-	return w.bad
+	return w.fault
 }
 
 func (w *holdsWorld) fail(format string, args ...any) {
-	if w.bad == "" {
-		w.bad = fmt.Sprintf(format, args...)
+	if w.fault == "" {
+		w.fault = fmt.Sprintf(format, args...)
 	}
 }
 
-// use checks that a process which may use an object finds it.
+// use checks that an object was not freed if the process may use it.
 func (w *holdsWorld) use(p *holdsProcess, o int) {
 	if p.alive && !p.expired && w.freed[o] {
 		w.fail("process %d uses object %d, which was freed", p.ID, o)
@@ -122,13 +124,14 @@ func (w *holdsWorld) free(objects []int) {
 	}
 }
 
-func (w *holdsWorld) say(p *holdsProcess, s said) {
-	s.p = p.Process
-	p.out = append(p.out, s)
+// send has the process report something; it is folded later.
+func (w *holdsWorld) send(p *holdsProcess, r report) {
+	r.p = p.Process
+	p.pending = append(p.pending, r)
 }
 
-// one returns one of the objects, if there is any.
-func (w *holdsWorld) one(from []int) []int {
+// pick returns one of the objects, none if there are none.
+func (w *holdsWorld) pick(from []int) []int {
 	if len(from) == 0 {
 		return nil
 	}
@@ -147,10 +150,10 @@ func (w *holdsWorld) step() {
 	p := w.procs[w.rng.IntN(len(w.procs))]
 	switch k := w.rng.IntN(12); {
 	case k <= 3:
-		if q := w.procs[w.rng.IntN(len(w.procs))]; len(q.out) > 0 {
-			s := q.out[0]
-			q.out = q.out[1:]
-			w.take(s)
+		if q := w.procs[w.rng.IntN(len(w.procs))]; len(q.pending) > 0 {
+			r := q.pending[0]
+			q.pending = q.pending[1:]
+			w.fold(r)
 		}
 	case !p.alive:
 	case k == 4:
@@ -164,12 +167,12 @@ func (w *holdsWorld) step() {
 	case k == 8:
 		w.lookInside(p)
 	case k == 9:
-		if o := w.one(heldBy(p)); o != nil && (p.unsettled[o[0]] == 0 || w.broken == 8) {
+		if o := w.pick(heldBy(p)); o != nil && (p.undecided[o[0]] == 0 || w.broken == 8) {
 			delete(p.holds, o[0])
-			w.say(p, said{what: "drop", objects: o})
+			w.send(p, report{what: "drop", objects: o})
 		}
 	case k == 10:
-		if o := w.one(heldBy(p)); o != nil && len(p.out) == 0 {
+		if o := w.pick(heldBy(p)); o != nil && len(p.pending) == 0 {
 			w.use(p, o[0])
 		}
 	case k == 11:
@@ -183,11 +186,11 @@ func (w *holdsWorld) put(p *holdsProcess) {
 	}
 	var inside []int
 	if w.rng.IntN(2) == 0 {
-		inside = w.one(heldBy(p))
+		inside = w.pick(heldBy(p))
 	}
 	w.next++
 	p.holds[w.next] = true
-	w.say(p, said{what: "put", object: w.next, objects: inside})
+	w.send(p, report{what: "put", object: w.next, objects: inside})
 }
 
 func (w *holdsWorld) submit(p *holdsProcess) {
@@ -204,20 +207,20 @@ func (w *holdsWorld) submit(p *holdsProcess) {
 		}
 	}
 	w.next++
-	t := &holdsTask{args: w.one(from), result: w.next}
+	t := &holdsTask{args: w.pick(from), result: w.next}
 	number := uint64(len(w.tasks) + 1)
 	w.tasks[number] = t
 	p.holds[t.result] = true
-	w.say(p, said{what: "submit", task: number, object: t.result, objects: t.args, under: under})
-	if w.broken == 3 && len(t.args) > 0 && p.holds[t.args[0]] { // its drop overtakes it
+	w.send(p, report{what: "submit", task: number, object: t.result, objects: t.args, under: under})
+	if w.broken == 3 && len(t.args) > 0 && p.holds[t.args[0]] { // the drop is folded before the submit
 		delete(p.holds, t.args[0])
-		w.say(p, said{what: "drop", objects: t.args})
-		n := len(p.out)
-		p.out[n-1], p.out[n-2] = p.out[n-2], p.out[n-1]
+		w.send(p, report{what: "drop", objects: t.args})
+		n := len(p.pending)
+		p.pending[n-1], p.pending[n-2] = p.pending[n-2], p.pending[n-1]
 	}
 }
 
-// deliver begins an attempt; others may run, or have ended.
+// deliver starts an attempt; other attempts of the same task may run, or have run.
 func (w *holdsWorld) deliver(p *holdsProcess) {
 	var queued []uint64
 	for n := range uint64(len(w.tasks)) {
@@ -239,19 +242,20 @@ func (w *holdsWorld) deliver(p *holdsProcess) {
 	}
 }
 
-// finish ends the oldest running attempt, whose result may refer to what it has, and which may keep an argument.
+// finish ends the running attempt of the first task. Its result may refer to objects that the process has, and the process
+// may keep an argument.
 func (w *holdsWorld) finish(p *holdsProcess) {
 	for n := range uint64(len(w.tasks)) {
 		borrowed, runs := p.borrowed[n+1]
 		if !runs {
 			continue
 		}
-		s := said{what: "done", task: n + 1, failed: w.rng.IntN(5) == 0}
+		r := report{what: "done", task: n + 1, failed: w.rng.IntN(5) == 0}
 		if w.rng.IntN(2) == 0 {
-			s.objects = w.one(append(slices.Clone(borrowed), heldBy(p)...))
+			r.objects = w.pick(append(slices.Clone(borrowed), heldBy(p)...))
 		}
 		if w.rng.IntN(2) == 0 {
-			s.kept = w.one(borrowed)
+			r.kept = w.pick(borrowed)
 		}
 		if !w.tasks[n+1].done {
 			for _, o := range borrowed {
@@ -259,17 +263,17 @@ func (w *holdsWorld) finish(p *holdsProcess) {
 			}
 		}
 		delete(p.borrowed, n+1)
-		for _, k := range s.kept {
-			p.unsettled[k]++
+		for _, k := range r.kept {
+			p.undecided[k]++
 		}
-		w.say(p, s)
+		w.send(p, r)
 		return
 	}
 }
 
 // lookInside finds the objects to which another refers.
 func (w *holdsWorld) lookInside(p *holdsProcess) {
-	o := w.one(heldBy(p))
+	o := w.pick(heldBy(p))
 	if p.expired || o == nil {
 		return
 	}
@@ -279,78 +283,78 @@ func (w *holdsWorld) lookInside(p *holdsProcess) {
 			continue
 		}
 		p.holds[inner] = true
-		if w.broken == 4 { // the outer one is dropped before
+		if w.broken == 4 { // the outer one is dropped first
 			delete(p.holds, o[0])
-			w.say(p, said{what: "drop", objects: o})
+			w.send(p, report{what: "drop", objects: o})
 		}
-		w.say(p, said{what: "hold", object: inner})
+		w.send(p, report{what: "hold", object: inner})
 	}
 }
 
-// expire ends the lease of a process, which may not know of it; it may come back.
+// expire ends the lease of a process. The process may die, go on without noticing, or come back with a new epoch.
 func (w *holdsWorld) expire(p *holdsProcess) {
 	if w.rng.IntN(12) != 0 || p.expired || p.ID == 1 {
 		return
 	}
 	if w.rng.IntN(2) == 0 {
-		p.alive, p.out = false, nil
+		p.alive, p.pending = false, nil
 	}
 	p.expired = true
 	w.free(w.holds.Expire(p.Process, nil))
 	if w.rng.IntN(2) == 0 {
-		old := p.out
+		old := p.pending
 		*p = *newHoldsProcess(Process{p.ID, p.Epoch + 1})
-		p.out = old
+		p.pending = old
 	}
 }
 
-// take folds what was said.
-func (w *holdsWorld) take(s said) {
-	if w.broken == 5 && s.what != "done" && w.holds.fenced(s.p) { // what a zombie says counts
-		w.takeOfZombie(s)
+// fold passes a report to Holds.
+func (w *holdsWorld) fold(r report) {
+	if w.broken == 5 && r.what != "done" && w.holds.fenced(r.p) { // reports of fenced processes count
+		w.foldFenced(r)
 		return
 	}
-	fenced := w.holds.fenced(s.p)
-	switch s.what {
+	fenced := w.holds.fenced(r.p)
+	switch r.what {
 	case "put":
 		if w.broken == 6 {
-			s.objects = nil // to look for a way through a cycle has no end
+			r.objects = nil // the search for a path would not end in a cycle
 		}
-		w.added(fenced, s.objects...)
-		w.holds.Put(s.p, s.object, s.objects...)
+		w.checkNotFreed(fenced, r.objects...)
+		w.holds.Put(r.p, r.object, r.objects...)
 		if !fenced {
-			w.refers[s.object] = s.objects
+			w.refers[r.object] = r.objects
 		}
 	case "submit":
-		w.takeSubmit(s, fenced)
+		w.foldSubmit(r, fenced)
 	case "done":
-		w.takeDone(s, fenced)
+		w.foldDone(r, fenced)
 	case "hold":
-		w.added(fenced, s.object)
-		w.holds.Hold(s.p, s.object)
+		w.checkNotFreed(fenced, r.object)
+		w.holds.Hold(r.p, r.object)
 	case "drop":
-		w.free(w.holds.Drop(s.p, nil, s.objects...))
+		w.free(w.holds.Drop(r.p, nil, r.objects...))
 	}
 }
 
-// takeOfZombie lets it add holds, under the name that it had.
-func (w *holdsWorld) takeOfZombie(s said) {
-	switch s.what {
+// foldFenced folds a report as if its process were not fenced.
+func (w *holdsWorld) foldFenced(r report) {
+	switch r.what {
 	case "put", "hold":
-		w.added(false, append(slices.Clone(s.objects), s.object)...)
-		w.holds.add(s.object, w.holds.process(s.p))
+		w.checkNotFreed(false, append(slices.Clone(r.objects), r.object)...)
+		w.holds.add(r.object, w.holds.process(r.p))
 	case "submit":
-		w.added(false, s.objects...)
-		w.holds.add(s.object, w.holds.process(s.p))
+		w.checkNotFreed(false, r.objects...)
+		w.holds.add(r.object, w.holds.process(r.p))
 	case "drop":
-		for _, o := range s.objects {
-			w.free(w.holds.remove(o, w.holds.process(s.p), nil))
+		for _, o := range r.objects {
+			w.free(w.holds.remove(o, w.holds.process(r.p), nil))
 		}
 	}
 }
 
-// added checks that nobody holds what was freed.
-func (w *holdsWorld) added(fenced bool, objects ...int) {
+// checkNotFreed checks that none of the objects, which are to be held, was freed.
+func (w *holdsWorld) checkNotFreed(fenced bool, objects ...int) {
 	for _, o := range objects {
 		if !fenced && w.freed[o] {
 			w.fail("object %d is held, and was freed", o)
@@ -358,43 +362,43 @@ func (w *holdsWorld) added(fenced bool, objects ...int) {
 	}
 }
 
-func (w *holdsWorld) takeSubmit(s said, fenced bool) {
-	needs := Needs[int]{Task: s.task, Args: s.objects, Result: &s.object, Under: s.under}
+func (w *holdsWorld) foldSubmit(r report, fenced bool) {
+	needs := Needs[int]{Task: r.task, Args: r.objects, Result: &r.object, Under: r.under}
 	if w.broken == 7 {
 		needs.Under = 0
 	}
-	if w.holds.Submit(s.p, needs) {
-		w.added(fenced, s.objects...)
-		w.tasks[s.task].queued = true
+	if w.holds.Submit(r.p, needs) {
+		w.checkNotFreed(fenced, r.objects...)
+		w.tasks[r.task].queued = true
 	} else {
-		w.tasks[s.task].done = true
+		w.tasks[r.task].done = true
 	}
 }
 
-func (w *holdsWorld) takeDone(s said, fenced bool) {
-	p, t := w.procs[s.p.ID-1], w.tasks[s.task]
-	if p.Process == s.p {
-		for _, k := range s.kept {
-			p.unsettled[k]--
+func (w *holdsWorld) foldDone(r report, fenced bool) {
+	p, t := w.procs[r.p.ID-1], w.tasks[r.task]
+	if p.Process == r.p {
+		for _, k := range r.kept {
+			p.undecided[k]--
 		}
 	}
 	if fenced || t.done {
 		return
 	}
 	t.done = true
-	if w.broken == 1 { // the arguments are given up first
+	if w.broken == 1 { // the arguments are released first
 		for _, a := range t.args {
-			w.free(w.holds.remove(a, w.holds.task(s.task), nil))
+			w.free(w.holds.remove(a, w.holds.task(r.task), nil))
 		}
 	}
-	kept := s.kept
+	kept := r.kept
 	if w.broken == 2 {
 		kept = nil
 	}
-	if !s.failed && !w.freed[t.result] {
-		w.added(false, s.objects...)
-		for _, o := range s.objects {
-			if w.broken == 6 { // without a look whether it refers to itself then
+	if !r.failed && !w.freed[t.result] {
+		w.checkNotFreed(false, r.objects...)
+		for _, o := range r.objects {
+			if w.broken == 6 { // without checking whether the object refers to itself then
 				w.holds.link(t.result, o)
 			} else if w.holds.reaches(o, t.result) {
 				continue
@@ -403,27 +407,27 @@ func (w *holdsWorld) takeDone(s said, fenced bool) {
 		}
 	}
 	if w.broken == 6 {
-		s.objects = nil
+		r.objects = nil
 	}
-	_, freed := w.holds.Done(s.p, s.task, Leaves[int]{Refers: s.objects, Kept: kept, Failed: s.failed}, nil)
+	_, freed := w.holds.Done(r.p, r.task, Leaves[int]{Refers: r.objects, Kept: kept, Failed: r.failed}, nil)
 	w.free(freed)
-	if p.Process == s.p && !s.failed {
-		for _, k := range s.kept { // only now may it use what it kept
+	if p.Process == r.p && !r.failed {
+		for _, k := range r.kept { // from now on it may use what it keeps
 			p.holds[k] = true
 		}
 	}
 }
 
-// end has everybody drop everything: nothing may be left.
+// end has every process drop everything, and checks that no object is held.
 func (w *holdsWorld) end() {
 	for _, p := range w.procs {
 		if p.alive && !p.expired {
-			w.say(p, said{what: "drop", objects: heldBy(p)})
+			w.send(p, report{what: "drop", objects: heldBy(p)})
 		}
-		for len(p.out) > 0 {
-			s := p.out[0]
-			p.out = p.out[1:]
-			w.take(s)
+		for len(p.pending) > 0 {
+			r := p.pending[0]
+			p.pending = p.pending[1:]
+			w.fold(r)
 		}
 	}
 	for number := range w.tasks {
@@ -433,7 +437,7 @@ func (w *holdsWorld) end() {
 	for _, p := range w.procs {
 		w.free(w.holds.Expire(p.Process, nil))
 	}
-	if n := w.holds.Len(); n > 0 && w.bad == "" {
+	if n := w.holds.Len(); n > 0 && w.fault == "" {
 		w.fail("%d objects are still held: %v", n, w.holds.holders)
 	}
 }

@@ -1,17 +1,17 @@
 package graph
 
 const (
-	pageSize  = 256
-	mostSpare = 16 // pages: a record ends some thousands of tasks at a time
+	pageSize = 256
+	maxSpare = 16 // pages; one record may end some thousands of tasks
 )
 
-// Pages is a map from task numbers to T for numbers that are used about in order: an array in pages,
-// which are made when first used and dropped when empty. A look-up costs one map access, and none when
-// it follows one nearby. The zero value is empty. It is not safe for concurrent use.
+// Pages is a map from task numbers to T, for numbers that are used nearly in order. Values are in arrays of pageSize, which
+// are made when first used and dropped when empty. A look-up costs one access of a Go map, or none if the last look-up was
+// in the same page. The zero value is empty. It is not safe for concurrent use.
 type Pages[T any] struct {
 	pages map[uint64]*page[T]
 	last  *page[T]   // the page of the last look-up
-	spare []*page[T] // empty pages, kept so that steady traffic allocates none
+	spare []*page[T] // empty pages for reuse, so that steady traffic does not allocate
 	count int
 }
 
@@ -25,7 +25,7 @@ type page[T any] struct {
 // Len returns how many numbers are in use.
 func (p *Pages[T]) Len() int { return p.count }
 
-// Get returns the place of the number, nil if it is not in use. The place is valid until Delete.
+// Get returns a pointer to the value of the number, nil if it is not in use. The pointer is valid until Delete.
 func (p *Pages[T]) Get(number uint64) *T {
 	pg := p.page(number / pageSize)
 	if pg == nil || !pg.used[number%pageSize] {
@@ -75,7 +75,7 @@ func (p *Pages[T]) add(at uint64) *page[T] {
 	return pg
 }
 
-// Delete takes the number out of use; one that is not in use is ignored.
+// Delete removes the number, if it is in use.
 func (p *Pages[T]) Delete(number uint64) {
 	pg := p.page(number / pageSize)
 	i := number % pageSize
@@ -89,13 +89,13 @@ func (p *Pages[T]) Delete(number uint64) {
 	if pg.count == 0 {
 		delete(p.pages, pg.at)
 		p.last = nil
-		if len(p.spare) < mostSpare {
+		if len(p.spare) < maxSpare {
 			p.spare = append(p.spare, pg)
 		}
 	}
 }
 
-// All calls visit for each number in use, in no order.
+// All calls visit for each number in use, in no particular order. visit may delete numbers.
 func (p *Pages[T]) All(visit func(number uint64, v T)) {
 	for _, pg := range p.pages {
 		for i := range pg.used {

@@ -5,17 +5,16 @@ import (
 	"github.com/tidemill/tidemill/internal/broken"
 )
 
-// Past is what former runs of a named job have left: their tasks by digest, and how each stands. It is
-// filled by listing what is queued, and then by folding the log. The other order would take a task that
-// is recorded in between for one that was never submitted. The zero value is empty. It is not safe for
-// concurrent use.
+// Past is what former runs of a named job have left: the state of each of their tasks, by digest. It is filled by listing
+// the queued batches first and folding the log second. In the other order, a task that is recorded and acked in between
+// would be found in neither. The zero value is empty. It is not safe for concurrent use.
 type Past struct {
 	finals  map[task.Digest]final
 	open    map[task.Digest]*left
-	history map[task.Digest][]Note // of tasks that failed for good
+	history map[task.Digest][]Note // of tasks whose outcome is a failure
 }
 
-// final says where a task's outcome stands.
+// final is the position of a task's outcome in the log.
 type final struct {
 	sequence uint64
 	index    int32
@@ -26,39 +25,39 @@ type final struct {
 type left struct {
 	Progress
 	number  uint64
-	queued  task.Dispatch // of the newest copy listed; zero if none is queued
+	queued  task.Dispatch // the latest of those that are queued; zero if none is
 	history []Note
 }
 
-// Note is an entry that is not final, as a task's history shows it.
+// Note is an entry that is not final, as it is in the history of a task.
 type Note struct {
 	State task.State
 	task.Dispatch
-	Node    string // that has written it
+	Node    string // the node that wrote the entry
 	Failure *task.Failure
 }
 
-// Standing is how a task of a former run stands.
+// Standing is the state of a task of a former run.
 type Standing struct {
-	State         task.State // final, or 0 for a task without an outcome
-	Sequence      uint64     // of the record with the outcome
-	Index         int        // of the entry in it
-	Number        uint64     // of a task without an outcome
-	task.Dispatch            // of the copy that is queued, or is to be
-	Queued        bool       // such a copy waits in a queue
+	State         task.State // that of the outcome; 0 = there is none yet
+	Sequence      uint64     // of the record with the outcome, in the log
+	Index         int        // of the outcome's entry in that record
+	Number        uint64     // the task's number, if it has no outcome
+	task.Dispatch            // the one that is queued, or is to be published next
+	Queued        bool       // Dispatch is queued
 	History       []Note
 }
 
 // Len returns how many tasks have an outcome, and how many have none.
 func (p *Past) Len() (finals, open int) { return len(p.finals), len(p.open) }
 
-// Ended returns where the outcome of a task stands that was not taken, and whether there is one.
+// Ended returns the position of a task's outcome in the log. ended is false if there is none, or Take has returned it.
 func (p *Past) Ended(d task.Digest) (sequence uint64, index int, ended bool) {
 	f, ended := p.finals[d]
 	return f.sequence, int(f.index), ended
 }
 
-// Lost returns how many tasks without an outcome were lost or started when a run ended.
+// Lost returns how many tasks have no outcome, and a start or a loss as their last note: they were running when a run ended.
 func (p *Past) Lost() (n int) {
 	for _, l := range p.open {
 		if l.State == task.Started || l.State == task.Lost {
@@ -68,13 +67,13 @@ func (p *Past) Lost() (n int) {
 	return n
 }
 
-// Queued reports whether a copy of a task without an outcome waits in a queue.
+// Queued reports whether a task has no outcome and is in a queued batch.
 func (p *Past) Queued(d task.Digest) bool {
 	l := p.open[d]
 	return l != nil && l.queued != task.Dispatch{}
 }
 
-// Listed notes that a copy of the task waits in a queue.
+// Listed records that a queued batch has this dispatch of the task.
 func (p *Past) Listed(d task.Digest, number uint64, at task.Dispatch) {
 	if _, ended := p.finals[d]; ended {
 		return
@@ -97,8 +96,8 @@ func (p *Past) leftOf(d task.Digest, number uint64) *left {
 	return l
 }
 
-// Recorded folds an entry that stands at the index in the record of that sequence. The first final one
-// counts, as everywhere.
+// Recorded folds an entry of the log: the one at this index of the record with this sequence. The first final entry is the
+// outcome.
 func (p *Past) Recorded(e *task.Entry, node string, sequence uint64, index int) {
 	if _, ended := p.finals[e.Digest]; ended && !broken.LastWins {
 		return
@@ -126,7 +125,7 @@ func (l *left) note(e *task.Entry, node string) {
 	}
 }
 
-// Take returns how the task stands and forgets it. ok is false if no former run knows it.
+// Take returns the state of the task and removes it. ok is false if no former run has submitted the task.
 func (p *Past) Take(d task.Digest) (s Standing, ok bool) {
 	if f, ended := p.finals[d]; ended {
 		s = Standing{State: f.state, Sequence: f.sequence, Index: int(f.index), History: p.history[d]}
