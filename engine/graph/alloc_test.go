@@ -9,7 +9,7 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// TestAllocStep holds that an owner whose tasks come and go allocates nothing: pages are used again.
+// An owner with steady traffic allocates nothing: pages are reused.
 func TestAllocStep(t *testing.T) {
 	for _, open := range []uint64{0, 1, 300, 5000} {
 		s := steadyTraffic(open)
@@ -18,12 +18,12 @@ func TestAllocStep(t *testing.T) {
 				s.submitAndRecord()
 			}
 		}); allocs != 0 {
-			t.Errorf("with %d open tasks, submit and record of 1000 allocate %v times", open, allocs)
+			t.Errorf("submit and record 1000 tasks with %d others open: got %v allocations, want 0", open, allocs)
 		}
 	}
 }
 
-// TestAllocNotes holds the same for what goes wrong.
+// Errors, losses and refusals allocate nothing either.
 func TestAllocNotes(t *testing.T) {
 	g := graph.New(1)
 	var out []graph.Command
@@ -46,9 +46,9 @@ func TestAllocNotes(t *testing.T) {
 		do(graph.Event{What: graph.Recorded, State: task.Failed, Dispatch: task.Dispatch{Attempt: 2, Losses: graph.MaxLosses}})
 		do(graph.Event{What: graph.Recorded, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}})
 	}); allocs != 0 {
-		t.Errorf("a task that ends by losses allocates %v times", allocs)
+		t.Errorf("a task that ends by losses: got %v allocations, want 0", allocs)
 	}
 	if g.Open() != 0 {
-		t.Errorf("%d tasks are open", g.Open())
+		t.Errorf("open tasks at the end: got %d, want 0", g.Open())
 	}
 }

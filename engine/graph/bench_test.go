@@ -8,7 +8,7 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// BenchmarkStep is a task's whole life without faults, while so many others are open.
+// BenchmarkStep measures the submit and the outcome of one task, while so many others are open.
 func BenchmarkStep(b *testing.B) {
 	for _, open := range []uint64{1, 10_000} {
 		b.Run(fmt.Sprint("open=", open), func(b *testing.B) {
@@ -21,7 +21,7 @@ func BenchmarkStep(b *testing.B) {
 	}
 }
 
-// BenchmarkStepLate is an entry of a task that has its outcome.
+// BenchmarkStepLate measures an entry for a task that has its outcome already.
 func BenchmarkStepLate(b *testing.B) {
 	s := steadyTraffic(10_000)
 	b.ReportAllocs()
@@ -30,7 +30,7 @@ func BenchmarkStepLate(b *testing.B) {
 	}
 }
 
-// traffic is an owner whose oldest task ends whenever a new one begins.
+// traffic is an owner whose oldest task ends whenever a new one is submitted.
 type traffic struct {
 	graph      *graph.Graph
 	next, last uint64
@@ -42,7 +42,7 @@ func steadyTraffic(open uint64) *traffic {
 	for range open {
 		s.submit()
 	}
-	for range 10*open + 1000 { // until its memory has the size that it will keep
+	for range 10*open + 1000 { // until its memory no longer grows
 		s.submitAndRecord()
 	}
 	return s

@@ -13,13 +13,13 @@ import (
 
 // driver is a program that submits its plans, in one run or, as a named job, in several.
 type driver struct {
-	m           *mill
+	m           *system
 	base        string
 	job         bool
 	incarnation int
-	incarnates  int // how often the job is to be ended and begun anew
+	incarnates  int // how many further incarnations of the job are to follow
 	plans       []*plan
-	outcomes    map[task.Digest]*task.Entry // that a run of this incarnation has told its user
+	outcomes    map[task.Digest]*task.Entry // that a run of this incarnation has returned to its user
 	fate        fate
 	run         uint64
 
@@ -27,10 +27,10 @@ type driver struct {
 	name    string
 	past    graph.Past
 	graph   *graph.Graph
-	phases  []phase // that are still to come
-	place   int     // in the queue or the log, as the phase says
-	foldTo  int
-	next    int // plan to submit
+	phases  []phase // the ones left
+	place   int     // in the queue while listing, else in the log
+	foldTo  int     // length of the log when folding began
+	next    int     // index of the next plan to submit
 	number  uint64
 	open    map[uint64]*openTask
 	numbers map[task.Digest]uint64 // of the open ones
@@ -40,16 +40,16 @@ type driver struct {
 	renamed int
 }
 
-// fate says whether a driver lives.
+// fate says whether a driver runs.
 type fate int
 
 const (
 	running fate = iota
 	down         // a named job that nobody runs
-	over         // it will never run again
+	over         // it never runs again
 )
 
-// phase is what a run does first.
+// phase is a step of a run before its first submit.
 type phase int
 
 const (
@@ -61,8 +61,8 @@ const (
 type plan struct {
 	index, retries int
 	errs           int  // attempts that fail
-	poison         bool // kills its agent
-	cancels        int  // how often it is cancelled
+	poison         bool // it kills its agent
+	cancels        int  // how often it is to be cancelled
 }
 
 // openTask is a task without an outcome.
@@ -71,7 +71,7 @@ type openTask struct {
 	digest task.Digest
 }
 
-func newDriver(m *mill, i int) *driver {
+func newDriver(m *system, i int) *driver {
 	d := &driver{m: m, base: fmt.Sprint("d", i), job: m.rng.IntN(3) > 0, outcomes: map[task.Digest]*task.Entry{}, incarnates: m.rng.IntN(2)}
 	for n := range 1 + m.rng.IntN(8) {
 		p := &plan{index: n, retries: m.rng.IntN(3)}
@@ -87,7 +87,7 @@ func newDriver(m *mill, i int) *driver {
 	return d
 }
 
-// makeQuiet leaves a named job whose tasks succeed.
+// makeQuiet makes the driver a named job whose tasks succeed.
 func (d *driver) makeQuiet() {
 	d.job, d.incarnates = true, 0
 	for _, p := range d.plans {
@@ -96,7 +96,7 @@ func (d *driver) makeQuiet() {
 	d.begin()
 }
 
-// begin begins a run.
+// begin starts a run.
 func (d *driver) begin() {
 	d.run++
 	d.fate, d.name, d.past, d.graph = running, d.base, graph.Past{}, graph.New(d.run)
@@ -163,7 +163,7 @@ func (d *driver) runAgain() {
 	d.begin()
 }
 
-// phase does a step of what comes before the first submit.
+// phase does one step of the present phase.
 func (d *driver) phase() {
 	m := d.m
 	switch {
@@ -183,7 +183,7 @@ func (d *driver) phase() {
 	}
 }
 
-// digest names a call in all runs.
+// digest returns the digest of a call, which is the same in all runs.
 func (d *driver) digest(p *plan, generation int) task.Digest {
 	sum := sha256.Sum256(fmt.Append(nil, d.name, " ", p.index, " ", generation))
 	return task.Digest(sum[:16])
@@ -206,7 +206,7 @@ func (d *driver) submit() {
 		}
 		if known && left.State == task.OK {
 			d.m.note("resumed")
-			d.told(int(left.Sequence), left.Index)
+			d.resolve(int(left.Sequence), left.Index)
 			return
 		}
 		if known {
@@ -222,25 +222,24 @@ func (d *driver) submit() {
 	d.step(e, 0, 0)
 }
 
-// step tells the graph of an event and does what it commands. The entry behind a Recorded stands at the
-// index in the record.
+// step passes an event to the graph and carries out the commands. at and index are the position of the entry of a Recorded.
 func (d *driver) step(e graph.Event, at, index int) {
-	d.m.tell("%s: %s", d.name, eventInWords(e))
+	d.m.logf("%s: %s", d.name, eventInWords(e))
 	for _, c := range d.graph.Step(&e, nil) {
-		d.m.tell("   %s", inWords([]graph.Command{c}))
+		d.m.logf("   %s", inWords([]graph.Command{c}))
 		t := d.open[c.Task]
 		if t == nil {
-			d.m.fail("%s: task %d has its outcome: %s", d.name, c.Task, inWords([]graph.Command{c}))
+			d.m.fail("%s: task %d has its outcome: got %s, want nothing", d.name, c.Task, inWords([]graph.Command{c}))
 			return
 		}
 		switch c.Do {
 		case graph.Dispatch:
 			if int(c.Attempt) > t.plan.retries+1 || c.Losses >= graph.MaxLosses {
-				d.m.fail("%s: over its budget of %d retries: %s", d.name, t.plan.retries, inWords([]graph.Command{c}))
+				d.m.fail("%s: got %s, want at most %d attempts and fewer than %d losses", d.name, inWords([]graph.Command{c}), t.plan.retries+1, graph.MaxLosses)
 			}
 			d.outbox = append(d.outbox, c)
 		case graph.Resolve:
-			d.told(at, index)
+			d.resolve(at, index)
 			delete(d.open, c.Task)
 			delete(d.numbers, t.digest)
 		case graph.Wait:
@@ -254,21 +253,21 @@ func (d *driver) step(e graph.Event, at, index int) {
 	}
 }
 
-// told tells the program's user of an outcome: it must be the first final entry in the log, and the one
-// that a former run has told of.
-func (d *driver) told(at, index int) {
+// resolve returns an outcome to the user of the program. It must be the first final entry in the log, and the same as in
+// former runs.
+func (d *driver) resolve(at, index int) {
 	records := d.m.log(d.name).records
 	e := &records[at].entries[index]
 	for i, r := range records[:at+1] {
 		for n := range r.entries {
 			other := &r.entries[n]
 			if other.State.Final() && other.Number == e.Number && other.Digest == e.Digest && (i < at || n < index) {
-				d.m.fail("%s: task %d was told of entry %d.%d, and %d.%d stands before it", d.name, e.Number, at, index, i, n)
+				d.m.fail("%s: outcome of task %d: got entry %d of record %d, want the first final one, entry %d of record %d", d.name, e.Number, index, at, n, i)
 			}
 		}
 	}
 	if before := d.outcomes[e.Digest]; before != nil && (before.State != e.State || !bytes.Equal(before.Value.Data, e.Value.Data)) {
-		d.m.fail("%s: task %d: the outcome was %v %x, and is %v %x", d.name, e.Number, before.State, before.Value.Data, e.State, e.Value.Data)
+		d.m.fail("%s: outcome of task %d: got %v %x, want %v %x as in a former run", d.name, e.Number, e.State, e.Value.Data, before.State, before.Value.Data)
 	}
 	d.outcomes[e.Digest] = e
 }
@@ -294,7 +293,7 @@ func (d *driver) read() {
 	}
 }
 
-// publish sends some of what waits.
+// publish sends some of the tasks in the outbox.
 func (d *driver) publish() {
 	n := 1 + d.m.rng.IntN(len(d.outbox))
 	var specs []spec
@@ -308,7 +307,7 @@ func (d *driver) publish() {
 	}
 }
 
-// appendEnds records what the driver itself decides on. What is refused, the graph asks for again.
+// appendEnds appends final entries. If that fails, the graph gets Due events and returns the commands again.
 func (d *driver) appendEnds() {
 	ends := d.ends
 	d.ends = nil
@@ -339,7 +338,7 @@ func (d *driver) due() {
 	d.step(graph.Event{What: graph.Due, Task: number}, 0, 0)
 }
 
-// cancellable returns a task that is to be cancelled, 0 if there is none.
+// cancellable returns a task that is still to be cancelled, 0 if there is none.
 func (d *driver) cancellable() uint64 {
 	for number := range d.open {
 		if d.open[number].plan.cancels > 0 {
@@ -355,7 +354,7 @@ func (d *driver) cancel() {
 	d.step(graph.Event{What: graph.Cancel, Task: number}, 0, 0)
 }
 
-// loseName has another hold the lease: the driver goes on under another name.
+// loseName loses the lease: the driver goes on under a new name.
 func (d *driver) loseName() {
 	if !d.m.goesWrong("name lost") {
 		return
@@ -373,7 +372,7 @@ func (d *driver) trim() {
 	d.m.log(d.name).trimmed = d.place
 }
 
-// endJob ends the incarnation and runs the program again, from the beginning.
+// endJob ends the incarnation and runs the program again as the next one.
 func (d *driver) endJob() {
 	d.m.note("job ended")
 	d.m.log(d.name).ended = true

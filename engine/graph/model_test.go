@@ -14,32 +14,33 @@ const (
 	quietModels = 1500
 )
 
-// TestModel plays whole systems by the rules of the hot path: drivers, named jobs among them, which crash,
-// are renamed and go on; agents that die, are slow, hand back and record late; a server that starts anew.
-// Publishing, delivering, recording and acking are steps of their own, and any other step may come between
-// two of them. (A job with two poison tasks, in the process that they kill, has no end: whenever one of them
-// has failed for good, the other has the program run again, which tries what had failed anew.) In the end all readers of a log have the same outcomes, each task of a driver that lives or
-// was run again has one, and no budget was exceeded.
+// TestModel runs whole systems: drivers, some of them named jobs, which crash, are renamed and run again; agents that die,
+// are slow, return tasks and record late; a server that restarts. Publishing, delivering, recording and acking are steps of
+// their own, with any other step possible between two of them. At the end, all readers of a log have the same outcomes,
+// each task of a driver that runs has one, and no task was dispatched more often than its retries and MaxLosses allow.
+//
+// A system has at most one poison task, which kills its agent. A job in the same process as two of them may have no end:
+// whenever one of them has failed, the other one kills the program, and the next run tries the failed one again.
 func TestModel(t *testing.T) {
-	playModels(t, models, newMill, []string{
-		"published twice", "publish lost", "recorded twice", "record lost", "agent died", "lease of a batch ended", "lost",
-		"handed back", "refused", "batch of an ended job", "driver died", "run again", "name lost", "job ended", "boot",
+	playModels(t, models, newSystem, []string{
+		"published twice", "publish lost", "recorded twice", "record lost", "agent died", "ack wait exceeded", "lost",
+		"returned", "refused", "batch of an ended job", "driver died", "run again", "name lost", "job ended", "boot",
 		"clean boot", "started", "lost with a boot", "late entry", "cancelled", "ack lost", "trimmed", "ten losses",
 		"resumed", "goes on from the queue", "goes on from a note", "failed before, a new generation",
 	})
 }
 
-// TestModelQuiet plays systems in which drivers die and nothing else goes wrong: each task runs once.
+// In systems where drivers die and nothing else fails, each task runs once.
 func TestModelQuiet(t *testing.T) {
-	playModels(t, quietModels, newQuietMill, []string{"driver died", "run again", "resumed", "goes on from the queue", "handed back"})
+	playModels(t, quietModels, newQuietSystem, []string{"driver died", "run again", "resumed", "goes on from the queue", "returned"})
 }
 
-func playModels(t *testing.T, n int, start func(uint64, func(string, ...any)) *mill, expected []string) {
+func playModels(t *testing.T, n int, start func(uint64, func(string, ...any)) *system, expected []string) {
 	t.Helper()
 	first := rand.Uint64()
 	if *seed != 0 {
 		if err := start(*seed, t.Logf).play(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("seed %d: got fault %v, want none", *seed, err)
 		}
 		return
 	}
@@ -47,7 +48,7 @@ func playModels(t *testing.T, n int, start func(uint64, func(string, ...any)) *m
 	for i := range uint64(n) {
 		m := start(first+i, nil)
 		if err := m.play(); err != nil {
-			t.Fatalf("seed %d: %v\nTo see it: go test ./engine/graph -run '^%s$' -v -seed=%d", first+i, err, t.Name(), first+i)
+			t.Fatalf("seed %d: got fault %v, want none\nTo repeat it: go test ./engine/graph -run '^%s$' -v -seed=%d", first+i, err, t.Name(), first+i)
 		}
 		for what, n := range m.seen {
 			seen[what] += n
@@ -55,38 +56,38 @@ func playModels(t *testing.T, n int, start func(uint64, func(string, ...any)) *m
 	}
 	for _, what := range expected {
 		if seen[what] < 20 {
-			t.Errorf("%d models have only %d of: %s", n, seen[what], what)
+			t.Errorf("%q in %d models: got %d, want at least 20", what, n, seen[what])
 		}
 	}
 	t.Log(n, "models:", seen)
 }
 
-// mill is a system.
-type mill struct {
+// system is drivers, agents, a queue and logs.
+type system struct {
 	rng    *rand.Rand
-	faults int     // that may still happen
-	often  float64 // how probable a fault is, where one may happen
+	faults int     // how many may still happen
+	often  float64 // the probability of a fault where one may happen
 	quiet  bool
 
 	drivers []*driver
 	agents  []*worker
-	queue   []*message // in order of publishing, the acked ones too
+	queue   []*message // in the order of publishing, with those that were acked
 	logs    map[string]*ledger
 	boot    int
-	unclean bool // the last boot followed no clean end
+	unclean bool // the last boot followed a crash
 
-	ran     map[task.Digest]int // how often it has run to its end
-	deaths  map[tries]int       // agents that a poison task has killed, by its dispatch
-	results uint64              // so that no two runs have the same result
-	seen    map[string]int      // what happened, how often
-	tell    func(format string, args ...any)
-	err     error // the first thing that was wrong
+	ran     map[task.Digest]int // how often the task has run to its end
+	deaths  map[dispatchOf]int  // how many agents a poison task has killed, by its dispatch
+	results uint64              // counts results, so that all differ
+	seen    map[string]int      // by what happened: how often
+	logf    func(format string, args ...any)
+	err     error // the first fault
 }
 
 // ledger is a log.
 type ledger struct {
-	records []record // all of them
-	trimmed int      // those before are gone
+	records []record // with those that were trimmed
+	trimmed int      // how many were trimmed
 	ended   bool     // nobody reads it any more
 }
 
@@ -95,8 +96,8 @@ type record struct {
 	entries []task.Entry
 }
 
-// tries is a dispatch of a task.
-type tries struct {
+// dispatchOf is a dispatch of a task.
+type dispatchOf struct {
 	digest          task.Digest
 	attempt, losses int
 }
@@ -106,8 +107,8 @@ type message struct {
 	owner     string
 	specs     []spec
 	boot      int
-	delivered int  // in this boot
-	held      bool // an agent has it, as far as the server knows
+	delivered int  // how often in this boot
+	held      bool // delivered, and the ack wait has not passed
 	acked     bool
 }
 
@@ -119,19 +120,19 @@ type spec struct {
 	plan            *plan
 }
 
-func newMill(seed uint64, tell func(string, ...any)) *mill {
-	m := &mill{
+func newSystem(seed uint64, logf func(string, ...any)) *system {
+	m := &system{
 		rng: rand.New(rand.NewPCG(seed, 0)), logs: map[string]*ledger{}, boot: 1, seen: map[string]int{},
-		ran: map[task.Digest]int{}, deaths: map[tries]int{}, tell: tell,
+		ran: map[task.Digest]int{}, deaths: map[dispatchOf]int{}, logf: logf,
 	}
-	if tell == nil {
-		m.tell = func(string, ...any) {}
+	if logf == nil {
+		m.logf = func(string, ...any) {}
 	}
 	m.faults, m.often = m.rng.IntN(60), 0.5*m.rng.Float64()
 	for i := range 1 + m.rng.IntN(3) {
 		m.drivers = append(m.drivers, newDriver(m, i))
 	}
-	if n := m.rng.IntN(60); n < 20 { // one at most: see what TestModel says of two
+	if n := m.rng.IntN(60); n < 20 { // at most one: see TestModel
 		plans := m.drivers[0].plans
 		plans[n%len(plans)].poison = true
 	}
@@ -141,8 +142,9 @@ func newMill(seed uint64, tell func(string, ...any)) *mill {
 	return m
 }
 
-func newQuietMill(seed uint64, tell func(string, ...any)) *mill {
-	m := newMill(seed, tell)
+// newQuietSystem returns a system with one driver, whose tasks succeed. Only drivers die in it.
+func newQuietSystem(seed uint64, logf func(string, ...any)) *system {
+	m := newSystem(seed, logf)
 	m.quiet, m.faults = true, 1+m.rng.IntN(5)
 	m.drivers = m.drivers[:1]
 	m.drivers[0].makeQuiet()
@@ -156,7 +158,7 @@ type act struct {
 }
 
 // play runs the system until nothing can happen any more.
-func (m *mill) play() error {
+func (m *system) play() error {
 	const longest = 100_000
 	for range longest {
 		if m.err != nil {
@@ -169,7 +171,7 @@ func (m *mill) play() error {
 	return fmt.Errorf("no end after %d steps", longest)
 }
 
-func (m *mill) step() bool {
+func (m *system) step() bool {
 	acts := []act{
 		{m.faults > 0 && !m.quiet && m.rng.IntN(20) == 0, m.crash},
 		{!m.quiet && m.rng.IntN(20) == 0 && m.idle(), m.restart},
@@ -195,7 +197,7 @@ func (m *mill) step() bool {
 }
 
 // goesWrong decides whether a fault happens where one may.
-func (m *mill) goesWrong(what string) bool {
+func (m *system) goesWrong(what string) bool {
 	if m.quiet || m.faults == 0 || m.rng.Float64() >= m.often {
 		return false
 	}
@@ -204,27 +206,27 @@ func (m *mill) goesWrong(what string) bool {
 	return true
 }
 
-func (m *mill) note(what string) {
+func (m *system) note(what string) {
 	m.seen[what]++
-	m.tell("   %s", what)
+	m.logf("   %s", what)
 }
 
-func (m *mill) fail(format string, args ...any) {
+func (m *system) fail(format string, args ...any) {
 	if m.err == nil {
 		m.err = fmt.Errorf(format, args...)
-		m.tell("%v", m.err)
+		m.logf("%v", m.err)
 	}
 }
 
-func (m *mill) log(owner string) *ledger {
+func (m *system) log(owner string) *ledger {
 	if m.logs[owner] == nil {
 		m.logs[owner] = &ledger{}
 	}
 	return m.logs[owner]
 }
 
-// publish stores a batch; the request may get lost, and an answer that gets lost has it sent again.
-func (m *mill) publish(owner string, specs []spec) (stored bool) {
+// publish stores a batch. The request may be lost, or the answer; then the batch is sent again.
+func (m *system) publish(owner string, specs []spec) (stored bool) {
 	if m.goesWrong("publish lost") {
 		return false
 	}
@@ -238,8 +240,8 @@ func (m *mill) publish(owner string, specs []spec) (stored bool) {
 	return true
 }
 
-// append stores a record, in the same way.
-func (m *mill) append(owner string, r record) (stored bool) {
+// append stores a record in the same way.
+func (m *system) append(owner string, r record) (stored bool) {
 	if m.goesWrong("record lost") {
 		return false
 	}
@@ -254,21 +256,21 @@ func (m *mill) append(owner string, r record) (stored bool) {
 	return true
 }
 
-// crash ends the process with the server, an agent and every driver in it, as embedded.
-func (m *mill) crash() {
+// crash kills the one process with the embedded server, all agents and all drivers.
+func (m *system) crash() {
 	m.faults--
 	m.boots("boot")
 	m.unclean = true
 }
 
-// restart ends it in order, when nothing runs.
-func (m *mill) restart() {
+// restart stops that process in order, while nothing runs.
+func (m *system) restart() {
 	m.faults = max(m.faults-1, 0)
 	m.boots("clean boot")
 	m.unclean = false
 }
 
-func (m *mill) boots(how string) {
+func (m *system) boots(how string) {
 	m.note(how)
 	m.boot++
 	for _, a := range m.agents {
@@ -282,9 +284,9 @@ func (m *mill) boots(how string) {
 	}
 }
 
-// idle reports whether a clean end is possible: nobody holds anything. Each end takes one of the faults, so
-// that there is an end.
-func (m *mill) idle() bool {
+// idle reports whether the process can stop in order: no agent has a batch. A restart counts as a fault, so that there are
+// finitely many.
+func (m *system) idle() bool {
 	for _, a := range m.agents {
 		if len(a.held) > 0 {
 			return false
@@ -293,33 +295,33 @@ func (m *mill) idle() bool {
 	return m.faults > 0
 }
 
-// ended checks what must hold when nothing can happen any more.
-func (m *mill) ended() error {
+// ended checks the system when nothing can happen any more.
+func (m *system) ended() error {
 	for _, d := range m.drivers {
 		if d.fate != running {
-			continue // one without a job that has died
+			continue // a driver without a named job that has died
 		}
 		if open := d.graph.Open(); open != 0 || d.next < len(d.plans) {
-			return fmt.Errorf("%s: %d tasks of %d are submitted, and %d are open at the end", d.name, d.next, len(d.plans), open)
+			return fmt.Errorf("%s at the end: got %d of %d tasks submitted and %d open, want all submitted and none open", d.name, d.next, len(d.plans), open)
 		}
 	}
 	for dispatch, n := range m.deaths {
 		if dispatch.losses >= 10 {
-			return fmt.Errorf("a poison task was started %d times with %d losses", n, dispatch.losses)
+			return fmt.Errorf("a poison task was started %d times with %d losses, want it to fail at 10", n, dispatch.losses)
 		}
 	}
 	if m.quiet {
 		for digest, n := range m.ran {
 			if n != 1 {
-				return fmt.Errorf("task %x ran %d times", digest[:6], n)
+				return fmt.Errorf("task %x: got %d runs, want 1", digest[:6], n)
 			}
 		}
 	}
 	return nil
 }
 
-// result returns a value that nobody else has.
-func (m *mill) result() task.Value {
+// result returns a value that no other run has.
+func (m *system) result() task.Value {
 	m.results++
 	return task.Value{Type: task.CBOR, Data: binary.BigEndian.AppendUint64(nil, m.results)}
 }

@@ -7,20 +7,20 @@ import (
 	"github.com/tidemill/tidemill/internal/broken"
 )
 
-// worker is an agent: it claims batches, runs their tasks, records what became of them, and acks.
+// worker is an agent: it claims batches, runs their tasks, records the outcomes, and acks.
 type worker struct {
-	m    *mill
+	m    *system
 	name string
 	held []*holding
 }
 
-// holding is a batch in the hands of a worker, whose lease may have ended without its noticing.
+// holding is a batch that was delivered to a worker. The server may have redelivered it, which the worker does not notice.
 type holding struct {
 	of      *worker
 	batch   *message
 	todo    []spec
 	running []spec
-	out     []task.Entry // to be recorded
+	out     []task.Entry // entries to be recorded
 }
 
 func (w *worker) acts() []act {
@@ -64,7 +64,7 @@ func (w *worker) claim() {
 	b.held = true
 	b.delivered++
 	if slices.ContainsFunc(w.held, func(h *holding) bool { return h.batch == b }) {
-		return // it is ours again
+		return // redelivered to the same worker, which has it already
 	}
 	if m.log(b.owner).ended {
 		m.note("batch of an ended job")
@@ -85,15 +85,15 @@ func (w *worker) claim() {
 	}
 }
 
-// startOld drops what is recorded of a batch of before this boot. If that boot had no clean end, the rest
-// begins with a note for each task; where that stands already, the tasks were lost.
+// startOld starts a batch from before this boot. Tasks that are recorded are left out. After a crash, a note is recorded for
+// each of the others before it starts; if one is there already, an earlier worker was lost with the batch.
 func (h *holding) startOld() {
 	m := h.of.m
-	ended, started, over := map[uint64]bool{}, map[uint64]tries{}, map[tries]bool{}
+	ended, started, over := map[uint64]bool{}, map[uint64]dispatchOf{}, map[dispatchOf]bool{}
 	log := m.log(h.batch.owner)
 	for _, r := range log.records[log.trimmed:] {
 		for _, e := range r.entries {
-			at := tries{e.Digest, int(e.Attempt), int(e.Losses)}
+			at := dispatchOf{e.Digest, int(e.Attempt), int(e.Losses)}
 			switch {
 			case e.State.Final():
 				ended[e.Number] = true
@@ -105,13 +105,13 @@ func (h *holding) startOld() {
 			over[at] = over[at] || e.State == task.Errored || e.State == task.Lost
 		}
 	}
-	h.todo = slices.DeleteFunc(h.todo, func(s spec) bool { return ended[s.number] || over[tries{s.digest, s.attempt, s.losses}] })
+	h.todo = slices.DeleteFunc(h.todo, func(s spec) bool { return ended[s.number] || over[dispatchOf{s.digest, s.attempt, s.losses}] })
 	if !m.unclean {
 		return
 	}
 	r := record{writer: h.of.name}
 	for _, s := range h.todo {
-		if started[s.number] == (tries{s.digest, s.attempt, s.losses}) {
+		if started[s.number] == (dispatchOf{s.digest, s.attempt, s.losses}) {
 			m.note("lost with a boot")
 			h.lose()
 			return
@@ -127,7 +127,7 @@ func (h *holding) startOld() {
 	}
 }
 
-// forget has the batch come again.
+// forget drops the batch, so that the server redelivers it.
 func (h *holding) forget() {
 	h.batch.held = false
 	h.drop()
@@ -141,7 +141,7 @@ func (s spec) entry(state task.State) task.Entry {
 	return task.Entry{Number: s.number, Digest: s.digest, State: state, Dispatch: task.Dispatch{Attempt: int32(s.attempt), Losses: int32(s.losses)}}
 }
 
-// lose notes all of the batch as lost.
+// lose records all tasks of the batch as lost.
 func (h *holding) lose() {
 	for _, s := range h.todo {
 		h.out = append(h.out, s.entry(task.Lost))
@@ -149,7 +149,7 @@ func (h *holding) lose() {
 	h.todo = nil
 }
 
-// start starts a task, or does not.
+// start starts a task, unless the worker refuses it or dies of it.
 func (h *holding) start() {
 	m := h.of.m
 	i := m.rng.IntN(len(h.todo))
@@ -159,7 +159,7 @@ func (h *holding) start() {
 	case m.goesWrong("refused"):
 		h.out = append(h.out, s.entry(task.Refused))
 	case s.plan.poison:
-		m.deaths[tries{s.digest, s.attempt, s.losses}]++
+		m.deaths[dispatchOf{s.digest, s.attempt, s.losses}]++
 		if len(m.agents) == 1 {
 			m.boots("boot")
 			m.unclean = true
@@ -171,7 +171,7 @@ func (h *holding) start() {
 	}
 }
 
-// end ends a task that runs.
+// end ends a running task.
 func (h *holding) end() {
 	m := h.of.m
 	i := m.rng.IntN(len(h.running))
@@ -191,7 +191,7 @@ func (h *holding) end() {
 	h.out = append(h.out, e)
 }
 
-// record appends some of what is to be recorded.
+// record appends some of the entries that are to be recorded.
 func (h *holding) record() {
 	n := 1 + h.of.m.rng.IntN(len(h.out))
 	if h.of.m.append(h.batch.owner, record{h.of.name, slices.Clone(h.out[:n])}) {
@@ -199,7 +199,7 @@ func (h *holding) record() {
 	}
 }
 
-// ack is not fenced: it takes the message from whoever has it now. It may get lost.
+// ack removes the message, even if it was redelivered to another worker meanwhile. It may be lost.
 func (h *holding) ack() {
 	if h.of.m.goesWrong("ack lost") {
 		h.forget()
@@ -209,17 +209,17 @@ func (h *holding) ack() {
 	h.drop()
 }
 
-// handBack publishes again what was not started.
+// handBack publishes the tasks that were not started in a new batch.
 func (h *holding) handBack() {
 	if h.of.m.publish(h.batch.owner, h.todo) {
-		h.of.m.note("handed back")
+		h.of.m.note("returned")
 		h.todo = nil
 	}
 }
 
-// expire ends the worker's lease of the batch, of which it knows nothing.
+// expire lets the ack wait of the batch pass, which the worker does not notice.
 func (h *holding) expire() {
-	if h.batch.held && h.of.m.goesWrong("lease of a batch ended") {
+	if h.batch.held && h.of.m.goesWrong("ack wait exceeded") {
 		h.batch.held = false
 	}
 }

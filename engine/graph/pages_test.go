@@ -11,7 +11,7 @@ import (
 	"github.com/tidemill/tidemill/engine/graph"
 )
 
-// TestPagesAreAMap does the same to Pages and to a map, by random.
+// Random operations have the same effect on Pages and on a map.
 func TestPagesAreAMap(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 0))
@@ -20,7 +20,7 @@ func TestPagesAreAMap(t *testing.T) {
 			ops = append(ops, byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32()))
 		}
 		if !pagesAreAMap(t, ops) {
-			t.Fatalf("seed %d", seed)
+			t.Fatalf("the operations of seed %d have another effect on Pages than on a map", seed)
 		}
 	}
 }
@@ -31,7 +31,7 @@ func FuzzPages(f *testing.F) {
 	f.Fuzz(func(t *testing.T, ops []byte) { pagesAreAMap(t, ops) })
 }
 
-// pagesAreAMap reads operations, three bytes each: what to do, in which page, to which number of it.
+// pagesAreAMap applies operations to Pages and to a map. Each is three bytes: the operation, the page, the number in it.
 func pagesAreAMap(t *testing.T, ops []byte) bool {
 	t.Helper()
 	var pages graph.Pages[int]
@@ -45,7 +45,7 @@ func pagesAreAMap(t *testing.T, ops []byte) bool {
 		case 3, 4, 5:
 			pages.Delete(number)
 			delete(model, number)
-		case 6: // the place that Get returns is the value's own
+		case 6: // Get returns a pointer to the value itself
 			if place := pages.Get(number); place != nil {
 				*place = -step
 				model[number] = -step
@@ -55,26 +55,26 @@ func pagesAreAMap(t *testing.T, ops []byte) bool {
 		want, used := model[number]
 		switch place := pages.Get(number); {
 		case (place != nil) != used:
-			t.Errorf("step %d: number %d is in use: %v, want %v", step, number, place != nil, used)
+			t.Errorf("step %d: number %d is in use: got %v, want %v", step, number, place != nil, used)
 		case used && *place != want:
-			t.Errorf("step %d: number %d has %d, want %d", step, number, *place, want)
+			t.Errorf("step %d: value of number %d: got %d, want %d", step, number, *place, want)
 		case pages.Len() != len(model):
-			t.Errorf("step %d: Len is %d, want %d", step, pages.Len(), len(model))
+			t.Errorf("step %d: Len: got %d, want %d", step, pages.Len(), len(model))
 		}
-		if step%64 == 0 && !sameAsMap(&pages, model) {
-			t.Errorf("step %d: All visits other numbers or values", step)
+		if step%64 == 0 && !maps.Equal(visited(&pages), model) {
+			t.Errorf("step %d: All: got %v, want %v", step, visited(&pages), model)
 		}
 		if t.Failed() {
 			return false
 		}
 	}
-	if !sameAsMap(&pages, model) {
-		t.Error("at the end: All visits other numbers or values")
+	if !maps.Equal(visited(&pages), model) {
+		t.Errorf("at the end: All: got %v, want %v", visited(&pages), model)
 	}
 	return !t.Failed()
 }
 
-// pageOf is one of a few pages, so that they fill, empty and come again; the last is the last there is.
+// pageOf returns one of a few pages, so that they fill, empty and are used again. One of them is the last possible page.
 func pageOf(b byte) uint64 {
 	if b == 255 {
 		return math.MaxUint64 / 256
@@ -82,33 +82,34 @@ func pageOf(b byte) uint64 {
 	return uint64(b % 4)
 }
 
-func sameAsMap(pages *graph.Pages[int], model map[uint64]int) bool {
-	visited := map[uint64]int{}
-	twice := false
+// visited returns what All visits. A number that it visits twice has a value that no other has.
+func visited(pages *graph.Pages[int]) map[uint64]int {
+	all := map[uint64]int{}
 	pages.All(func(number uint64, v int) {
-		_, before := visited[number]
-		twice = twice || before
-		visited[number] = v
+		if _, twice := all[number]; twice {
+			v = math.MinInt
+		}
+		all[number] = v
 	})
-	return !twice && maps.Equal(visited, model)
+	return all
 }
 
 func TestPagesAreEmptyAtFirst(t *testing.T) {
 	var pages graph.Pages[string]
 	for _, number := range []uint64{0, 1, 255, 256, math.MaxUint64} {
 		if pages.Get(number) != nil {
-			t.Errorf("number %d is in use", number)
+			t.Errorf("number %d is in use: got true, want false", number)
 		}
 		pages.Delete(number)
 	}
-	pages.All(func(number uint64, _ string) { t.Errorf("All visits %d", number) })
+	pages.All(func(number uint64, _ string) { t.Errorf("All: got number %d, want none", number) })
 	if pages.Len() != 0 {
-		t.Errorf("Len is %d", pages.Len())
+		t.Errorf("Len: got %d, want 0", pages.Len())
 	}
 }
 
-// A page that was emptied is used again for other numbers: nothing of the former ones shows.
-func TestPagesUsedAgainAreClean(t *testing.T) {
+// An emptied page is reused for other numbers, without values of the former ones.
+func TestReusedPagesAreEmpty(t *testing.T) {
 	var pages graph.Pages[*int]
 	for number := range uint64(256) {
 		pages.Put(number, new(int))
@@ -119,15 +120,15 @@ func TestPagesUsedAgainAreClean(t *testing.T) {
 	pages.Put(512, nil)
 	for number := range uint64(1024) {
 		if place := pages.Get(number); (place != nil) != (number == 512) || place != nil && *place != nil {
-			t.Errorf("number %d is in use: %v", number, place != nil)
+			t.Errorf("number %d is in use: got %v with %v, want %v with nil", number, place != nil, place, number == 512)
 		}
 	}
 	if pages.Len() != 1 {
-		t.Errorf("Len is %d", pages.Len())
+		t.Errorf("Len: got %d, want 1", pages.Len())
 	}
 }
 
-// What was deleted is not kept from the collector, in a page that lives nor in the spare one.
+// Deleted values can be collected, whether their page is in use or spare.
 func TestPagesForgetWhatWasDeleted(t *testing.T) {
 	var pages graph.Pages[*[1024]byte]
 	var deleted []weak.Pointer[[1024]byte]
@@ -143,24 +144,24 @@ func TestPagesForgetWhatWasDeleted(t *testing.T) {
 	runtime.GC()
 	for number, w := range deleted {
 		if w.Value() != nil {
-			t.Errorf("the value of number %d is still kept", number*255)
+			t.Errorf("the deleted value of number %d: got one that the pages still refer to, want it collected", number*255)
 		}
 	}
 	runtime.KeepAlive(&pages)
 }
 
-// A session that ends gives up all tasks while it looks at them.
+// A session that ends deletes all tasks while it visits them.
 func TestPagesDeleteDuringAll(t *testing.T) {
 	var pages graph.Pages[int]
 	for number := range uint64(2000) {
 		pages.Put(number, 1)
 	}
-	visited := 0
+	visits := 0
 	pages.All(func(number uint64, _ int) {
-		visited++
+		visits++
 		pages.Delete(number)
 	})
-	if visited != 2000 || pages.Len() != 0 {
-		t.Errorf("visited %d of 2000, and %d are left", visited, pages.Len())
+	if visits != 2000 || pages.Len() != 0 {
+		t.Errorf("got %d visits and %d numbers left, want 2000 and 0", visits, pages.Len())
 	}
 }

@@ -11,21 +11,21 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// TestPastStories tells a Past what former runs have left, and asks it for one task after the other. Each
-// file of testdata/past is one story:
+// TestPastStories fills a Past with what former runs have left, and takes tasks from it. Each file of testdata/past is one
+// story:
 //
-//	past                                                begins again
-//	listed task=D number=N [attempt=N] [losses=N]       a copy waits in a queue
+//	past                                                starts with an empty Past
+//	listed task=D number=N [attempt=N] [losses=N]       a batch with the task is queued
 //	recorded task=D number=N state=S [attempt=N] [losses=N] [at=N/I]
-//	                                                    an entry of the log, the next record's first if not said
-//	take task=D                                         how it stands
-//	len                                                 how many have an outcome, and how many have none
+//	                                                    an entry of the log; without at, the first one of the next record
+//	take task=D                                         prints its state
+//	len                                                 prints how many have an outcome, and how many have none
 //
-// D is a word, of which the digest is made.
+// D is a word that the digest is made of.
 func TestPastStories(t *testing.T) {
 	datadriven.Walk(t, "testdata/past", func(t *testing.T, path string) {
 		s := &pastStory{past: &graph.Past{}}
-		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return s.tell(t, d) })
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return s.run(t, d) })
 	})
 }
 
@@ -34,7 +34,7 @@ type pastStory struct {
 	sequence uint64 // of the newest record
 }
 
-func (s *pastStory) tell(t *testing.T, d *datadriven.TestData) string {
+func (s *pastStory) run(t *testing.T, d *datadriven.TestData) string {
 	switch d.Cmd {
 	case "past":
 		*s = pastStory{past: &graph.Past{}}

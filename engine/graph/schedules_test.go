@@ -9,19 +9,19 @@ import (
 	"github.com/tidemill/tidemill/engine/graph"
 )
 
-var seed = flag.Uint64("seed", 0, "of the one schedule that TestSchedules is to run, and to tell")
+var seed = flag.Uint64("seed", 0, "run only the schedule or model with this seed, and log its steps; 0 = many random ones")
 
 const schedules = 5000
 
-// TestSchedules plays owners against a queue, agents and a log that behave as badly as they may: what was
-// published is delivered late and again, agents die with it and still record, notes are repeated, entries
-// come in any order. Whatever the schedule, each task has one outcome, the first one in the log.
+// TestSchedules runs owners against a queue, agents and a log with every fault that they may have: batches are delivered
+// late and more than once, agents die and still record, notes are repeated, entries arrive in any order. In each schedule,
+// every task has one outcome, the first one in the log.
 //
-// Seeds are other ones in each run. A failure prints its seed, and the command that repeats it.
+// Seeds differ from run to run. A failure prints its seed, and the command that repeats it.
 func TestSchedules(t *testing.T) {
 	if *seed != 0 {
 		if err := newWorld(*seed, t.Logf).play(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("seed %d: got fault %v, want none", *seed, err)
 		}
 		return
 	}
@@ -30,26 +30,26 @@ func TestSchedules(t *testing.T) {
 	for i := range uint64(schedules) {
 		w := newWorld(first+i, nil)
 		if err := w.play(); err != nil {
-			t.Fatalf("seed %d: %v\nTo see it: go test ./engine/graph -run '^TestSchedules$' -v -seed=%d", first+i, err, first+i)
+			t.Fatalf("seed %d: got fault %v, want none\nTo repeat it: go test ./engine/graph -run '^TestSchedules$' -v -seed=%d", first+i, err, first+i)
 		}
 		for what, n := range w.seen {
 			seen[what] += n
 		}
 	}
 	for _, what := range []string{
-		"ok", "failed", "lost ten times", "append refused", "append repeated", "delivered again", "recorded by a zombie",
-		"outcome during a wait", "late final", "old note", "note during a wait", "refused", "entry of a stranger",
+		"ok", "failed", "lost ten times", "append refused", "append repeated", "redelivered", "recorded by a dead agent",
+		"outcome during a wait", "late final", "old note", "note during a wait", "refused", "entry for an unknown task",
 		"started", "delayed", "resumed", "cancelled", "ended by request", "with dependencies", "dispatched for its dependencies",
 		"failed with a dependency",
 	} {
 		if seen[what] < 100 {
-			t.Errorf("%d schedules have only %d of: %s", schedules, seen[what], what)
+			t.Errorf("%q in %d schedules: got %d, want at least 100", what, schedules, seen[what])
 		}
 	}
 	t.Log(schedules, "schedules:", seen)
 }
 
-// play runs the schedule to its end: nothing is queued, unread or waited for.
+// play runs the schedule to its end, when nothing is queued, unread or waited for.
 func (w *world) play() error {
 	const longest = 100_000
 	for range longest {
@@ -63,7 +63,7 @@ func (w *world) play() error {
 	return fmt.Errorf("no end after %d steps: %d queued, %d to append, %d waits", longest, len(w.queue), len(w.late), len(w.waits))
 }
 
-// act does one of the things that may happen next; none is left if it returns false.
+// act does one of the things that may happen next. It returns false if there are none.
 func (w *world) act() bool {
 	acts := []struct {
 		possible bool
@@ -93,7 +93,7 @@ func (w *world) act() bool {
 	return true
 }
 
-// ended checks what must hold at the end.
+// ended checks that each task was resolved once, and that none is open.
 func (w *world) ended() error {
 	for number, l := range w.lives {
 		if l.resolved != 1 {
@@ -106,12 +106,12 @@ func (w *world) ended() error {
 	return nil
 }
 
-// obey carries out the commands that followed the event, and checks that each may be given.
+// obey carries out the commands that followed the event, and checks that each of them is allowed.
 func (w *world) obey(e graph.Event, commands []graph.Command) {
-	w.tell("%s\n   %s", eventInWords(e), inWords(commands))
+	w.logf("%s\n   %s", eventInWords(e), inWords(commands))
 	for i, c := range commands {
 		if c.Task != e.Task && (i == 0 || commands[0].Do != graph.Resolve) || i > 0 && c.Task == e.Task {
-			w.fail("%s: %s", eventInWords(e), inWords(commands))
+			w.fail("%s: got %s, want one command for the task, or a resolve and commands for tasks that depend on it", eventInWords(e), inWords(commands))
 			return
 		}
 		w.obeyOne(e, c)
@@ -122,7 +122,7 @@ func (w *world) obeyOne(e graph.Event, c graph.Command) {
 	commands := []graph.Command{c}
 	l := w.lives[c.Task]
 	if l == nil || l.resolved > 0 {
-		w.fail("task %d has its outcome, or is none of ours: %s", c.Task, inWords(commands))
+		w.fail("task %d has its outcome, or is another owner's: got %s, want nothing", c.Task, inWords(commands))
 		return
 	}
 	switch c.Do {
@@ -139,7 +139,7 @@ func (w *world) obeyOne(e graph.Event, c graph.Command) {
 	}
 }
 
-// check is called after each event: as many tasks are open as have no outcome.
+// check compares the number of open tasks with that of tasks without an outcome. It is called after each event.
 func (w *world) check() {
 	open := 0
 	for _, l := range w.lives {
@@ -148,6 +148,6 @@ func (w *world) check() {
 		}
 	}
 	if got := w.graph.Open(); got != open {
-		w.fail("%d tasks are open, want %d", got, open)
+		w.fail("open tasks: got %d, want %d", got, open)
 	}
 }

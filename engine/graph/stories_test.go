@@ -14,24 +14,24 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// TestStories tells a graph of events, and compares the commands with those of testdata/graph. Each file is one
-// story, with a graph of its own:
+// TestStories passes events to a graph and compares its commands with those in testdata/graph. Each file is one story, with
+// a graph of its own:
 //
-//	graph seed=N                                   begins again with another jitter
-//	submit task=N [retries=N] [delay=D] [deps=(N,…)] a new task, and the open ones whose results it needs
-//	submit task=N [attempt=N] [losses=N] [queued]  one that a former run has left
-//	record task=N state=S [attempt=N] [losses=N]   an entry of the log; attempt 1 and no losses if not said
-//	due task=N                                     its delay has passed, or its last entry was refused
-//	cancel task=N                                  somebody asks for its cancellation
+//	graph seed=N                                   starts with an empty graph and other jitter
+//	submit task=N [retries=N] [delay=D] [deps=(N,…)] a new task, and the tasks whose results it needs
+//	submit task=N [attempt=N] [losses=N] [queued]  a task that a former run has left
+//	record task=N state=S [attempt=N] [losses=N]   an entry of the log; by default of attempt 1 without losses
+//	due task=N                                     its delay has passed, or its final entry was refused
+//	cancel task=N                                  it is to be cancelled
 //	expired task=N                                 its deadline has passed
-//	lose task=N times=N                            agent after agent is lost with it, up to a last failure
-//	open                                           how many tasks have no outcome
+//	lose task=N times=N                            that many agents are lost with it, one after the other
+//	open                                           prints how many tasks have no outcome
 //
-// Run it with -rewrite to take the commands as those expected, and read the diff.
+// With -rewrite it writes the commands into the stories: read the diff.
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata/graph", func(t *testing.T, path string) {
 		s := &story{graph: graph.New(1)}
-		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return s.tell(t, d) })
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return s.run(t, d) })
 	})
 }
 
@@ -39,7 +39,7 @@ type story struct {
 	graph *graph.Graph
 }
 
-func (s *story) tell(t *testing.T, d *datadriven.TestData) string {
+func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 	switch d.Cmd {
 	case "graph":
 		s.graph = graph.New(uint64(number(t, d, "seed", 0)))
@@ -74,17 +74,17 @@ func (s *story) step(e graph.Event) string { return inWords(s.graph.Step(&e, nil
 
 // lose records a loss of each dispatch in turn, from the first one on.
 func (s *story) lose(number uint64, times int) string {
-	var told strings.Builder
+	var commands strings.Builder
 	for losses := range times {
-		told.WriteString(s.step(graph.Event{What: graph.Recorded, Task: number, State: task.Lost, Dispatch: task.Dispatch{Attempt: 1, Losses: int32(losses)}}) + "\n")
+		commands.WriteString(s.step(graph.Event{What: graph.Recorded, Task: number, State: task.Lost, Dispatch: task.Dispatch{Attempt: 1, Losses: int32(losses)}}) + "\n")
 		if losses+1 < graph.MaxLosses {
-			told.WriteString(s.step(graph.Event{What: graph.Due, Task: number}) + "\n")
+			commands.WriteString(s.step(graph.Event{What: graph.Due, Task: number}) + "\n")
 		}
 	}
-	return told.String()
+	return commands.String()
 }
 
-// inWords writes one command a line.
+// inWords writes each command on a line of its own.
 func inWords(commands []graph.Command) string {
 	if len(commands) == 0 {
 		return "nothing"

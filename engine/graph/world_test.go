@@ -20,31 +20,31 @@ type world struct {
 	lives  map[uint64]*life // by task
 
 	queue []delivery    // published and not acked
-	late  []graph.Event // entries that somebody is about to append
+	late  []graph.Event // entries that are to be appended
 	log   []graph.Event
 	read  int      // entries of the log that the owner has read
-	waits []uint64 // tasks that are to be told of Due
+	waits []uint64 // tasks that are to get a Due event
 
-	seen map[string]int // what happened, how often
-	tell func(format string, args ...any)
-	err  error // the first thing that was wrong
+	seen map[string]int // by what happened: how often
+	logf func(format string, args ...any)
+	err  error // the first fault
 }
 
-// chances are how probable each fault is in one schedule.
+// chances are the probabilities of the faults in one schedule.
 type chances struct {
-	crash, zombie, unacked, repeated, refused, errs, hopeless, full, started float64
-	cancel, delayed, resumed                                                 float64
+	crash, late, unacked, repeated, refused, errs, hopeless, full, started float64
+	cancel, delayed, resumed                                               float64
 }
 
 // life is what the world knows of one task.
 type life struct {
 	retries         int32
-	attempt, losses int32 // of the newest dispatch
-	delayed         bool  // its first dispatch is still to come, after a delay
-	ending          bool  // the owner has asked for its last entry
-	outcome         int   // index of the first final entry in the log, -1 if there is none yet
-	resolved        int
-	deaths          int32         // messages that were delivered a second time
+	attempt, losses int32         // of the newest dispatch
+	delayed         bool          // a delay precedes its first dispatch
+	ending          bool          // the owner was told to append a final entry
+	outcome         int           // index of the first final entry in the log, -1 if there is none yet
+	resolved        int           // how often
+	deaths          int32         // messages with it that were redelivered
 	noted           map[note]bool // what the owner has read
 	deps            []uint64      // tasks whose results it needs
 	ok              bool          // resolved with a result
@@ -63,12 +63,12 @@ type delivery struct {
 	delivered       int
 }
 
-func newWorld(seed uint64, tell func(format string, args ...any)) *world {
+func newWorld(seed uint64, logf func(format string, args ...any)) *world {
 	w := &world{
-		rng: rand.New(rand.NewPCG(seed, 0)), graph: graph.New(seed), lives: map[uint64]*life{}, seen: map[string]int{}, tell: tell,
+		rng: rand.New(rand.NewPCG(seed, 0)), graph: graph.New(seed), lives: map[uint64]*life{}, seen: map[string]int{}, logf: logf,
 	}
-	if tell == nil {
-		w.tell = func(string, ...any) {}
+	if logf == nil {
+		w.logf = func(string, ...any) {}
 	}
 	upTo := func(most float64) float64 {
 		if w.rng.IntN(3) == 0 {
@@ -77,7 +77,7 @@ func newWorld(seed uint64, tell func(format string, args ...any)) *world {
 		return most * w.rng.Float64()
 	}
 	w.chance = chances{
-		crash: upTo(1), zombie: upTo(0.5), unacked: upTo(0.5), repeated: upTo(0.5), refused: upTo(0.5), errs: upTo(1),
+		crash: upTo(1), late: upTo(0.5), unacked: upTo(0.5), repeated: upTo(0.5), refused: upTo(0.5), errs: upTo(1),
 		hopeless: upTo(0.1), full: upTo(0.7), started: upTo(0.5),
 		cancel: upTo(0.1), delayed: upTo(0.5), resumed: upTo(0.5),
 	}
@@ -86,7 +86,7 @@ func newWorld(seed uint64, tell func(format string, args ...any)) *world {
 	return w
 }
 
-// happens is true with this probability; if so, it is counted under its name.
+// happens returns true with this probability, and counts how often it does.
 func (w *world) happens(chance float64, what string) bool {
 	if w.rng.Float64() >= chance {
 		return false
@@ -126,7 +126,7 @@ func (w *world) submit() {
 	w.step(e)
 }
 
-// depend has the task need results of others: of open ones, and of some that are there.
+// depend lets the task depend on others: open ones, and some that have succeeded.
 func (w *world) depend(e *graph.Event, l *life) {
 	for number, other := range w.lives {
 		if number == e.Task || other.resolved > 0 && !other.ok || !w.happens(0.3, "with dependencies") {
@@ -139,13 +139,12 @@ func (w *world) depend(e *graph.Event, l *life) {
 	}
 }
 
-// missing reports whether a result is missing that the task needs.
+// missing reports whether a result that the task needs is missing.
 func (w *world) missing(l *life) bool {
 	return slices.ContainsFunc(l.deps, func(dep uint64) bool { return !w.lives[dep].ok })
 }
 
-// leave makes the task one that a former run has left, with a copy in the queue or without. It may have
-// spent a budget already.
+// leave makes the task one that a former run has left, queued or not. It may have no attempt left, or too many losses.
 func (w *world) leave(e *graph.Event, l *life) {
 	e.Attempt, e.Losses = int32(1+w.rng.IntN(int(l.retries)+2)), int32(w.rng.IntN(graph.MaxLosses+1))
 	l.deaths = e.Losses
@@ -157,7 +156,7 @@ func (w *world) leave(e *graph.Event, l *life) {
 	}
 }
 
-// ask has somebody cancel a task, or its deadline pass, whether it is open or not.
+// ask cancels a task, or lets its deadline pass, whether it is open or not.
 func (w *world) ask() {
 	for number, l := range w.lives {
 		e := graph.Event{What: graph.Cancel, Task: number}
@@ -167,7 +166,7 @@ func (w *world) ask() {
 		before := l.ending
 		w.step(e)
 		if l.resolved == 0 && !l.ending {
-			w.fail("%s, and the owner does not end it", eventInWords(e))
+			w.fail("%s: got no end command, want one", eventInWords(e))
 		}
 		if !before && l.ending {
 			w.seen["ended by request"]++
@@ -176,8 +175,8 @@ func (w *world) ask() {
 	}
 }
 
-// deliver gives a message to an agent, which records what became of it and acks it, or dies before. One
-// that comes again is not run: its task is noted as lost.
+// deliver delivers a message to an agent, which records the outcome and acks, or dies before that. If the message is
+// redelivered, the agent does not run the task but records it as lost.
 func (w *world) deliver() {
 	i := w.rng.IntN(len(w.queue))
 	m := &w.queue[i]
@@ -187,13 +186,13 @@ func (w *world) deliver() {
 		if m.delivered == 2 {
 			w.lives[m.task].deaths++
 		}
-		w.seen["delivered again"]++
+		w.seen["redelivered"]++
 		w.record(task.Lost, *m)
 	case w.happens(w.chance.crash, "crash"):
-		if w.happens(w.chance.zombie, "recorded by a zombie") {
+		if w.happens(w.chance.late, "recorded by a dead agent") {
 			w.record(w.run(*m), *m)
 		}
-		return // unacked: it will come again
+		return // it was not acked, so it is redelivered
 	case w.happens(w.chance.refused, "refused"):
 		w.record(task.Refused, *m)
 	default:
@@ -207,7 +206,7 @@ func (w *world) deliver() {
 	}
 }
 
-// run returns how an attempt ends, with an agent that obeys the spec.
+// run returns how an attempt ends, on an agent that respects the number of retries.
 func (w *world) run(m delivery) task.State {
 	switch {
 	case !w.happens(w.chance.errs, "error"):
@@ -222,8 +221,8 @@ func (w *world) record(state task.State, m delivery) {
 	w.late = append(w.late, graph.Event{What: graph.Recorded, Task: m.task, State: state, Dispatch: task.Dispatch{Attempt: m.attempt, Losses: m.losses}})
 }
 
-// appendEntry puts an entry into the log, any of those that are to come, and perhaps not for the last
-// time. At times a stranger's entry comes with it.
+// appendEntry appends any of the entries that are to be appended, perhaps not for the last time. Sometimes an entry for an
+// unknown task follows.
 func (w *world) appendEntry() {
 	i := w.rng.IntN(len(w.late))
 	e := w.late[i]
@@ -235,13 +234,13 @@ func (w *world) appendEntry() {
 		l.outcome = len(w.log)
 	}
 	w.log = append(w.log, e)
-	if w.happens(0.02, "entry of a stranger") {
+	if w.happens(0.02, "entry for an unknown task") {
 		e.Task = w.next + 1000 + w.rng.Uint64N(1000)
 		w.log = append(w.log, e)
 	}
 }
 
-// readEntry has the owner read the next entry. The outcome resolves its task, and no other entry does.
+// readEntry lets the owner read the next entry. The first final entry resolves the task, and no other entry does.
 func (w *world) readEntry() {
 	e, at := w.log[w.read], w.read
 	w.read++
@@ -255,7 +254,7 @@ func (w *world) readEntry() {
 	before := l.resolved
 	w.step(e)
 	if now := l.resolved; (now > before) != (at == l.outcome) {
-		w.fail("entry %d of task %d resolved it %d times; its first final entry is %d", at, e.Task, now-before, l.outcome)
+		w.fail("entry %d of task %d: got %d resolves; the first final entry is %d", at, e.Task, now-before, l.outcome)
 	}
 }
 
@@ -276,7 +275,7 @@ func (w *world) count(e graph.Event, l *life) {
 	}
 }
 
-// due ends one wait; they end in any order.
+// due ends one of the waits.
 func (w *world) due() {
 	i := w.rng.IntN(len(w.waits))
 	number := w.waits[i]
@@ -284,8 +283,8 @@ func (w *world) due() {
 	w.step(graph.Event{What: graph.Due, Task: number})
 }
 
-// dispatch publishes. What is published again follows from a note of what was published before: the next
-// attempt from an error, one more loss from a loss, the same from a refusal.
+// dispatch publishes the task. After the first dispatch there must have been a note of the one before: an error for the
+// next attempt, a loss for one more loss, a refusal for the same dispatch.
 func (w *world) dispatch(e graph.Event, c graph.Command, l *life) {
 	cause := task.State(0)
 	switch [2]int32{c.Attempt - l.attempt, c.Losses - l.losses} {
@@ -309,15 +308,15 @@ func (w *world) dispatch(e graph.Event, c graph.Command, l *life) {
 	l.delayed = false
 	switch {
 	case w.missing(l):
-		w.fail("task %d is dispatched, and results of %v are missing", c.Task, l.deps)
+		w.fail("task %d: got a dispatch, want none before all results of tasks %v are there", c.Task, l.deps)
 	case l.ending:
-		w.fail("task %d is to end: %s", c.Task, inWords([]graph.Command{c}))
+		w.fail("task %d is being ended: got %s, want nothing", c.Task, inWords([]graph.Command{c}))
 	case !again && !first:
-		w.fail("after attempt %d, losses %d: %s: %s", l.attempt, l.losses, eventInWords(e), inWords([]graph.Command{c}))
+		w.fail("after attempt %d, losses %d: %s: got %s, without a note that leads to it", l.attempt, l.losses, eventInWords(e), inWords([]graph.Command{c}))
 	case c.Attempt > 1+l.retries:
-		w.fail("task %d has %d retries, and attempt %d is dispatched", c.Task, l.retries, c.Attempt)
+		w.fail("task %d: got attempt %d, want at most %d", c.Task, c.Attempt, l.retries+1)
 	case c.Losses >= graph.MaxLosses || c.Losses > l.deaths:
-		w.fail("task %d: %d messages came again, and losses %d is dispatched", c.Task, l.deaths, c.Losses)
+		w.fail("task %d: got losses %d, want at most the %d redeliveries, and fewer than %d", c.Task, c.Losses, l.deaths, graph.MaxLosses)
 	}
 	l.attempt, l.losses = c.Attempt, c.Losses
 	w.queue = append(w.queue, delivery{task: c.Task, attempt: c.Attempt, losses: c.Losses})
@@ -327,33 +326,33 @@ func (w *world) resolve(e graph.Event, c graph.Command, l *life) {
 	l.resolved++
 	l.ok = e.State == task.OK
 	if e.What != graph.Recorded || !e.State.Final() {
-		w.fail("task %d is resolved by: %s", c.Task, eventInWords(e))
+		w.fail("task %d: got a resolve by %q, want one by a final entry only", c.Task, eventInWords(e))
 	}
 }
 
-// wait remembers to tell of Due. An owner keeps one timer for a task at most.
+// wait records that the task is to get a Due event. An owner has at most one timer for each task.
 func (w *world) wait(e graph.Event, c graph.Command) {
 	delayed := e.What == graph.Submitted && c.Delay == e.Delay
 	noted := e.What == graph.Recorded && !e.State.Final() && e.State != task.Started && c.Delay <= 30*time.Second
 	if c.Delay <= 0 || !delayed && !noted {
-		w.fail("%s: task %d waits %v", eventInWords(e), c.Task, c.Delay)
+		w.fail("%s: task %d: got a wait of %v, want one after a submit with this delay, or after a note and at most 30s", eventInWords(e), c.Task, c.Delay)
 	}
 	if slices.Contains(w.waits, c.Task) {
-		w.fail("task %d waits twice", c.Task)
+		w.fail("task %d: got a second wait before the first has passed", c.Task)
 	}
 	w.waits = append(w.waits, c.Task)
 }
 
-// end appends the last entry that was asked for; or the log refuses it; or it is appended, and the owner
-// does not hear of that. It is asked for once, and again when that was refused.
+// end appends a final entry. The log may refuse it, or the answer may be lost; then the command may follow again, and only
+// then.
 func (w *world) end(e graph.Event, c graph.Command, l *life) {
 	if l.ending && e.What != graph.Due {
-		w.fail("%s: task %d is to end already: %s", eventInWords(e), c.Task, inWords([]graph.Command{c}))
+		w.fail("%s: task %d is being ended already: got %s", eventInWords(e), c.Task, inWords([]graph.Command{c}))
 	}
 	l.ending = true
 	w.checkWhy(e, c, l)
 	refused := w.happens(w.chance.full, "append refused")
-	if !refused || w.happens(0.2, "append unheard") {
+	if !refused || w.happens(0.2, "answer of append lost") {
 		state := task.Failed
 		if c.Why == graph.Asked {
 			state = task.Cancelled
@@ -365,7 +364,7 @@ func (w *world) end(e graph.Event, c graph.Command, l *life) {
 	}
 }
 
-// checkWhy holds that the owner ends nothing for a budget that is not spent.
+// checkWhy checks that the reason for which a task is ended is true.
 func (w *world) checkWhy(e graph.Event, c graph.Command, l *life) {
 	right := true
 	switch c.Why {
@@ -384,7 +383,7 @@ func (w *world) checkWhy(e graph.Event, c graph.Command, l *life) {
 		right = e.What == graph.Due || cause != nil && slices.Contains(l.deps, c.Cause) && !cause.ok && (cause.resolved > 0 || cause.ending)
 	}
 	if !right || c.Why == 0 {
-		w.fail("%s: task %d has %d retries and came again %d times: %s", eventInWords(e), c.Task, l.retries, l.deaths, inWords([]graph.Command{c}))
+		w.fail("%s: task %d with %d retries and %d redeliveries: got %s, whose reason is not true", eventInWords(e), c.Task, l.retries, l.deaths, inWords([]graph.Command{c}))
 	}
 }
 

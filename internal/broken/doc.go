@@ -1,4 +1,4 @@
-// Package broken has switches that break, one at a time, a rule on which the promises stand. All of them
-// are off, and constants, in every ordinary build. With the build tag broken, and one of the tags of the
-// other files, the program is wrong in that one way: so a test shows that the checks notice.
+// Package broken has switches, each of which breaks one rule that the durability promises depend on. In ordinary builds they
+// are constants, and off. A build with the tag broken and the tag of one of the files breaks that rule; the test builds the
+// tests of other packages so and shows that they fail.
 package broken

@@ -2,11 +2,11 @@
 
 package broken
 
-// What is broken: what the other tags say.
+// The rules that are broken, as set by the files with further build tags.
 var (
 	AckFirst     bool // agents ack a batch before its entries are recorded
-	LastWins     bool // a fold takes the last final entry of a task and not the first
-	TrimShared   bool // a named job has its log trimmed, which its next run is to read
-	FoldFirst    bool // a run that goes on folds the log before it lists what is queued
+	LastWins     bool // the last final entry of a task is its outcome, not the first
+	TrimShared   bool // the log of a named job is trimmed, although its next run will read it
+	FoldFirst    bool // the next run of a named job folds the log before it lists queued batches
 	ForgetLosses bool // owners do not count losses
 )
