@@ -12,9 +12,9 @@ const guardedTasks = 1000
 
 func checkAllocs(t *testing.T, what string, most float64, f func()) {
 	t.Helper()
-	f() // slices grow to their size
+	f() // slices grow to their final size
 	if allocs := testing.AllocsPerRun(20, f); allocs > most {
-		t.Errorf("%s of %d tasks allocates %v times, at most %v", what, guardedTasks, allocs, most)
+		t.Errorf("%s with %d tasks: got %v allocations, want at most %v", what, guardedTasks, allocs, most)
 	}
 }
 
@@ -24,7 +24,7 @@ func TestAllocBatch(t *testing.T) {
 	var got task.Batch
 	checkAllocs(t, "DecodeBatch", 0, func() {
 		if err := task.DecodeBatch(buf, &got); err != nil {
-			t.Fatal(err)
+			t.Fatalf("got error %v, want none", err)
 		}
 	})
 }
@@ -36,12 +36,12 @@ func TestAllocRecord(t *testing.T) {
 	var got task.Record
 	checkAllocs(t, "DecodeRecord", 0, func() {
 		if err := task.DecodeRecord(buf, &got); err != nil {
-			t.Fatal(err)
+			t.Fatalf("got error %v, want none", err)
 		}
 	})
 }
 
-// A new writer grows by doubling: some dozens of allocations for any number of entries.
+// A new writer grows by doubling, in some dozens of allocations for any number of entries.
 func TestAllocRecordWriterGrows(t *testing.T) {
 	rec := smallRecord(guardedTasks)
 	checkAllocs(t, "a new RecordWriter", 40, func() {
@@ -52,13 +52,13 @@ func TestAllocRecordWriterGrows(t *testing.T) {
 	})
 }
 
-// Skipping what is not known costs no memory either.
+// Skipping an unknown key does not allocate either.
 func TestAllocUnknownKeys(t *testing.T) {
 	data := wire(t, with(goodBatch, keyed{99: make([]any, guardedTasks)}))
 	var got task.Batch
 	checkAllocs(t, "DecodeBatch with an unknown key", 0, func() {
 		if err := task.DecodeBatch(data, &got); err != nil {
-			t.Fatal(err)
+			t.Fatalf("got error %v, want none", err)
 		}
 	})
 }

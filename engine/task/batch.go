@@ -7,47 +7,47 @@ import (
 	"time"
 )
 
-// Version is the version of batches and records. It stands in the subject of batches too, so that an
-// agent is never given what it cannot read.
+// Version is the version of batches and records. It is part of the subject of batches, so that agents pull only batches that
+// they can read.
 const Version = 1
 
-// Batch is one message with many specs of one owner, class and level: a unit of transport and of lease,
-// not of execution, failure or outcome. Written by session (outbox), read by nodeagent (claim).
+// Batch is one message with specs of one owner, class and level. Its tasks are sent, delivered and acked together, but run,
+// fail and have their outcomes one by one. Written by session (outbox), read by nodeagent (claim).
 type Batch struct {
 	Owner string
-	Scope string // of the objects that its tasks leave; "" = the owner's
+	Scope string // of objects that its tasks make; "" = Owner
 	Class Class
 	Level Level
-	Calls []Call // the shared parts of Specs
+	Calls []Call // what several Specs have in common
 	Specs []Spec
 }
 
-// ObjectScope returns under which scope the tasks of the batch put objects.
+// ObjectScope returns the scope under which the tasks of the batch put objects.
 func (b *Batch) ObjectScope() string { return cmp.Or(b.Scope, b.Owner) }
 
-// Call is what many tasks of a batch have in common.
+// Call is what several tasks of a batch have in common.
 type Call struct {
 	Func    string
-	Retries int           // further attempts after an error
-	Timeout time.Duration // of one attempt; 0 = none
+	Retries int           // how many attempts may follow the first
+	Timeout time.Duration // of one attempt; 0 = no limit
 }
 
-// Spec is one task to run.
+// Spec is one dispatch of a task.
 type Spec struct {
-	Number uint64 // the owner's number for it
-	Digest Digest // what a named job calls it; zero elsewhere
+	Number uint64 // of the task, see ID
+	Digest Digest // of the task, in a named job
 	Call   int    // index into the batch's Calls
 	Dispatch
 	Input Value
 }
 
-// Limits of one message. A decoder refuses what is beyond them.
+// Limits of one message. A message that exceeds them is refused by the decoder.
 const (
 	MaxSpecs    = 1 << 16
 	MaxAttempts = 1 << 20
 )
 
-// Keys of a batch, a call and a spec. Numbers are never used again for another meaning.
+// Keys of a batch, a call and a spec. A key never gets another meaning.
 const (
 	batchVersion = 0
 	batchOwner   = 1
@@ -63,7 +63,7 @@ const (
 
 	specNumber  = 1
 	specCall    = 2
-	specAttempt = 3 // less one, left out for the first
+	specAttempt = 3 // minus one; left out for the first
 	specLosses  = 4
 	specType    = 5
 	specInput   = 6
@@ -72,11 +72,11 @@ const (
 	specRefs    = 9
 )
 
-// SpecBytes bounds how much longer than its input an encoded spec is.
+// SpecBytes is an upper limit of the bytes of an encoded spec without its input.
 const SpecBytes = 64
 
-// AppendBatch writes the batch behind dst and returns the longer slice. It allocates only if dst is too
-// short.
+// AppendBatch appends the batch to dst and returns the extended slice. It allocates only if the capacity of dst is too
+// small.
 func AppendBatch(dst []byte, b *Batch) []byte {
 	n := uint64(6)
 	if b.Scope != "" {
@@ -109,7 +109,7 @@ func appendCall(dst []byte, c *Call) []byte {
 }
 
 func appendSpec(dst []byte, s *Spec) []byte {
-	call, attempt, losses, kind := uint64(s.Call), later(s.Attempt), uint64(s.Losses), uint64(s.Input.Type)
+	call, attempt, losses, kind := uint64(s.Call), attemptsBefore(s.Attempt), uint64(s.Losses), uint64(s.Input.Type)
 	n := 2 + fields(call, attempt, losses, kind) + s.Input.externalFields()
 	if !s.Digest.IsZero() {
 		n++
@@ -125,12 +125,12 @@ func appendSpec(dst []byte, s *Spec) []byte {
 	return s.Input.appendExternal(dst, specObject, specRefs)
 }
 
-// later returns how many attempts came before. What never began counts as the first: a negative number
-// would make the message unreadable.
-func later(attempt int32) uint64 { return uint64(max(attempt-1, 0)) }
+// attemptsBefore returns how many attempts precede this one, 0 for an attempt of 0, too: a negative number could not be
+// decoded.
+func attemptsBefore(attempt int32) uint64 { return uint64(max(attempt-1, 0)) }
 
-// DecodeBatch reads a batch into b, whose slices it uses again. Names and inputs are parts of data, which
-// must not change afterwards. On an error b holds nothing of use.
+// DecodeBatch reads a batch into b, whose slices it reuses. Names and inputs are parts of data, which must not change
+// afterwards. After an error, the content of b is undefined.
 func DecodeBatch(data []byte, b *Batch) error {
 	*b = Batch{Calls: b.Calls[:0], Specs: b.Specs[:0]}
 	r := &reader{rest: data}
@@ -161,13 +161,13 @@ func DecodeBatch(data []byte, b *Batch) error {
 	return b.check()
 }
 
-// end says what was wrong with a message that is read to its end.
+// end returns what is wrong with a message after it was read: the first error, bytes after the end, or another version.
 func (r *reader) end(version uint64) error {
 	switch {
 	case r.err != nil:
 		return r.err
 	case len(r.rest) > 0:
-		return fmt.Errorf("%d bytes behind the end", len(r.rest))
+		return fmt.Errorf("%d bytes after the end", len(r.rest))
 	case version != Version:
 		return fmt.Errorf("version %d, want %d", version, Version)
 	}
@@ -236,7 +236,7 @@ func (s *Spec) read(r *reader) {
 		case specObject:
 			s.Input.external().Object = r.object()
 		case specRefs:
-			s.Input.refer(r.values(MaxRefDepth))
+			s.Input.setRefs(r.values(MaxRefDepth))
 		default:
 			r.skip(maxSkipDepth)
 		}
@@ -244,13 +244,13 @@ func (s *Spec) read(r *reader) {
 	s.Input.Data = s.Input.inlineData()
 }
 
-// check reports what a batch says that cannot be.
+// check returns an error if the fields of the batch are not valid together.
 func (b *Batch) check() error {
 	if len(b.Specs) == 0 {
 		return fmt.Errorf("task: decode batch: no specs")
 	}
 	if b.Scope != "" && CheckOwner(b.Scope) != nil {
-		return fmt.Errorf("task: decode batch: scope %q", Clip(b.Scope, 120))
+		return fmt.Errorf("task: decode batch: scope %q is no name of a session", Clip(b.Scope, 120))
 	}
 	for i := range b.Specs {
 		s := &b.Specs[i]

@@ -21,7 +21,7 @@ func BenchmarkDecodeBatch(b *testing.B) {
 	var batch task.Batch
 	measure(b, func() {
 		if err := task.DecodeBatch(data, &batch); err != nil {
-			b.Fatal(err)
+			b.Fatalf("got error %v, want none", err)
 		}
 	})
 	b.SetBytes(int64(len(data)))
@@ -40,7 +40,7 @@ func BenchmarkDecodeRecord(b *testing.B) {
 	var rec task.Record
 	measure(b, func() {
 		if err := task.DecodeRecord(data, &rec); err != nil {
-			b.Fatal(err)
+			b.Fatalf("got error %v, want none", err)
 		}
 	})
 	b.SetBytes(int64(len(data)))

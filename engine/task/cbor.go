@@ -8,11 +8,11 @@ import (
 	"unsafe"
 )
 
-// The part of CBOR that our messages use, written by hand: it is the one encoding on the hot path, and a
-// reader that hands out parts of the message instead of copies is what makes it free of allocations. The
-// test reads all of it with github.com/fxamacker/cbor too.
+// This is the part of CBOR that batches and records use, written by hand: each task passes through it twice, and a reader
+// that returns parts of the message instead of copies does not allocate. Tests read all of it with
+// github.com/fxamacker/cbor, too.
 
-// Major types of RFC 8949, in the upper three bits of a head.
+// Major types of RFC 8949, in the upper three bits of the first byte of an item.
 const (
 	majorUint  = 0 << 5
 	majorMinus = 1 << 5 // -1-n
@@ -38,7 +38,7 @@ func appendHead(dst []byte, major byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, major|27), n)
 }
 
-// AppendInt writes n behind dst as a value of type CBOR.
+// AppendInt appends n to dst, as the bytes of a value of type CBOR.
 func AppendInt(dst []byte, n int64) []byte {
 	if n < 0 {
 		return appendHead(dst, majorMinus, ^uint64(n))
@@ -46,7 +46,7 @@ func AppendInt(dst []byte, n int64) []byte {
 	return appendHead(dst, majorUint, uint64(n))
 }
 
-// ReadInt reads what AppendInt writes; ok is false for anything else.
+// ReadInt reads what AppendInt writes. ok is false for anything else.
 func ReadInt(b []byte) (n int64, ok bool) {
 	r := reader{rest: b}
 	major, u := r.head()
@@ -72,8 +72,7 @@ func appendText(dst []byte, s string) []byte {
 	return append(appendHead(dst, majorText, uint64(len(s))), s...)
 }
 
-// appendField writes a key and a number, and nothing for 0: the fields of a map that have their
-// defaults are left out.
+// appendField appends a key and a number, and nothing for 0: fields with the default are left out of a map.
 func appendField(dst []byte, key, n uint64) []byte {
 	if n == 0 {
 		return dst
@@ -81,7 +80,7 @@ func appendField(dst []byte, key, n uint64) []byte {
 	return appendUint(appendUint(dst, key), n)
 }
 
-// fields counts the numbers that appendField will write.
+// fields returns how many of the numbers appendField appends.
 func fields(numbers ...uint64) (n uint64) {
 	for _, number := range numbers {
 		if number != 0 {
@@ -96,12 +95,12 @@ var (
 	errDepth = errors.New("nested too deeply")
 )
 
-// reader takes values off the front of a message. After the first error it yields zeros, and err says
-// what was wrong: callers check once at the end. What it hands out are parts of the message.
+// reader reads a message from its front. After the first error, which it keeps in err, it returns zero values, so callers
+// check err once at the end. Bytes and texts that it returns are parts of the message.
 type reader struct {
 	rest []byte
 	err  error
-	refs int // references read so far; a list of them takes more memory than bytes
+	refs int // how many references it has read, which take more memory than their bytes
 }
 
 func (r *reader) fail(err error) {
@@ -111,7 +110,7 @@ func (r *reader) fail(err error) {
 	r.rest = nil
 }
 
-// head returns the next item's major type and number. An indefinite length is an error.
+// head reads the head of the next item: its major type and number. An indefinite length is an error.
 func (r *reader) head() (major byte, n uint64) {
 	if len(r.rest) == 0 {
 		r.fail(errShort)
@@ -123,7 +122,7 @@ func (r *reader) head() (major byte, n uint64) {
 		return major, n
 	}
 	if n > 27 {
-		r.fail(fmt.Errorf("head %#x", r.rest[0]))
+		r.fail(fmt.Errorf("first byte %#x of an item: want a definite length", r.rest[0]))
 		return 0, 0
 	}
 	size := 1 << (n - 24)
@@ -142,7 +141,7 @@ func (r *reader) head() (major byte, n uint64) {
 func (r *reader) want(want byte) uint64 {
 	major, n := r.head()
 	if major != want && r.err == nil {
-		r.fail(fmt.Errorf("major type %d where %d was expected", major>>5, want>>5))
+		r.fail(fmt.Errorf("major type %d, want %d", major>>5, want>>5))
 		return 0
 	}
 	return n
@@ -150,8 +149,8 @@ func (r *reader) want(want byte) uint64 {
 
 func (r *reader) uint() uint64 { return r.want(majorUint) }
 
-// count returns the length of an array or map, each item of which takes at least so many bytes: a
-// length that the rest of the message cannot hold is an error here, and no allocation later.
+// count reads the length of an array or map whose items take at least itemBytes each. A length that does not fit into the
+// rest of the message is an error, so that callers can allocate by it.
 func (r *reader) count(major byte, itemBytes int) int {
 	n := r.want(major)
 	if n > uint64(len(r.rest)/itemBytes) {
@@ -161,11 +160,11 @@ func (r *reader) count(major byte, itemBytes int) int {
 	return int(n)
 }
 
-// small returns a number that is below the limit.
+// small reads a number that must be below the limit.
 func (r *reader) small(limit uint64) int {
 	n := r.uint()
 	if n >= limit {
-		r.fail(fmt.Errorf("number %d where less than %d was expected", n, limit))
+		r.fail(fmt.Errorf("number %d, want less than %d", n, limit))
 		return 0
 	}
 	return int(n)
@@ -173,7 +172,7 @@ func (r *reader) small(limit uint64) int {
 
 func (r *reader) bytes() []byte { return r.take(r.want(majorBytes)) }
 
-// text returns a string that shares the message's memory.
+// text reads a string, which shares memory with the message.
 func (r *reader) text() string {
 	b := r.take(r.want(majorText))
 	return unsafe.String(unsafe.SliceData(b), len(b))
@@ -189,7 +188,7 @@ func (r *reader) take(n uint64) []byte {
 	return b
 }
 
-// skip passes over one item of any kind: the value of a key from a later minor version.
+// skip skips one item of any type: the value of a key that a newer program has written.
 func (r *reader) skip(depth int) {
 	if depth == 0 {
 		r.fail(errDepth)

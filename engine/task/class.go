@@ -8,57 +8,56 @@ import (
 	"strings"
 )
 
-// Class is a shape of resources in words, and the name of the queue of all tasks of that shape: cpu,
-// cpu=4, gpu=0_5, cpu_only_node, cpu=4-gpu=2, memory=8Gi-ssd. Names stand in alphabetical order; one CPU
-// is understood where another resource is named, and an amount of 1 is left out. What an agent pulls
-// from a class always fits the agent.
+// Class is a shape of resources as text, and the name of the queue of all tasks of that shape: cpu, cpu=4, gpu=0_5,
+// cpu_only_node, cpu=4-gpu=2, memory=8Gi-ssd. Names are in alphabetical order; an amount of 1 is left out, and so is one CPU
+// beside another resource. An agent pulls only from classes that fit its node.
 type Class string
 
-// The rungs of the ladder below which shapes do not go.
+// The smallest amounts that shapes are rounded up to.
 const (
 	leastCPU    = 250       // thousandths
 	leastMemory = 256 << 20 // bytes
 )
 
-var errEmptyShape = errors.New("task: a shape needs some resource: CPUs(0) wants another one beside it")
+var errEmptyShape = errors.New("task: a shape without resources: with CPUs(0), give an amount of another resource")
 
-// ClassOf returns the class of a shape, rounded up to the ladder, so that the number of queues is
-// bounded: CPUs 0.25, 0.5, 1, 2, 4, …; memory in powers of two from 256 MiB; others as they are. A rung
-// above what the largest node has is cut to what that node has, if that is enough (five CPUs on a node
-// of six are cpu=6). A shape that does not mention CPUs needs one.
+// ClassOf returns the class of a shape, with amounts rounded up so that the number of queues is bounded: CPUs to 0.25, 0.5,
+// 1, 2, 4, …; memory to powers of two from 256 MiB; others as they are. If the rounded amount is more than the largest node
+// has, it is cut to what that node has, if that is enough (five CPUs on a node of six are cpu=6). A shape without an amount
+// of CPUs needs one.
 func ClassOf(shape, largest Resources) (Class, Resources, error) {
 	shape = shape.Understood()
 	rounded := make(Resources, 0, len(shape))
 	for _, a := range shape {
-		rung := a.Value
+		amount := a.Value
 		switch {
 		case a.Value == 0 && a.Name != CPU:
 			continue
 		case a.Name == CPU:
-			rung = rungUp(a.Value, leastCPU)
+			amount = roundUp(a.Value, leastCPU)
 		case a.Name == Memory:
-			rung = rungUp(a.Value, leastMemory)
+			amount = roundUp(a.Value, leastMemory)
 		}
-		if top := largest.Of(a.Name); rung > top && a.Value <= top {
-			rung = top
+		if top := largest.Of(a.Name); amount > top && a.Value <= top {
+			amount = top
 		}
-		rounded = append(rounded, Amount{a.Name, rung})
+		rounded = append(rounded, Amount{a.Name, amount})
 	}
 	if len(rounded) == 1 && rounded.Of(CPU) == 0 {
 		return "", nil, errEmptyShape
 	}
 	class := rounded.class()
 	if len(class) > maxClass {
-		return "", nil, fmt.Errorf("task: the shape %s has a name of %d bytes, and %d is the most", rounded, len(class), maxClass)
+		return "", nil, fmt.Errorf("task: the shape %s has a class name of %d bytes, at most %d: use fewer or shorter resource names", rounded, len(class), maxClass)
 	}
 	return class, rounded, nil
 }
 
-// maxClass bounds a class's name, which is a part of a stream's name.
+// maxClass bounds the name of a class in bytes: it is part of a stream's name.
 const maxClass = 180
 
-// rungUp returns the least of least, 2·least, 4·least, … that is n or more, up to maxAmount; 0 stays 0.
-func rungUp(n, least int64) int64 {
+// roundUp returns the first of least, 2·least, 4·least, … that is at least n, at most maxAmount, and 0 for 0.
+func roundUp(n, least int64) int64 {
 	if n == 0 {
 		return 0
 	}
@@ -80,7 +79,7 @@ func (r Resources) class() Class {
 	return Class(strings.Join(words, "-"))
 }
 
-// number writes the amount with this decimal point: 4, 0_5, 8Gi, 768Mi, 1000 (bytes).
+// number returns the amount as text with this decimal point: 4, 0_5, 8Gi, 768Mi, 1000 (bytes).
 func (a Amount) number(point string) string {
 	if a.Name == Memory {
 		for _, unit := range units {
@@ -102,8 +101,8 @@ var units = []struct {
 	bytes int64
 }{{"Ti", 1 << 40}, {"Gi", 1 << 30}, {"Mi", 1 << 20}, {"Ki", 1 << 10}}
 
-// Parse returns the resources that the class stands for. It is the inverse of ClassOf: a word that
-// ClassOf would have written in another way is an error.
+// Parse returns the resources of the class. It is the inverse of ClassOf: a class that ClassOf would write differently is an
+// error.
 func (c Class) Parse() (Resources, error) {
 	var r Resources
 	for word := range strings.SplitSeq(string(c), "-") {
@@ -116,17 +115,17 @@ func (c Class) Parse() (Resources, error) {
 			}
 		}
 		if !resourceName.MatchString(name) || r.Has(name) {
-			return nil, fmt.Errorf("task: class %q: resource %q", c, name)
+			return nil, fmt.Errorf("task: class %q: resource %q is no valid name, or is given twice", c, name)
 		}
 		r = append(r, a)
 	}
 	r.sort()
-	written, r, err := ClassOf(r, r) // cut to the amounts given, which need not be rungs
+	written, r, err := ClassOf(r, r) // cut to the given amounts, so that they are not rounded
 	if err != nil {
 		return nil, fmt.Errorf("task: class %q: %w", c, err)
 	}
 	if written != c {
-		return nil, fmt.Errorf("task: class %q: would be written %q", c, written)
+		return nil, fmt.Errorf("task: class %q: want it written as %q", c, written)
 	}
 	return r, nil
 }
@@ -135,7 +134,7 @@ func parseNumber(name, number string) (int64, error) {
 	if name != Memory {
 		n, err := strconv.ParseFloat(strings.Replace(number, "_", ".", 1), 64)
 		if err != nil {
-			return 0, fmt.Errorf("amount %q of %s", number, name)
+			return 0, fmt.Errorf("amount %q of %s: want a number", number, name)
 		}
 		a, err := newAmount(name, n)
 		return a.Value, err
@@ -149,7 +148,7 @@ func parseNumber(name, number string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || n < 0 || n > maxAmount/scale {
-		return 0, fmt.Errorf("amount %q of memory", number)
+		return 0, fmt.Errorf("amount %q of memory: want a whole number, and Ki, Mi, Gi or Ti behind it for units", number)
 	}
 	return n * scale, nil
 }

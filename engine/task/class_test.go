@@ -14,10 +14,10 @@ const (
 	gibi = 1 << 30
 )
 
-// wants is a shape or a node, as people write it.
+// wants are the resources of a shape or a node, as users write them.
 type wants = map[string]float64
 
-// large is a node that has enough of everything: nothing is cut to it.
+// large is a node that has more than any shape here is rounded up to.
 var large = wants{
 	"cpu": 1 << 20, "memory": 1 << 45, "gpu": 1 << 20, "ssd": 1 << 20, "cpu_only_node": 1 << 20, "bandwidth": 1 << 20,
 }
@@ -29,7 +29,7 @@ func TestClassOf(t *testing.T) {
 		shape   wants
 		largest wants
 	}{
-		// As in the wire's contract.
+		// Names, as agents of other versions know them.
 		{"cpu", wants{}, large},
 		{"cpu", wants{"cpu": 1}, large},
 		{"cpu=4", wants{"cpu": 4}, large},
@@ -42,7 +42,7 @@ func TestClassOf(t *testing.T) {
 		{"bandwidth=2_5-cpu=2", wants{"cpu": 2, "bandwidth": 2.5}, large},
 		{"gpu-ssd", wants{"gpu": 1, "ssd": 1, "cpu": 1}, large},
 
-		// The ladder.
+		// Rounding.
 		{"cpu=0_25", wants{"cpu": 0.001}, large},
 		{"cpu=0_25", wants{"cpu": 0.25}, large},
 		{"cpu=0_5", wants{"cpu": 0.251}, large},
@@ -55,23 +55,23 @@ func TestClassOf(t *testing.T) {
 		{"memory=512Mi", wants{"memory": 256*mebi + 1}, large},
 		{"memory=1Gi", wants{"memory": 600 * mebi}, large},
 		{"memory=2Ti", wants{"memory": 1025 * gibi}, large},
-		{"gpu=3", wants{"gpu": 3}, large}, // as provisioned
+		{"gpu=3", wants{"gpu": 3}, large}, // others are not rounded
 
-		// Cut to the largest node, where that is enough.
+		// Cut to the largest node, if that is enough.
 		{"cpu=4", wants{"cpu": 4}, six},
 		{"cpu=6", wants{"cpu": 5}, six},
 		{"cpu=6", wants{"cpu": 6}, six},
-		{"cpu=8", wants{"cpu": 7}, six}, // infeasible, and says what it would take
+		{"cpu=8", wants{"cpu": 7}, six}, // does not fit
 		{"memory=12Gi", wants{"memory": 9 * gibi}, six},
 		{"memory=16Gi", wants{"memory": 13 * gibi}, six},
 		{"cpu=6-memory=12Gi", wants{"cpu": 4.5, "memory": 8*gibi + 1}, six},
 		{"gpu=2", wants{"gpu": 2}, six},
 		{"memory=100000000Ki", wants{"memory": 80 * gibi}, wants{"cpu": 1, "memory": 100000000 << 10}},
 		{"memory=100000000001", wants{"memory": 80 * gibi}, wants{"cpu": 1, "memory": 100000000001}},
-		{"cpu=2", wants{"cpu": 2}, wants{}},                   // no node at all
-		{"cpu=1125899906842_624", wants{"cpu": 1.12e12}, six}, // the ladder ends at the largest amount
+		{"cpu=2", wants{"cpu": 2}, wants{}},                   // without nodes
+		{"cpu=1125899906842_624", wants{"cpu": 1.12e12}, six}, // rounded up to the largest amount
 
-		// No CPU beside something else; an amount of nothing.
+		// Amounts of 0.
 		{"cpu=0-gpu", wants{"cpu": 0, "gpu": 1}, large},
 		{"cpu=0-memory=1Gi", wants{"cpu": 0, "memory": gibi}, large},
 		{"cpu", wants{"gpu": 0, "memory": 0}, large},
@@ -80,41 +80,41 @@ func TestClassOf(t *testing.T) {
 		shape, largest := resources(t, test.shape), resources(t, test.largest)
 		class, rounded, err := task.ClassOf(shape, largest)
 		if err != nil || class != test.class {
-			t.Errorf("ClassOf(%v) is %q, %v; want %q", shape, class, err, test.class)
+			t.Errorf("ClassOf(%v): got %q, %v, want %q", shape, class, err, test.class)
 			continue
 		}
 		parsed, err := class.Parse()
 		if err != nil || !slices.Equal(parsed, rounded) {
-			t.Errorf("%q parses to %v, %v; ClassOf(%v) rounded to %v", class, parsed, err, shape, rounded)
+			t.Errorf("parse %q: got %v, %v, want %v, to which %v was rounded", class, parsed, err, rounded, shape)
 		}
 	}
 }
 
-// A shape that needs nothing would fit any number of times.
+// A shape that needs nothing has no class: any number of such tasks would fit.
 func TestClassOfNothing(t *testing.T) {
 	for _, shape := range []wants{{"cpu": 0}, {"cpu": 0, "gpu": 0, "memory": 0}} {
 		if class, rounded, err := task.ClassOf(resources(t, shape), resources(t, large)); err == nil {
-			t.Errorf("ClassOf(%v) is %q, %v, and no error", shape, class, rounded)
+			t.Errorf("ClassOf(%v): got %q, %v, want an error", shape, class, rounded)
 		}
 	}
 }
 
-// ClassOf leaves its arguments alone: they are a node's and a function's.
+// ClassOf does not change its arguments.
 func TestClassOfKeepsItsArguments(t *testing.T) {
 	shape, largest := resources(t, wants{"gpu": 1, "memory": 1}), resources(t, large)
 	shapeBefore, largestBefore := slices.Clone(shape), slices.Clone(largest)
 	if _, _, err := task.ClassOf(shape, largest); err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 	if !slices.Equal(shape, shapeBefore) || !slices.Equal(largest, largestBefore) {
-		t.Errorf("ClassOf changed its arguments: %v, %v", shape, largest)
+		t.Errorf("arguments after ClassOf: got %v, %v, want %v, %v", shape, largest, shapeBefore, largestBefore)
 	}
 }
 
 func TestClassParseErrors(t *testing.T) {
 	for _, test := range []struct {
 		class task.Class
-		says  string
+		want  string
 	}{
 		{"", `resource ""`},
 		{"-", `resource ""`},
@@ -128,47 +128,47 @@ func TestClassParseErrors(t *testing.T) {
 		{task.Class(strings.Repeat("g", 65)), "resource"},
 		{"cpu=", "amount"},
 		{"cpu=x", "amount"},
-		{"gpu=nan", "not an amount"},
-		{"gpu=inf", "not an amount"},
-		{"cpu=9999999999999", "not an amount"},
+		{"gpu=nan", "want an amount from 0 to"},
+		{"gpu=inf", "want an amount from 0 to"},
+		{"cpu=9999999999999", "want an amount from 0 to"},
 		{"memory=8GiB", "amount"},
 		{"memory=Gi", "amount"},
 		{"memory=-1", "amount"},
 		{"memory=0_5Gi", "amount"},
 		{"memory=1025Ti", "amount"},
 		{"memory=9999999Ti", "amount"},
-		{"gpu=0_0001", "least amount"},
+		{"gpu=0_0001", "want 0 or at least"},
 
-		// Another way of writing what has one.
-		{"cpu=1", `written "cpu"`},
-		{"cpu=01", `written "cpu"`},
-		{"cpu=4_0", `written "cpu=4"`},
-		{"cpu=4.5", `written "cpu=4_5"`},
-		{"cpu=4e0", `written "cpu=4"`},
-		{"cpu=+4", `written "cpu=4"`},
-		{"cpu=0x4p0", `written "cpu=4"`},
-		{"gpu=1", `written "gpu"`},
-		{"cpu-gpu", `written "gpu"`},
-		{"ssd-memory=8Gi", `written "memory=8Gi-ssd"`},
-		{"gpu=2-cpu=4", `written "cpu=4-gpu=2"`},
-		{"memory=1024Mi", `written "memory=1Gi"`},
+		// Other spellings of a class.
+		{"cpu=1", `written as "cpu"`},
+		{"cpu=01", `written as "cpu"`},
+		{"cpu=4_0", `written as "cpu=4"`},
+		{"cpu=4.5", `written as "cpu=4_5"`},
+		{"cpu=4e0", `written as "cpu=4"`},
+		{"cpu=+4", `written as "cpu=4"`},
+		{"cpu=0x4p0", `written as "cpu=4"`},
+		{"gpu=1", `written as "gpu"`},
+		{"cpu-gpu", `written as "gpu"`},
+		{"ssd-memory=8Gi", `written as "memory=8Gi-ssd"`},
+		{"gpu=2-cpu=4", `written as "cpu=4-gpu=2"`},
+		{"memory=1024Mi", `written as "memory=1Gi"`},
 		{"memory", "written"},
-		{"gpu=0", `written "cpu"`},
-		{"cpu=2-memory=0", `written "cpu=2"`},
-		{"cpu=0", "needs some resource"},
+		{"gpu=0", `written as "cpu"`},
+		{"cpu=2-memory=0", `written as "cpu=2"`},
+		{"cpu=0", "a shape without resources"},
 	} {
 		r, err := test.class.Parse()
 		if err == nil {
-			t.Errorf("%q parses to %v", test.class, r)
+			t.Errorf("parse %q: got %v, want an error with %q", test.class, r, test.want)
 			continue
 		}
-		if !strings.Contains(err.Error(), test.says) || !strings.HasPrefix(err.Error(), "task: class ") {
-			t.Errorf("%q: %q does not say %q", test.class, err, test.says)
+		if !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "task: class ") {
+			t.Errorf("parse %q: got error %q, want one with %q", test.class, err, test.want)
 		}
 	}
 }
 
-// What an agent pulls from a class must fit it: wherever a shape fits the largest node, so does its class.
+// If a shape fits the largest node, so does its class: an agent runs what it pulls from a class.
 func TestClassFitsWhereItsShapeDoes(t *testing.T) {
 	fitted := 0
 	for seed := range uint64(20000) {
@@ -179,24 +179,24 @@ func TestClassFitsWhereItsShapeDoes(t *testing.T) {
 			continue
 		}
 		if parsed, err := class.Parse(); err != nil || !slices.Equal(parsed, rounded) {
-			t.Fatalf("seed %d: %v is of class %q: %v parsed, %v rounded: %v", seed, shape, class, parsed, rounded, err)
+			t.Fatalf("seed %d: parse class %q of %v: got %v, %v, want %v", seed, class, shape, parsed, err, rounded)
 		}
 		if !shape.Fits(rounded) {
-			t.Fatalf("seed %d: %v was rounded down to %v", seed, shape, rounded)
+			t.Fatalf("seed %d: rounded: got %v, want at least %v", seed, rounded, shape)
 		}
 		if shape.Fits(largest) {
 			fitted++
 			if !rounded.Fits(largest) {
-				t.Fatalf("seed %d: %v fits a node of %v, and its class %q does not", seed, shape, largest, class)
+				t.Fatalf("seed %d: class of %v: got %q, want one that fits a node of %v, as the shape does", seed, shape, class, largest)
 			}
 		}
 	}
 	if fitted < 1000 {
-		t.Errorf("only %d shapes fitted their largest node", fitted)
+		t.Errorf("shapes that fit their largest node: got %d, want at least 1000", fitted)
 	}
 }
 
-// Who needs more is in no smaller a class.
+// A shape that needs more has a class that is at least as large.
 func TestClassIsMonotone(t *testing.T) {
 	compared := 0
 	for seed := range uint64(20000) {
@@ -209,19 +209,19 @@ func TestClassIsMonotone(t *testing.T) {
 		_, roundedMore, err := task.ClassOf(more, largest)
 		_, roundedLess, err2 := task.ClassOf(less, largest)
 		if err != nil || err2 != nil {
-			continue // it needs nothing at all
+			continue // it needs nothing
 		}
 		compared++
 		if !roundedLess.Fits(roundedMore) {
-			t.Fatalf("seed %d, node %v: %v is less than %v, and %v more than %v", seed, largest, less, more, roundedLess, roundedMore)
+			t.Fatalf("seed %d, node %v: %v was rounded to %v, want at most %v, to which %v was rounded", seed, largest, less, roundedLess, roundedMore, more)
 		}
 	}
 	if compared < 1000 {
-		t.Errorf("only %d shapes were compared", compared)
+		t.Errorf("compared shapes: got %d, want at least 1000", compared)
 	}
 }
 
-// The number of queues is bounded: no node is so odd that shapes make many classes.
+// The number of classes, and so of queues, is bounded on a node whose resources are no powers of two, too.
 func TestClassesAreFew(t *testing.T) {
 	largest := resources(t, wants{"cpu": 96, "memory": 500 * gibi})
 	classes := map[task.Class]bool{}
@@ -229,16 +229,16 @@ func TestClassesAreFew(t *testing.T) {
 	for range 10000 {
 		class, _, err := task.ClassOf(resources(t, wants{"cpu": r.Float64()*95 + 0.01, "memory": r.Float64()*499*gibi + 1}), largest)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("got error %v, want none", err)
 		}
 		classes[class] = true
 	}
 	if len(classes) > 10*12 {
-		t.Errorf("%d classes", len(classes))
+		t.Errorf("classes: got %d, want at most %d", len(classes), 10*12)
 	}
 }
 
-// needed adds the CPU that a shape needs which mentions none.
+// needed adds the CPU that a shape without an amount of CPUs needs.
 func needed(shape task.Resources) task.Resources {
 	if shape.Has(task.CPU) {
 		return shape
@@ -249,7 +249,7 @@ func needed(shape task.Resources) task.Resources {
 func randomResources(r *rand.Rand) task.Resources {
 	var out task.Resources
 	for _, name := range []string{"cpu", "gpu", "memory", "ssd"} {
-		bits := 14 // sixteen of a thing
+		bits := 14 // up to sixteen
 		if name == task.Memory {
 			bits = 36
 		}
@@ -264,7 +264,7 @@ func resources(t testing.TB, amounts wants) task.Resources {
 	t.Helper()
 	r, err := task.NewResources(amounts)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 	return r
 }

@@ -7,24 +7,24 @@ import (
 	"unicode/utf8"
 )
 
-// Kind says why a task failed. The list is closed, and its order is part of the wire: add at the end.
+// Kind is the reason of a failure. The numbers are part of the wire: add new ones at the end.
 type Kind uint8
 
 // The kinds of failures.
 const (
 	KindError       Kind = iota + 1 // the function returned an error
 	KindPanic                       // the function panicked; Stack says where
-	KindExited                      // the function ended its goroutine (runtime.Goexit)
+	KindExited                      // the function ended its goroutine by runtime.Goexit
 	KindInput                       // the input could not be decoded into the function's input type
 	KindOutput                      // the result could not be encoded
 	KindTooLarge                    // the input or the result is larger than a message may be
 	KindUnknownFunc                 // no agent has the function
 	KindInfeasible                  // no node has the resources
-	KindLost                        // its agents were lost too often
+	KindLost                        // too many agents died while they had the task
 	KindCancelled                   // it was cancelled
 	KindTimeout                     // an attempt took longer than its timeout, or the task than its deadline
 	KindDependency                  // a task that its input refers to failed; Causes says which
-	KindObjectLost                  // bytes that it needs are kept nowhere any more
+	KindObjectLost                  // an object that it needs no longer exists, or is damaged
 )
 
 var kinds = [...]string{
@@ -33,7 +33,7 @@ var kinds = [...]string{
 	KindLost: "lost", KindCancelled: "cancelled", KindTimeout: "timeout", KindDependency: "dependency failed", KindObjectLost: "object lost",
 }
 
-// String returns the kind in words.
+// String returns the kind as words.
 func (k Kind) String() string {
 	if int(k) < len(kinds) && kinds[k] != "" {
 		return kinds[k]
@@ -41,7 +41,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// The causes that a program can act upon: errors.Is(err, ErrTooLarge) holds for a Failure of that kind.
+// Errors that a program can test for: errors.Is(err, ErrTooLarge) holds for a Failure of that kind.
 var (
 	ErrUnknownFunc = errors.New("unknown function")
 	ErrInfeasible  = errors.New("infeasible")
@@ -56,46 +56,46 @@ var causes = map[Kind]error{
 	KindTimeout: ErrTimeout, KindObjectLost: ErrObjectLost,
 }
 
-// Failure is the error of a task, as it crossed the wire: the text of what the function returned, not
-// the error value itself, so errors.Is finds no error of the function's own in it.
+// Failure is the error of a task. It has the text of the error that the function returned, not the error itself, so
+// errors.Is does not find that one.
 type Failure struct {
 	Kind    Kind
 	Func    string
 	Task    ID
-	Attempt int    // the attempt that failed, 1 is the first; 0 if none began
-	Node    string // where it ran; empty if it did not
+	Attempt int    // the attempt that failed, 1 is the first; 0 if none has started
+	Node    string // the node that it ran on; "" if it did not run
 	Message string
 	Stack   string // of a panic; at most 16 KiB
 
-	// Causes are the failures behind a KindDependency, the nearest first and the root last. Of a long chain
-	// the middle is left out.
+	// Causes are the failures that led to a KindDependency: first that of the task that the input refers to, last the root.
+	// The middle of a long chain is left out.
 	Causes []Cause
 }
 
-// Cause is a failure that made another task fail.
+// Cause is the failure of a task that another task depends on.
 type Cause struct {
 	Func    string
-	Number  uint64 // of the task; 0 if it never became one
+	Number  uint64 // of the task; 0 if its submit failed
 	Kind    Kind
 	Message string // at most 1 KiB
 }
 
-// Bounds on the causes of a failure.
+// Limits of the causes of a failure: how many, and bytes of each message.
 const (
 	MaxCauses    = 8
 	MaxCauseText = 1 << 10
 )
 
-// Because returns the failure of a task whose input refers to one that failed in this way.
+// Because returns the failure of a task whose input refers to the result of a task with this failure.
 func Because(cause *Failure) *Failure {
-	near := Cause{cause.Func, cause.Task.Number, cause.Kind, Clip(cause.Message, MaxCauseText)}
-	causes := append([]Cause{near}, cause.Causes...)
-	if len(causes) > MaxCauses { // the root is worth more than the middle
+	nearest := Cause{cause.Func, cause.Task.Number, cause.Kind, Clip(cause.Message, MaxCauseText)}
+	causes := append([]Cause{nearest}, cause.Causes...)
+	if len(causes) > MaxCauses { // leave out the middle
 		causes = append(causes[:MaxCauses-1], causes[len(causes)-1])
 	}
 	root := causes[len(causes)-1]
 	return &Failure{Kind: KindDependency, Causes: causes, Message: Clip(fmt.Sprintf(
-		"its input refers to %s, which failed: %s", near.name(), root.inWords(len(causes) > 1)), MaxCauseText)}
+		"its input refers to %s, which failed: %s", nearest.name(), root.inWords(len(causes) > 1)), MaxCauseText)}
 }
 
 func (c Cause) name() string {
@@ -105,19 +105,19 @@ func (c Cause) name() string {
 	return fmt.Sprintf("%s (task %d)", c.Func, c.Number)
 }
 
-// inWords says what failed, and where if that is not said already.
-func (c Cause) inWords(named bool) string {
+// inWords returns the cause as text; withName puts the function and task in front.
+func (c Cause) inWords(withName bool) string {
 	words := c.Message
 	if c.Kind != KindError {
 		words = c.Kind.String() + ": " + words
 	}
-	if named {
+	if withName {
 		words = "at the root, " + c.name() + ": " + words
 	}
 	return words
 }
 
-// Unwrap returns the nearest cause, nil if there is none.
+// Unwrap returns the first cause, nil if there is none.
 func (f *Failure) Unwrap() error {
 	if len(f.Causes) == 0 {
 		return nil
@@ -126,11 +126,10 @@ func (f *Failure) Unwrap() error {
 	return &Failure{Kind: c.Kind, Func: c.Func, Task: ID{f.Task.Owner, c.Number}, Message: c.Message, Causes: f.Causes[1:]}
 }
 
-// MaxText bounds a failure's message and its stack, each in bytes.
+// MaxText limits the message and the stack of a failure, each in bytes.
 const MaxText = 16 << 10
 
-// Error returns what failed, where, and why, in one line (the message may have more). The stack is left
-// to who wants it.
+// Error returns the function, the task, the kind and the message, without the stack. It is one line if the message is.
 func (f *Failure) Error() string {
 	var b strings.Builder
 	b.WriteString(f.Func)
@@ -155,14 +154,14 @@ func (f *Failure) Error() string {
 	return b.String()
 }
 
-// Is reports whether target is the cause that stands for the failure's kind.
+// Is reports whether target is the error for the failure's kind.
 func (f *Failure) Is(target error) bool {
 	cause, ok := causes[f.Kind]
 	return ok && cause == target
 }
 
-// Clip returns the text as UTF-8 of n bytes or less. What is no UTF-8 in it becomes U+FFFD; a text that is
-// too long is cut at the boundary of a rune, and says so where n has the room.
+// Clip returns the text as valid UTF-8 of at most n bytes. Invalid bytes become U+FFFD. A text that is too long is cut
+// between runes, and ends with a mark if n is large enough for it.
 func Clip(text string, n int) string {
 	mark := " … (cut)"
 	text = strings.ToValidUTF8(text, "\uFFFD")

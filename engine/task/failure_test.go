@@ -42,14 +42,14 @@ func TestKinds(t *testing.T) {
 		"kind 0", "error", "panic", "exited", "input", "output", "too large", "unknown function", "infeasible",
 		"lost", "cancelled", "timeout", "dependency failed", "object lost", "kind 14",
 	}
-	for kind, word := range words { // the numbers are the wire
+	for kind, word := range words { // the numbers are part of the wire
 		if got := task.Kind(kind).String(); got != word {
-			t.Errorf("kind %d is %q, want %q", kind, got, word)
+			t.Errorf("kind %d: got %q, want %q", kind, got, word)
 		}
 	}
 }
 
-// A failure is the cause that stands for its kind, behind any wrapping, and no other.
+// A wrapped failure is the error for its kind, and no other.
 func TestFailureIs(t *testing.T) {
 	sentinels := map[task.Kind]error{
 		task.KindUnknownFunc: task.ErrUnknownFunc, task.KindInfeasible: task.ErrInfeasible,
@@ -59,15 +59,15 @@ func TestFailureIs(t *testing.T) {
 		err := fmt.Errorf("engine: get: %w", &task.Failure{Kind: kind, Message: "unknown function"})
 		for of, sentinel := range sentinels {
 			if got := errors.Is(err, sentinel); got != (kind == of) {
-				t.Errorf("errors.Is(%v, %v) is %v", err, sentinel, got)
+				t.Errorf("errors.Is(%v, %v): got %v, want %v", err, sentinel, got, kind == of)
 			}
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, task.ErrVersion) {
-			t.Errorf("%v is an error that it never was", err)
+			t.Errorf("errors.Is(%v, %v or %v): got true, want false", err, io.EOF, task.ErrVersion)
 		}
 		var f *task.Failure
 		if !errors.As(err, &f) || f.Kind != kind {
-			t.Errorf("errors.As(%v) finds %v", err, f)
+			t.Errorf("errors.As(%v): got %v, want a failure of kind %v", err, f, kind)
 		}
 	}
 }
@@ -88,21 +88,21 @@ func TestClip(t *testing.T) {
 		{strings.Repeat("ö", 11), 21, strings.Repeat("ö", 5) + mark},
 		{"12345678\U0001F600" + mark + mark, 20, "12345678" + mark},
 		{strings.Repeat("x", 100), len(mark), mark},
-		{strings.Repeat("ö", 100), 9, "öööö"}, // no room to say so
+		{strings.Repeat("ö", 100), 9, "öööö"}, // too short for the mark
 		{strings.Repeat("x", 100), 1, "x"},
 		{"öö", 1, ""},
 		{"öö", 0, ""},
 		{"caf\xe9", 20, "caf\uFFFD"},
-		{"\xff\xfe\xff", 20, "\uFFFD"}, // a run of them is one
+		{"\xff\xfe\xff", 20, "\uFFFD"}, // several invalid bytes become one rune
 		{"\x80\x80\x80\x80\x80\x80", 3, "\uFFFD"},
 	} {
 		if got := task.Clip(test.text, test.n); got != test.want {
-			t.Errorf("Clip(%q, %d) is %q, want %q", test.text, test.n, got, test.want)
+			t.Errorf("Clip(%q, %d): got %q, want %q", test.text, test.n, got, test.want)
 		}
 	}
 }
 
-// The texts of a failure are bounded on the wire, whatever a function returned.
+// The texts of a failure are limited on the wire, however long the error of a function is.
 func TestFailureIsClipped(t *testing.T) {
 	long := strings.Repeat("€", task.MaxText)
 	data := encodeRecord(new(task.RecordWriter), nil, &task.Record{Entries: []task.Entry{{
@@ -112,12 +112,12 @@ func TestFailureIsClipped(t *testing.T) {
 	decodeRecord(t, data, &rec)
 	for _, text := range []string{rec.Entries[0].Failure.Message, rec.Entries[0].Failure.Stack} {
 		if len(text) > task.MaxText || len(text) < task.MaxText-utf8.UTFMax || !utf8.ValidString(text) {
-			t.Errorf("%d bytes, valid %v, want at most %d", len(text), utf8.ValidString(text), task.MaxText)
+			t.Errorf("got %d bytes, valid UTF-8: %v, want at most %d, valid", len(text), utf8.ValidString(text), task.MaxText)
 		}
 	}
 }
 
-// A chain of failures names the nearest and the root, is what each of them is, and stays short.
+// A chain of failures names the nearest and the root, matches the errors of both, and is limited.
 func TestBecause(t *testing.T) {
 	root := &task.Failure{Kind: task.KindCancelled, Func: "load", Task: task.ID{Owner: "me", Number: 1}, Message: "at its caller's request"}
 	f := root
@@ -126,7 +126,7 @@ func TestBecause(t *testing.T) {
 		f.Func, f.Task = "add", task.ID{Owner: "me", Number: n + 2}
 	}
 	if len(f.Causes) != task.MaxCauses || f.Causes[0].Number != 20 || f.Causes[task.MaxCauses-1].Number != 1 {
-		t.Errorf("%+v", f.Causes)
+		t.Errorf("causes: got %+v, want %d, from task 20 to task 1", f.Causes, task.MaxCauses)
 	}
 	want := "add (task me/21): dependency failed: its input refers to add (task 20), which failed: " +
 		"at the root, load (task 1): cancelled: at its caller's request"
@@ -134,9 +134,10 @@ func TestBecause(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", f.Error(), want)
 	}
 	if !errors.Is(f, task.ErrCancelled) || errors.Is(f, task.ErrTimeout) {
-		t.Error("it is not what its root is")
+		t.Errorf("is cancelled, is timeout: got %v, %v, want true, false", errors.Is(f, task.ErrCancelled), errors.Is(f, task.ErrTimeout))
 	}
-	if got := task.Because(root).Message; got != "its input refers to load (task 1), which failed: cancelled: at its caller's request" {
-		t.Error(got)
+	want = "its input refers to load (task 1), which failed: cancelled: at its caller's request"
+	if got := task.Because(root).Message; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

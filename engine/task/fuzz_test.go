@@ -11,9 +11,9 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// What decodes is encoded to something that decodes to the same, and from then on to the same bytes.
+// A decoded message is encoded to one that decodes to the same, and from then on to the same bytes.
 func FuzzDecodeBatch(f *testing.F) {
-	for _, b := range goldenBatches { // which TestGolden holds equal to the files
+	for _, b := range goldenBatches { // the same as in testdata, see TestGolden
 		f.Add(task.AppendBatch(nil, b))
 	}
 	f.Add(wire(f, with(goodBatch, keyed{99: []any{1, keyed{2: cbor.Tag{Number: 3, Content: 4.5}}}})))
@@ -25,20 +25,20 @@ func FuzzDecodeBatch(f *testing.F) {
 		encoded := task.AppendBatch(nil, &b)
 		decodeBatch(t, encoded, &again)
 		if diff := difference(b, again); diff != "" {
-			t.Errorf("(-decoded +decoded again)\n%s", diff)
+			t.Errorf("decoded, encoded and decoded again: (-want +got)\n%s", diff)
 		}
 		if err := cbor.Wellformed(encoded); err != nil {
-			t.Errorf("no CBOR: %v: %x", err, encoded)
+			t.Errorf("well-formed CBOR: got error %v, want none: %x", err, encoded)
 		}
 		if twice := task.AppendBatch(nil, &again); !bytes.Equal(encoded, twice) {
-			t.Errorf("encoded as %x, then as %x", encoded, twice)
+			t.Errorf("encoded again: got %x, want %x", twice, encoded)
 		}
 	})
 }
 
 func FuzzDecodeRecord(f *testing.F) {
 	var w task.RecordWriter
-	for _, rec := range goldenRecords { // which TestGolden holds equal to the files
+	for _, rec := range goldenRecords { // the same as in testdata, see TestGolden
 		f.Add(encodeRecord(&w, nil, rec))
 	}
 	f.Add(wire(f, record(5, []any{with(goodEntry, keyed{99: []any{1, keyed{2: cbor.Tag{Number: 3, Content: 4.5}}}})})))
@@ -54,18 +54,18 @@ func FuzzDecodeRecord(f *testing.F) {
 			asWritten(&rec.Entries[i])
 		}
 		if diff := difference(rec, again); diff != "" {
-			t.Errorf("(-decoded +decoded again)\n%s", diff)
+			t.Errorf("decoded, encoded and decoded again: (-want +got)\n%s", diff)
 		}
 		if err := cbor.Wellformed(encoded); err != nil {
-			t.Errorf("no CBOR: %v: %x", err, encoded)
+			t.Errorf("well-formed CBOR: got error %v, want none: %x", err, encoded)
 		}
 		if twice := encodeRecord(&w, nil, &again); !bytes.Equal(encoded, twice) {
-			t.Errorf("encoded as %x, then as %x", encoded, twice)
+			t.Errorf("encoded again: got %x, want %x", twice, encoded)
 		}
 	})
 }
 
-// asWritten takes from an entry what a writer never writes, and a reader lets pass.
+// asWritten changes an entry to what a writer would have written: readers accept more.
 func asWritten(e *task.Entry) {
 	if e.State != task.OK {
 		e.Value = task.Value{Type: e.Value.Type}
@@ -92,18 +92,18 @@ func FuzzDecodeValue(f *testing.F) {
 		encoded := task.AppendValue(nil, &v)
 		again, err := task.DecodeValue(encoded)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("decode again: got error %v, want none", err)
 		}
 		if diff := difference(v, again); diff != "" {
-			t.Errorf("(-decoded +decoded again)\n%s", diff)
+			t.Errorf("decoded, encoded and decoded again: (-want +got)\n%s", diff)
 		}
 		if twice := task.AppendValue(nil, &again); !bytes.Equal(encoded, twice) {
-			t.Errorf("encoded as %x, then as %x", encoded, twice)
+			t.Errorf("encoded again: got %x, want %x", twice, encoded)
 		}
 	})
 }
 
-// What parses is sorted, bounded, and written in the same way again.
+// A parsed class is sorted and bounded, and ClassOf returns the same class for it.
 func FuzzClass(f *testing.F) {
 	for _, class := range []string{
 		"cpu", "cpu=4", "gpu", "gpu=0_5", "cpu_only_node", "cpu=4-gpu=2", "memory=8Gi-ssd", "cpu=0-gpu", "cpu=0_25",
@@ -117,14 +117,14 @@ func FuzzClass(f *testing.F) {
 			return
 		}
 		if !slices.IsSortedFunc(r, func(a, b task.Amount) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) }) {
-			t.Errorf("%q is %v, not sorted", class, r)
+			t.Errorf("%q: got %v, want it sorted", class, r)
 		}
 		written, rounded, err := task.ClassOf(r, r)
 		if err != nil || string(written) != class || !slices.Equal(r, rounded) {
-			t.Errorf("%q is %v, and that is %q, %v: %v", class, r, written, rounded, err)
+			t.Errorf("ClassOf(%v): got %q, %v, %v, want %q", r, written, rounded, err, class)
 		}
 		if !r.Has(task.CPU) || !r.Fits(r) {
-			t.Errorf("%q is %v, which has no CPUs or does not fit into itself", class, r)
+			t.Errorf("%q: got %v, want resources with CPUs that fit into themselves", class, r)
 		}
 	})
 }
@@ -142,10 +142,10 @@ func FuzzDecodeFailure(f *testing.F) {
 		first := task.AppendFailure(nil, failure)
 		again, err := task.DecodeFailure(first)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("decode again: got error %v, want none", err)
 		}
 		if second := task.AppendFailure(nil, again); !bytes.Equal(first, second) {
-			t.Errorf("encoded as %x, then as %x", first, second)
+			t.Errorf("encoded again: got %x, want %x", second, first)
 		}
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// TestOthersReadIt reads random messages with a library that knows nothing of them.
-func TestOthersReadIt(t *testing.T) {
+// Another CBOR library reads random messages as maps and arrays.
+func TestAnotherLibraryReadsMessages(t *testing.T) {
 	var w task.RecordWriter
 	for seed := range uint64(20) {
 		b := randomBatch(rand.New(rand.NewPCG(seed, 3)))
@@ -21,19 +21,19 @@ func TestOthersReadIt(t *testing.T) {
 		rec := randomRecord(rand.New(rand.NewPCG(seed, 4)))
 		checkGeneric(t, encodeRecord(&w, nil, rec), genericRecord(rec))
 		if t.Failed() {
-			t.Fatalf("seed %d", seed)
+			t.Fatalf("the message of seed %d is read differently by another library", seed)
 		}
 	}
 }
 
-// TestOthersReadAnyFailure: a function's error may hold any bytes, and a text of CBOR holds UTF-8.
-func TestOthersReadAnyFailure(t *testing.T) {
+// The error of a function may have any bytes, but is sent as valid UTF-8, as CBOR requires of texts.
+func TestFailuresAreSentAsUTF8(t *testing.T) {
 	data := encodeRecord(new(task.RecordWriter), nil, &task.Record{Entries: []task.Entry{{
 		Number: 1, State: task.Failed, Dispatch: task.Dispatch{Attempt: 1},
 		Failure: &task.Failure{Kind: task.KindError, Message: "cannot read \xff\xfe", Stack: "\xc3"},
 	}}})
 	if err := strict(t).Unmarshal(data, new(any)); err != nil {
-		t.Errorf("%v: %x", err, data)
+		t.Errorf("got error %v, want none: %x", err, data)
 	}
 }
 
@@ -42,7 +42,7 @@ func checkGeneric(t *testing.T, data []byte, want any) {
 	t.Helper()
 	var got any
 	if err := strict(t).Unmarshal(data, &got); err != nil {
-		t.Errorf("%v: %x", err, data)
+		t.Errorf("got error %v, want none: %x", err, data)
 		return
 	}
 	if diff := difference(want, got); diff != "" {
@@ -50,20 +50,19 @@ func checkGeneric(t *testing.T, data []byte, want any) {
 	}
 }
 
-// strict refuses what other decoders may refuse.
+// strict returns a decoder that refuses everything that some decoder may refuse.
 func strict(t *testing.T) cbor.DecMode {
 	mode, err := cbor.DecOptions{
 		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
 		TagsMd: cbor.TagsForbidden, UTF8: cbor.UTF8RejectInvalid,
 	}.DecMode()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 	return mode
 }
 
-// fields is a map with integer keys. The keys are written out below and not taken from the code: they
-// are the wire.
+// fields is a map with integer keys. The keys below are not taken from the code, since they are the wire.
 type fields = map[any]any
 
 // put sets a field that is left out when it is 0.
@@ -90,7 +89,7 @@ func genericBatch(b *task.Batch) any {
 		if !s.Digest.IsZero() {
 			m[uint64(7)] = s.Digest[:]
 		}
-		putFar(m, 8, &s.Input)
+		putExternal(m, 8, &s.Input)
 		specs = append(specs, m)
 	}
 	m := fields{
@@ -103,9 +102,8 @@ func genericBatch(b *task.Batch) any {
 	return m
 }
 
-// putFar sets the fields of a value that is not whole in its data: the object has this key, the references
-// the next one.
-func putFar(m fields, key uint64, v *task.Value) {
+// putExternal sets the fields of a value for its object, at this key, and for its references, at the next one.
+func putExternal(m fields, key uint64, v *task.Value) {
 	if o := v.Object(); o != nil {
 		m[key] = []any{o.Scope, o.ID[:], uint64(o.Size)}
 	}
@@ -121,7 +119,7 @@ func putFar(m fields, key uint64, v *task.Value) {
 func genericValue(v *task.Value) any {
 	m := fields{uint64(2): append([]byte{}, v.Data...)}
 	put(m, 1, uint64(v.Type))
-	putFar(m, 3, v)
+	putExternal(m, 3, v)
 	return m
 }
 
@@ -142,7 +140,7 @@ func genericEntry(e *task.Entry) any {
 	put(m, 5, uint64(e.Value.Type))
 	if e.State == task.OK {
 		m[uint64(6)] = append([]byte{}, e.Value.Data...)
-		putFar(m, 9, &e.Value)
+		putExternal(m, 9, &e.Value)
 	}
 	if f := e.Failure; f != nil {
 		failure := fields{uint64(1): uint64(f.Kind), uint64(2): f.Message, uint64(3): f.Stack}
@@ -161,23 +159,23 @@ func genericEntry(e *task.Entry) any {
 	return m
 }
 
-// Integers have the bytes that the library gives them, there and back.
+// Integers are encoded as by another CBOR library, and read back.
 func TestIntegersAreCBOR(t *testing.T) {
 	for _, n := range []int64{0, 1, 23, 24, 255, 256, 1<<16 - 1, 1 << 16, 1<<32 - 1, 1 << 32, 1<<63 - 1, -1, -24, -25, -256, -257, -1 << 63} {
 		want, err := cbor.Marshal(n)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("got error %v, want none", err)
 		}
 		if got := task.AppendInt(nil, n); !bytes.Equal(got, want) {
-			t.Errorf("%d is %x, want %x", n, got, want)
+			t.Errorf("AppendInt(%d): got %x, want %x", n, got, want)
 		}
 		if got, ok := task.ReadInt(want); got != n || !ok {
-			t.Errorf("%x is %d, %v", want, got, ok)
+			t.Errorf("ReadInt(%x): got %d, %v, want %d, true", want, got, ok, n)
 		}
 	}
 	for _, bad := range [][]byte{nil, {0x18}, {0, 0}, {0x40}, {0xf6}, {0x1b, 255, 255, 255, 255, 255, 255, 255, 255}, {0x3b, 255, 255, 255, 255, 255, 255, 255, 255}} {
 		if n, ok := task.ReadInt(bad); ok {
-			t.Errorf("%x is %d", bad, n)
+			t.Errorf("ReadInt(%x): got %d, true, want false", bad, n)
 		}
 	}
 }

@@ -43,10 +43,10 @@ var goldenBatches = map[string]*task.Batch{
 			{Number: math.MaxUint64, Dispatch: task.Dispatch{Attempt: 1}},
 		},
 	},
-	"far": {
+	"external": {
 		Owner: "kestrel-4f2a", Class: "cpu", Level: task.Normal,
 		Calls: []task.Call{{Func: "sum"}},
-		Specs: []task.Spec{{Number: 1, Dispatch: task.Dispatch{Attempt: 1}, Input: far}},
+		Specs: []task.Spec{{Number: 1, Dispatch: task.Dispatch{Attempt: 1}, Input: external}},
 	},
 	"job": {
 		Owner: "nightly-12", Class: "cpu", Level: task.High,
@@ -55,8 +55,8 @@ var goldenBatches = map[string]*task.Batch{
 	},
 }
 
-// far is a value that is not whole in its data.
-var far = task.Value{
+// external is a value with references, one of them to an object.
+var external = task.Value{
 	Data: []byte{0x82, 0, 1}, External: &task.External{Refs: []task.Value{
 		{Data: []byte{7}},
 		{Type: task.Arrow, External: &task.External{Object: &task.Object{Scope: "kestrel-4f2a", ID: [32]byte{1, 2, 31: 32}, Size: 1 << 20}}},
@@ -85,8 +85,8 @@ var goldenRecords = map[string]*task.Record{
 		{Number: 1<<32 + 5, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}, Digest: digest, Value: task.Value{Data: []byte{7}}},
 		{Number: 6, State: task.Cancelled, Dispatch: task.Dispatch{Attempt: 2}, Failure: &task.Failure{Kind: task.KindCancelled, Message: "by its caller"}},
 	}},
-	"far": {Writer: "node-1", Owner: "kestrel-4f2a", Entries: []task.Entry{
-		{Number: 1, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}, Value: far},
+	"external": {Writer: "node-1", Owner: "kestrel-4f2a", Entries: []task.Entry{
+		{Number: 1, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}, Value: external},
 		{Number: 2, State: task.Failed, Dispatch: task.Dispatch{Attempt: 1}, Failure: &task.Failure{
 			Kind: task.KindDependency, Message: "its input refers to load (task 1), which failed: no", Causes: []task.Cause{{"load", 1, task.KindError, "no"}},
 		}},
@@ -98,20 +98,19 @@ var goldenRecords = map[string]*task.Record{
 	}},
 }
 
-// TestGolden holds the encoding still. A case prints the message that this program writes, as it is and
-// in the diagnostic notation of RFC 8949. What changed there is a change of the wire: it needs a new
-// version, and old files must stay readable.
+// TestGolden compares the encoding with files. Each case prints a message, as bytes and in the diagnostic notation of RFC
+// 8949. A difference is a change of the wire: it needs a new version, and old messages must stay readable.
 func TestGolden(t *testing.T) {
-	untold := map[string]bool{}
+	missing := map[string]bool{}
 	for name := range goldenBatches {
-		untold["batch "+name] = true
+		missing["batch "+name] = true
 	}
 	for name := range goldenRecords {
-		untold["record "+name] = true
+		missing["record "+name] = true
 	}
 	golden := func(t *testing.T, d *datadriven.TestData) string {
 		name := d.CmdArgs[0].Key
-		delete(untold, d.Cmd+" "+name)
+		delete(missing, d.Cmd+" "+name)
 		switch {
 		case d.Cmd == "batch" && goldenBatches[name] != nil:
 			return goldenBatch(t, goldenBatches[name])
@@ -123,8 +122,8 @@ func TestGolden(t *testing.T) {
 	}
 	datadriven.RunTest(t, "testdata/batch.txt", golden)
 	datadriven.RunTest(t, "testdata/record.txt", golden)
-	for name := range untold {
-		t.Errorf("testdata has no %s", name)
+	for name := range missing {
+		t.Errorf("%s: got no case in testdata, want one", name)
 	}
 }
 
@@ -134,7 +133,7 @@ func goldenBatch(t *testing.T, b *task.Batch) string {
 	var got task.Batch
 	decodeBatch(t, data, &got)
 	if diff := difference(b, &got); diff != "" {
-		t.Errorf("(-encoded +decoded)\n%s", diff)
+		t.Errorf("decoded: (-want +got)\n%s", diff)
 	}
 	return dump(t, data)
 }
@@ -145,16 +144,16 @@ func goldenRecord(t *testing.T, rec *task.Record) string {
 	var got task.Record
 	decodeRecord(t, data, &got)
 	if diff := difference(rec, &got); diff != "" {
-		t.Errorf("(-encoded +decoded)\n%s", diff)
+		t.Errorf("decoded: (-want +got)\n%s", diff)
 	}
 	return dump(t, data)
 }
 
-// dump writes the message in hex and in diagnostic notation.
+// dump returns the message in hexadecimal and in diagnostic notation.
 func dump(t *testing.T, data []byte) string {
 	diagnostic, err := cbor.Diagnose(data)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 	var b strings.Builder
 	for rest := data; len(rest) > 0; {
@@ -166,7 +165,7 @@ func dump(t *testing.T, data []byte) string {
 	return b.String()
 }
 
-// folded breaks the notation into lines: one for each item of the message, and of its arrays of maps.
+// folded breaks diagnostic notation into lines, one for each item of the message and for each map in an array.
 func folded(diagnostic string) string {
 	var b strings.Builder
 	depth, quoted := 0, false

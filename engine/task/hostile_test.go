@@ -15,12 +15,12 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// Messages are made here by another library, so that what is wrong with them is all that is wrong.
+// Messages are made here by another library, so that they have no fault but the intended one.
 
-// keyed is a map on the wire.
+// keyed is a CBOR map with integer keys.
 type keyed = map[int]any
 
-// with returns the map with some other fields.
+// with returns m with these other fields.
 func with(m, others keyed) keyed {
 	m = maps.Clone(m)
 	maps.Copy(m, others)
@@ -37,7 +37,7 @@ var (
 	goodRecord  = []any{1, "w", "o", []int{7}, []byte{}, []any{goodEntry}}
 )
 
-// record returns a good record with another item in one place.
+// record returns a good record with another item at this place.
 func record(place int, item any) []any {
 	rec := slices.Clone(goodRecord)
 	rec[place] = item
@@ -46,18 +46,18 @@ func record(place int, item any) []any {
 
 func wire(t testing.TB, message any) []byte {
 	t.Helper()
-	mode, err := cbor.CoreDetEncOptions().EncMode() // keys in order, so that a failure comes again
+	mode, err := cbor.CoreDetEncOptions().EncMode() // sorted keys, so that a failure can be repeated
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 	data, err := mode.Marshal(message)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 	return data
 }
 
-// message is one of the two kinds, for what holds of both.
+// message is a batch or a record, for tests of both.
 type message struct {
 	name   string
 	good   any
@@ -69,28 +69,29 @@ var messages = []message{
 	{"record", goodRecord, func(data []byte) error { return task.DecodeRecord(data, new(task.Record)) }},
 }
 
+// The messages that the other tests change are good.
 func TestGoodMessages(t *testing.T) {
 	for _, m := range messages {
 		if err := m.decode(wire(t, m.good)); err != nil {
-			t.Errorf("%s: %v", m.name, err)
+			t.Errorf("%s: got error %v, want none", m.name, err)
 		}
 	}
 }
 
-// The order of keys is a writer's own affair: the specs may come before the calls.
+// Writers may order keys as they like: the specs may precede the calls.
 func TestKeysInAnyOrder(t *testing.T) {
 	unordered, err := cbor.EncOptions{Sort: cbor.SortFastShuffle}.EncMode()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 	for range 100 {
 		for _, m := range messages {
 			data, err := unordered.Marshal(m.good)
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("got error %v, want none", err)
 			}
 			if err := m.decode(data); err != nil {
-				t.Errorf("%s: %v: %x", m.name, err, data)
+				t.Errorf("%s: got error %v, want none: %x", m.name, err, data)
 			}
 		}
 	}
@@ -109,26 +110,26 @@ func TestEveryTruncationIsAnError(t *testing.T) {
 		for _, data := range whole[m.name] {
 			for n := range data {
 				if err := m.decode(slices.Clone(data[:n])); err == nil {
-					t.Errorf("%s: %d bytes of %x, and no error", m.name, n, data)
+					t.Errorf("%s: the first %d bytes of %x: got no error, want one", m.name, n, data)
 				}
 			}
 		}
 	}
 }
 
-func TestWhatStandsBehindTheEnd(t *testing.T) {
+func TestBytesAfterTheEndAreAnError(t *testing.T) {
 	for _, m := range messages {
 		for _, extra := range []string{"\x00", "\xa0", "\xff", "some more"} {
 			err := m.decode(append(wire(t, m.good), extra...))
-			if want := fmt.Sprintf("%d bytes behind the end", len(extra)); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %v, want %s", m.name, err, want)
+			if want := fmt.Sprintf("%d bytes after the end", len(extra)); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got error %v, want %s", m.name, err, want)
 			}
 		}
 	}
 }
 
-// A flipped byte may be another good message. It never panics.
-func TestFlippedBytes(t *testing.T) {
+// A message with one changed byte may be good or not, but never causes a panic.
+func TestChangedBytes(t *testing.T) {
 	for _, m := range messages {
 		good := wire(t, m.good)
 		for i := range good {
@@ -141,7 +142,7 @@ func TestFlippedBytes(t *testing.T) {
 	}
 }
 
-// items are one of each major type, and of the shapes that we never write.
+// items are one of each major type, and some that our writers never write.
 var items = map[string][]byte{
 	"number": {0x01}, "negative": {0x20}, "bytes": {0x41, 'x'}, "text": {0x61, 'x'}, "array": {0x81, 0x01},
 	"map": {0xa1, 0x18, 99, 0x01}, "tag": {0xc1, 0x01}, "false": {0xf4}, "null": {0xf6}, "float": {0xf9, 0, 0},
@@ -153,7 +154,7 @@ func TestWrongTypes(t *testing.T) {
 	places := []struct {
 		name    string
 		message message
-		good    string // the items that may stand there
+		good    string // the name of the item that is allowed there
 		put     func(item any) any
 	}{
 		{"message", messages[0], "", func(item any) any { return item }},
@@ -206,82 +207,82 @@ func TestWrongTypes(t *testing.T) {
 			data := replaced(t, place.put, item)
 			err := place.message.decode(data)
 			switch good := kind == place.good; {
-			case good && place.name == "a spec" || good && place.name == "an entry": // the map lacks what it must have
+			case good && place.name == "a spec" || good && place.name == "an entry": // a required field is missing in the map
 			case (err == nil) != good:
-				t.Errorf("%s, %s is %s: error %v: %x", place.message.name, place.name, kind, err, data)
+				t.Errorf("%s with %s in the place of %s: got error %v, want one: %t: %x", place.message.name, kind, place.name, err, !good, data)
 			}
 		}
 	}
 }
 
-// replaced writes the message that put makes of an item, with these bytes in the item's place.
+// replaced encodes the message that put returns for an item, with these bytes in the place of the item.
 func replaced(t *testing.T, put func(item any) any, item []byte) []byte {
 	mark := uint64(0xfeedfacecafebeef)
 	data := wire(t, put(mark))
 	marked := wire(t, mark)
 	if bytes.Count(data, marked) != 1 {
-		t.Fatalf("the mark is not once in %x", data)
+		t.Fatalf("the mark in %x: got %d, want 1", data, bytes.Count(data, marked))
 	}
 	return bytes.Replace(data, marked, item, 1)
 }
 
-func TestBatchesThatCannotBe(t *testing.T) {
+func TestInvalidBatches(t *testing.T) {
 	spec := func(others keyed) keyed { return with(goodBatch, keyed{5: []any{with(goodSpec, others)}}) }
-	for says, m := range map[string]any{
-		"version 2, want 1":        with(goodBatch, keyed{0: 2}),
-		"version 0, want 1":        keyed{1: "o", 4: []any{goodCall}, 5: []any{goodSpec}},
-		"no specs":                 with(goodBatch, keyed{5: []any{}}),
-		"spec 0: number 0":         spec(keyed{1: 0}),
-		"call 1 of 1":              spec(keyed{2: 1}),
-		"call 0 of 0":              with(goodBatch, keyed{4: []any{}}),
-		"less than 65536":          spec(keyed{2: task.MaxSpecs}),
-		"number 1048576 where":     spec(keyed{3: task.MaxAttempts}),
-		"number 1048577 where":     spec(keyed{4: task.MaxAttempts + 1}),
-		"number 256 where":         spec(keyed{5: 256}),
-		"number 1048578 where":     with(goodBatch, keyed{4: []any{keyed{2: task.MaxAttempts + 2}}}),
-		"65537 specs, at most":     with(goodBatch, keyed{5: slices.Repeat([]any{goodSpec}, task.MaxSpecs+1)}),
-		"major type 3 where 0 was": map[any]any{"owner": "o"},
-		"major type 1 where 0 was": map[any]any{-1: "o"},
+	for want, m := range map[string]any{
+		"version 2, want 1":         with(goodBatch, keyed{0: 2}),
+		"version 0, want 1":         keyed{1: "o", 4: []any{goodCall}, 5: []any{goodSpec}},
+		"no specs":                  with(goodBatch, keyed{5: []any{}}),
+		"spec 0: number 0":          spec(keyed{1: 0}),
+		"call 1 of 1":               spec(keyed{2: 1}),
+		"call 0 of 0":               with(goodBatch, keyed{4: []any{}}),
+		"less than 65536":           spec(keyed{2: task.MaxSpecs}),
+		"number 1048576, want less": spec(keyed{3: task.MaxAttempts}),
+		"number 1048577, want less": spec(keyed{4: task.MaxAttempts + 1}),
+		"number 256, want less":     spec(keyed{5: 256}),
+		"number 1048578, want less": with(goodBatch, keyed{4: []any{keyed{2: task.MaxAttempts + 2}}}),
+		"65537 specs, at most":      with(goodBatch, keyed{5: slices.Repeat([]any{goodSpec}, task.MaxSpecs+1)}),
+		"major type 3, want 0":      map[any]any{"owner": "o"},
+		"major type 1, want 0":      map[any]any{-1: "o"},
 	} {
 		err := messages[0].decode(wire(t, m))
-		if err == nil || !strings.Contains(err.Error(), says) || !strings.HasPrefix(err.Error(), "task: decode batch: ") {
-			t.Errorf("got %v, want %q", err, says)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "task: decode batch: ") {
+			t.Errorf("got error %v, want %q", err, want)
 		}
 	}
 }
 
-func TestRecordsThatCannotBe(t *testing.T) {
+func TestInvalidRecords(t *testing.T) {
 	entry := func(others keyed) []any { return record(5, []any{with(goodEntry, others)}) }
-	for says, m := range map[string]any{
-		"envelope of 5 items":    goodRecord[:5],
-		"envelope of 7 items":    append(slices.Clone(goodRecord), 1),
-		"envelope of 0 items":    []any{},
-		"1 entries, 2 numbers":   record(3, []int{7, 8}),
-		"2 entries, 1 numbers":   record(5, []any{goodEntry, goodEntry}),
-		"entry 0: task 0":        record(3, []int{0}),
-		"task 7, state 0":        entry(keyed{1: 0}),
-		"task 7, state 9":        entry(keyed{1: 9}),
-		"a digest of 3 bytes":    entry(keyed{1: 1, 8: []byte{1, 2, 3}}),
-		"number 256 where":       entry(keyed{1: 256}),
-		"number 1048576 where":   entry(keyed{2: task.MaxAttempts}),
-		"number 1048577 where":   entry(keyed{3: task.MaxAttempts + 1}),
-		"number 257 where":       entry(keyed{5: 257}),
-		"number 258 where":       entry(keyed{7: keyed{1: 258}}),
-		"65537 entries, at most": []any{1, "w", "o", make([]int, task.MaxSpecs+1), []byte{}, slices.Repeat([]any{goodEntry}, task.MaxSpecs+1)},
-		"message ends early":     record(5, []any{}),
+	for want, m := range map[string]any{
+		"envelope of 5 items":       goodRecord[:5],
+		"envelope of 7 items":       append(slices.Clone(goodRecord), 1),
+		"envelope of 0 items":       []any{},
+		"1 entries, 2 numbers":      record(3, []int{7, 8}),
+		"2 entries, 1 numbers":      record(5, []any{goodEntry, goodEntry}),
+		"entry 0: task 0":           record(3, []int{0}),
+		"task 7, state 0":           entry(keyed{1: 0}),
+		"task 7, state 9":           entry(keyed{1: 9}),
+		"a digest of 3 bytes":       entry(keyed{1: 1, 8: []byte{1, 2, 3}}),
+		"number 256, want less":     entry(keyed{1: 256}),
+		"number 1048576, want less": entry(keyed{2: task.MaxAttempts}),
+		"number 1048577, want less": entry(keyed{3: task.MaxAttempts + 1}),
+		"number 257, want less":     entry(keyed{5: 257}),
+		"number 258, want less":     entry(keyed{7: keyed{1: 258}}),
+		"65537 entries, at most":    []any{1, "w", "o", make([]int, task.MaxSpecs+1), []byte{}, slices.Repeat([]any{goodEntry}, task.MaxSpecs+1)},
+		"message ends early":        record(5, []any{}),
 	} {
 		err := messages[1].decode(wire(t, m))
-		if err == nil || !strings.Contains(err.Error(), says) || !strings.HasPrefix(err.Error(), "task: decode record: ") {
-			t.Errorf("got %v, want %q", err, says)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "task: decode record: ") {
+			t.Errorf("got error %v, want %q", err, want)
 		}
 		if errors.Is(err, task.ErrVersion) {
-			t.Errorf("%v: a reader would stop at it", err)
+			t.Errorf("got %v, which is %v: want another error, at which readers do not stop", err, task.ErrVersion)
 		}
 	}
 }
 
-// A record of another version stops its reader, whatever its body is: skipping it could change an
-// outcome. What lacks the envelope is no record of any version.
+// A record of another version stops its reader, whatever its body is: skipping it could change an outcome. A message
+// without the envelope is no record of any version.
 func TestRecordVersions(t *testing.T) {
 	for _, version := range []any{0, 2, 24, 1 << 40} {
 		for _, body := range []any{[]any{goodEntry}, []any{}, "compressed", 7, nil} {
@@ -290,23 +291,23 @@ func TestRecordVersions(t *testing.T) {
 			var rec task.Record
 			err := task.DecodeRecord(wire(t, m), &rec)
 			if !errors.Is(err, task.ErrVersion) || !strings.Contains(err.Error(), "record of o:") {
-				t.Errorf("version %v, body %v: %v", version, body, err)
+				t.Errorf("version %v, body %v: got error %v, want %v for a record of o", version, body, err, task.ErrVersion)
 			}
 			if rec.Owner != "o" || rec.Writer != "w" || len(rec.Entries) != 1 || rec.Entries[0].Number != 7 {
-				t.Errorf("version %v: the envelope is %+v", version, rec)
+				t.Errorf("version %v: envelope: got %+v, want writer w, owner o, task 7", version, rec)
 			}
 		}
 		for place, item := range map[int]any{1: 7, 2: 7, 3: "numbers", 4: "signature"} {
 			m := record(place, item)
 			m[0] = version
 			if err := messages[1].decode(wire(t, m)); err == nil || errors.Is(err, task.ErrVersion) {
-				t.Errorf("version %v, item %d is %v: %v", version, place, item, err)
+				t.Errorf("version %v, item %d is %v: got error %v, want one that is not %v", version, place, item, err, task.ErrVersion)
 			}
 		}
 	}
 }
 
-// A later minor version may add keys with values of any kind; a reader of today passes over them.
+// Later programs may add keys with values of any type, which this one skips.
 func TestUnknownKeysAreSkipped(t *testing.T) {
 	deep := any("leaf")
 	for range 12 {
@@ -327,50 +328,50 @@ func TestUnknownKeysAreSkipped(t *testing.T) {
 		decodeBatch(t, wire(t, goodBatch), &want)
 		decodeBatch(t, wire(t, b), &got)
 		if diff := difference(want, got); diff != "" {
-			t.Errorf("%v: (-without +with)\n%s", value, diff)
+			t.Errorf("with unknown keys of value %v: (-want +got)\n%s", value, diff)
 		}
 		var gotRecord, wantRecord task.Record
 		decodeRecord(t, wire(t, goodRecord), &wantRecord)
 		entry := with(goodEntry, with(later, keyed{7: with(goodFailure, later)}))
 		decodeRecord(t, wire(t, record(5, []any{entry})), &gotRecord)
 		if diff := difference(wantRecord, gotRecord); diff != "" {
-			t.Errorf("%v: (-without +with)\n%s", value, diff)
+			t.Errorf("with unknown keys of value %v: (-want +got)\n%s", value, diff)
 		}
 	}
 }
 
-// What has no length before it, and what RFC 8949 reserves, is refused and not guessed at.
-func TestHeadsWithoutLength(t *testing.T) {
+// Indefinite lengths, and lengths that RFC 8949 reserves, are refused.
+func TestIndefiniteLengthsAreAnError(t *testing.T) {
 	for low := byte(28); low < 32; low++ {
 		for major := range byte(8) {
 			item := append([]byte{major<<5 | low}, make([]byte, 300)...)
 			data := replaced(t, func(item any) any { return with(goodBatch, keyed{99: item}) }, item)
 			err := messages[0].decode(data)
-			if want := fmt.Sprintf("head %#x", item[0]); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("got %v, want %s", err, want)
+			if want := fmt.Sprintf("first byte %#x", item[0]); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got error %v, want %s", err, want)
 			}
 		}
 	}
 }
 
-// No function runs for a negative time, whatever a writer says.
+// The run time of an entry is never negative, whatever a writer has sent.
 func TestRanIsNotNegative(t *testing.T) {
 	for _, ran := range []uint64{1 << 63, 1<<64 - 1} {
 		var rec task.Record
 		decodeRecord(t, wire(t, record(5, []any{with(goodEntry, keyed{4: ran})})), &rec)
 		if got := rec.Entries[0].Ran; got < 0 {
-			t.Errorf("%#x came as %v", ran, got)
+			t.Errorf("run time %#x: got %v, want at least 0", ran, got)
 		}
 	}
 	data := encodeRecord(new(task.RecordWriter), nil, &task.Record{Entries: []task.Entry{{Number: 1, State: task.Lost, Ran: -1}}})
 	var rec task.Record
 	decodeRecord(t, data, &rec)
 	if got := rec.Entries[0].Ran; got != 0 {
-		t.Errorf("-1ns came as %v", got)
+		t.Errorf("run time -1ns: got %v, want 0", got)
 	}
 }
 
-// Depth costs stack, so it is bounded: a million levels are an error.
+// Nesting takes stack, so its depth is limited: a million levels are an error.
 func TestDeepNestingIsAnError(t *testing.T) {
 	const levels = 1 << 20
 	for name, level := range map[string][]byte{"array": {0x81}, "map": {0xa1, 0x01}, "key": {0xa1}, "tag": {0xc1}} {
@@ -385,15 +386,15 @@ func TestDeepNestingIsAnError(t *testing.T) {
 		} {
 			err := m.message.decode(replaced(t, m.put, item))
 			if err == nil || !strings.Contains(err.Error(), "nested too deeply") {
-				t.Errorf("%s in a %s: %v", name, m.message.name, err)
+				t.Errorf("nested %s in a %s: got error %v, want one", name, m.message.name, err)
 			}
 		}
 	}
 }
 
-// A length is a promise of the sender's: nothing is allocated for what is not there.
+// A length that the message cannot hold leads to an error before anything is allocated for it.
 func TestHugeCountsAllocateLittle(t *testing.T) {
-	const limitBytes = 64 << 10 // the program around it allocates too
+	const limitBytes = 64 << 10 // the rest of the program allocates, too
 	for _, count := range [][]byte{
 		{26, 0xff, 0xff, 0xff, 0xff},
 		{27, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
@@ -419,11 +420,11 @@ func TestHugeCountsAllocateLittle(t *testing.T) {
 	}
 }
 
-// The most that a message of this length can have allocated is a small multiple of it. (It is 20 at most for
-// what is kept, twice that under the race detector, and 56 for failures in the place of another.)
+// What decoding allocates is at most a small multiple of the message's length. (At most 20 times for what is returned, twice
+// that under the race detector, and 56 times for failures that replace each other.)
 func TestLengthBoundsMemory(t *testing.T) {
 	const size, multiple = 1 << 16, 64
-	fill := func(head string, itemBytes int, item byte) []byte { // claims as many items as there may be
+	fill := func(head string, itemBytes int, item byte) []byte { // claims as many items as the length allows
 		n := size / itemBytes
 		return append([]byte(head+string([]byte{0x99, byte(n >> 8), byte(n)})), bytes.Repeat([]byte{item}, size)...)
 	}
@@ -441,7 +442,7 @@ func TestLengthBoundsMemory(t *testing.T) {
 	}
 }
 
-// checkAllocates decodes what must be an error, and holds it to so many bytes.
+// checkAllocates checks that decoding the message is an error and allocates at most so many bytes.
 func checkAllocates(t *testing.T, m message, data []byte, limitBytes uint64) {
 	t.Helper()
 	var before, after runtime.MemStats
@@ -450,9 +451,9 @@ func checkAllocates(t *testing.T, m message, data []byte, limitBytes uint64) {
 	runtime.ReadMemStats(&after)
 	shown := data[:min(len(data), 32)]
 	if err == nil {
-		t.Errorf("%s: no error: %x", m.name, shown)
+		t.Errorf("%s %x…: got no error, want one", m.name, shown)
 	}
 	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > limitBytes {
-		t.Errorf("%s: a message of %d bytes allocates %d: %x", m.name, len(data), allocated, shown)
+		t.Errorf("%s %x… of %d bytes: got %d bytes allocated, want at most %d", m.name, shown, len(data), allocated, limitBytes)
 	}
 }

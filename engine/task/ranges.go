@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// Ranges is a set of task numbers as ranges, each with its first and last number. Tasks are numbered in order, so sets
-// of them are often few ranges.
+// Ranges is a set of task numbers as ranges, each with its first and last number. Since tasks are numbered in order, sets
+// of them often need few ranges.
 //
-// Invariant, but of what came from a message: the ranges are sorted, and neither overlap nor touch.
+// Invariant, except for ranges that came in a message: they are sorted, and neither overlap nor touch.
 type Ranges [][2]uint64
 
 // RangesOf returns the set of these numbers, which it sorts.
@@ -35,8 +35,8 @@ func (r Ranges) Has(number uint64) bool {
 	return i < len(r) && r[i][0] <= number
 }
 
-// With returns the union of the set and of ranges that may come from a message: in any order, overlapping, or empty
-// (with a first number above the last). It sorts more. The cost is linear in both.
+// With returns the union of the set and more, which may come from a message: in any order, with ranges that overlap or are
+// empty (the first number above the last). It sorts more, and is linear in both otherwise.
 func (r Ranges) With(more Ranges) Ranges {
 	if len(more) == 0 {
 		return r

@@ -1,26 +1,27 @@
 package task
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 )
 
-// State says what an entry reports. The numbers are part of the wire: add at the end.
+// State is what an entry reports. The numbers are part of the wire: add new ones at the end.
 type State uint8
 
-// The states. The first final entry for a task in its owner's log is the task's outcome. The others are
-// notes, on which the owner acts.
+// The states. The first final entry for a task in its owner's log is the task's outcome. All other states are notes, which
+// tell the owner what to do next.
 const (
 	OK        State = iota + 1 // final: a result
-	Failed                     // final: the last failure
+	Failed                     // final: an error, with no attempt left
 	Errored                    // note: this attempt failed, and others are left
-	Lost                       // note: an agent was lost with it, or a batch came a second time
-	Refused                    // note: the agent cannot run it (an unknown function)
-	Cancelled                  // final: somebody asked for it
-	Started                    // note: it is about to run, and to be counted as lost if nothing else follows
-	Returned                   // note: it did not run after all, and waits in its queue again
+	Lost                       // note: its agent died, or its batch was redelivered
+	Refused                    // note: the agent cannot run it, since it does not have the function
+	Cancelled                  // final: it was cancelled
+	Started                    // note: it is about to run; if no other entry follows, it was lost
+	Returned                   // note: it did not run after its start, and is queued again
 )
 
 var states = [...]string{
@@ -28,7 +29,7 @@ var states = [...]string{
 	Returned: "returned",
 }
 
-// String returns the state in a word.
+// String returns the state as a word.
 func (s State) String() string {
 	if int(s) < len(states) && states[s] != "" {
 		return states[s]
@@ -36,11 +37,10 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", uint8(s))
 }
 
-// Final reports whether an entry in this state can be the outcome.
+// Final reports whether an entry in this state can be the outcome of a task.
 func (s State) Final() bool { return s == OK || s == Failed || s == Cancelled }
 
-// Entry is what became of one attempt of one task. Written by nodeagent (record) and by session, read by
-// session (fold).
+// Entry is what became of one dispatch of a task. Written by nodeagent (record) and session, read by session (fold).
 type Entry struct {
 	Number   uint64
 	Digest   Digest // as in the spec
@@ -48,20 +48,18 @@ type Entry struct {
 	Dispatch               // as in the spec
 	Ran      time.Duration // how long the function ran
 	Value    Value         // of OK
-	Failure  *Failure      // of the other states; Func, Task, Attempt and Node are filled by the reader
+	Failure  *Failure      // of other states; Func, Task, Attempt and Node are not sent, the reader sets them
 }
 
-// Record is one message with entries of one owner. Its envelope (version, writer, owner, task numbers,
-// and a place for the writer's signature) never changes; the body, one item an entry, belongs to the
-// version.
+// Record is one message with entries of one owner. Its envelope (version, writer, owner, task numbers, and a place for a
+// signature of the writer) is the same in all versions; the body, with one item for each entry, depends on the version.
 type Record struct {
-	Writer  string // the node that ran the tasks, or the owner itself
+	Writer  string // the node that ran the tasks, or the owner
 	Owner   string
 	Entries []Entry
 }
 
-// RecordWriter collects encoded entries until they are sent together. The zero value is ready. It is
-// not safe for concurrent use.
+// RecordWriter encodes entries that are sent together. The zero value is ready. It is not safe for concurrent use.
 type RecordWriter struct {
 	numbers []byte
 	body    []byte
@@ -71,7 +69,7 @@ type RecordWriter struct {
 // Keys of an entry and a failure.
 const (
 	entryState   = 1
-	entryAttempt = 2 // less one, left out for the first
+	entryAttempt = 2 // minus one; left out for the first
 	entryLosses  = 3
 	entryRan     = 4 // nanoseconds
 	entryType    = 5
@@ -87,7 +85,7 @@ const (
 	failureCauses  = 4
 )
 
-// Add encodes the entry; nothing of it is kept.
+// Add encodes the entry, and keeps nothing of it.
 func (w *RecordWriter) Add(e *Entry) {
 	w.count++
 	w.numbers = appendUint(w.numbers, e.Number)
@@ -97,16 +95,16 @@ func (w *RecordWriter) Add(e *Entry) {
 // Len returns how many entries were added.
 func (w *RecordWriter) Len() int { return w.count }
 
-// Size returns about how many bytes the record will have.
+// Size returns about how many bytes the record has.
 func (w *RecordWriter) Size() int { return len(w.numbers) + len(w.body) + recordOverhead }
 
-// recordOverhead bounds what the envelope adds, names included.
+// recordOverhead is an upper limit of the bytes of the envelope without the task numbers, with names.
 const recordOverhead = 256
 
-// Reset forgets the entries and keeps the memory.
+// Reset removes all entries and keeps the memory for others.
 func (w *RecordWriter) Reset() { w.numbers, w.body, w.count = w.numbers[:0], w.body[:0], 0 }
 
-// Append writes a record of all entries behind dst.
+// Append appends a record of all entries to dst.
 func (w *RecordWriter) Append(dst []byte, writer, owner string) []byte {
 	dst = slices.Grow(dst, w.Size())
 	dst = appendHead(dst, majorArray, 6)
@@ -114,12 +112,12 @@ func (w *RecordWriter) Append(dst []byte, writer, owner string) []byte {
 	dst = appendText(dst, writer)
 	dst = appendText(dst, owner)
 	dst = append(appendHead(dst, majorArray, uint64(w.count)), w.numbers...)
-	dst = appendBytes(dst, nil) // the place for the writer's signature
+	dst = appendBytes(dst, nil) // the place for a signature
 	return append(appendHead(dst, majorArray, uint64(w.count)), w.body...)
 }
 
 func appendEntry(dst []byte, e *Entry) []byte {
-	attempt, losses, ran, kind := later(e.Attempt), uint64(e.Losses), uint64(max(e.Ran, 0)), uint64(e.Value.Type)
+	attempt, losses, ran, kind := attemptsBefore(e.Attempt), uint64(e.Losses), uint64(max(e.Ran, 0)), uint64(e.Value.Type)
 	n := 1 + fields(attempt, losses, ran, kind)
 	if e.State == OK {
 		n += 1 + e.Value.externalFields()
@@ -170,7 +168,8 @@ func appendFailure(dst []byte, f *Failure) []byte {
 	return dst
 }
 
-// AppendFailure writes the failure behind dst, with the names that a reader of an entry would fill in: what a Fault is.
+// AppendFailure appends the failure to dst, as the bytes of a Fault: with Func, Task, Attempt and Node, which an entry does
+// not have.
 func AppendFailure(dst []byte, f *Failure) []byte {
 	dst = appendHead(dst, majorArray, 6)
 	dst = appendText(appendText(dst, f.Func), f.Task.Owner)
@@ -188,7 +187,7 @@ func DecodeFailure(data []byte) (*Failure, error) {
 	attempt, node := r.small(MaxAttempts), strings.Clone(r.text())
 	f := readFailure(r)
 	if r.err == nil && len(r.rest) > 0 {
-		r.fail(fmt.Errorf("%d bytes behind the end", len(r.rest)))
+		r.fail(fmt.Errorf("%d bytes after the end", len(r.rest)))
 	}
 	if r.err != nil {
 		return nil, fmt.Errorf("task: decode failure: %w", r.err)
@@ -197,10 +196,9 @@ func DecodeFailure(data []byte) (*Failure, error) {
 	return f, nil
 }
 
-// DecodeRecord reads a record into rec, whose slice it uses again. Values are parts of data, which must
-// not change afterwards. The error wraps ErrVersion if the record is of another version: its reader must
-// stop, since skipping it could change an outcome. Any other error means that this is no record, and
-// every reader skips it.
+// DecodeRecord reads a record into rec, whose slice it reuses. Values are parts of data, which must not change afterwards.
+// The error wraps ErrVersion if the record is of another version: its reader must stop, since skipping the record could
+// change an outcome. With any other error, the message is no record in any version, and every reader skips it.
 func DecodeRecord(data []byte, rec *Record) error {
 	*rec = Record{Entries: rec.Entries[:0]}
 	r := &reader{rest: data}
@@ -222,16 +220,16 @@ func DecodeRecord(data []byte, rec *Record) error {
 	return nil
 }
 
-// ErrVersion says that a record is whole but of a version that this program does not know.
-var ErrVersion = fmt.Errorf("unknown version")
+// ErrVersion says that a record is of a version that this program does not know.
+var ErrVersion = errors.New("unknown version")
 
-// entryLeast is the length of the shortest entry: its number, and a map with a state.
+// entryLeast is the length of the shortest entry in bytes: its number, and a map with a state.
 const entryLeast = 4
 
 func (rec *Record) readNumbers(r *reader, version uint64) {
 	least := entryLeast
 	if version != Version {
-		least = 1 // its body may be anything
+		least = 1 // its body is not known
 	}
 	n := r.count(majorArray, least)
 	if n > MaxSpecs {
@@ -283,7 +281,7 @@ func (e *Entry) read(r *reader) {
 		case entryObject:
 			e.Value.external().Object = r.object()
 		case entryRefs:
-			e.Value.refer(r.values(MaxRefDepth))
+			e.Value.setRefs(r.values(MaxRefDepth))
 		default:
 			r.skip(maxSkipDepth)
 		}

@@ -15,23 +15,22 @@ const (
 	Memory = "memory"
 )
 
-// Amount is so much of one resource: bytes of memory, thousandths of anything else.
+// Amount is an amount of one resource, in bytes for memory and in thousandths for all others.
 type Amount struct {
 	Name  string
 	Value int64
 }
 
-// Resources are what a task needs or a node has, sorted by name, each name once. The zero value is
-// nothing at all.
+// Resources are what a task needs or a node has: amounts sorted by name, each name once. The zero value is no resources.
 type Resources []Amount
 
 var resourceName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
-// maxAmount bounds every amount, so that sums cannot overflow: a pebibyte, or 10^12 of a thing.
+// maxAmount bounds every amount, so that sums do not overflow: a pebibyte of memory, about 10^12 of others.
 const maxAmount = 1 << 50
 
-// NewResources returns amounts as they are written by people: CPUs and custom resources as numbers
-// with up to three decimals, memory in bytes. A zero amount is kept, since cpu=0 has a meaning.
+// NewResources returns resources from amounts as users write them: CPUs and custom resources with up to three decimals,
+// memory in bytes. A zero amount is kept, since cpu=0 differs from no cpu.
 func NewResources(amounts map[string]float64) (Resources, error) {
 	r := make(Resources, 0, len(amounts))
 	for name, n := range amounts {
@@ -59,25 +58,25 @@ func newAmount(name string, n float64) (Amount, error) {
 	}
 	switch {
 	case math.IsNaN(n) || n < 0 || scaled > maxAmount:
-		return Amount{}, fmt.Errorf("task: resource %s=%v: not an amount", name, n)
+		return Amount{}, fmt.Errorf("task: resource %s=%v: want an amount from 0 to %s", name, n, Amount{name, maxAmount}.number("."))
 	case n > 0 && scaled < 1:
-		return Amount{}, fmt.Errorf("task: resource %s=%v: the least amount is %s", name, n, Amount{name, 1}.number("."))
+		return Amount{}, fmt.Errorf("task: resource %s=%v: want 0 or at least %s", name, n, Amount{name, 1}.number("."))
 	}
 	return Amount{name, int64(scaled)}, nil
 }
 
-// Check returns an error unless the amounts are as NewResources makes them: what came from elsewhere is
-// looked at before it is used.
+// Check returns an error unless the amounts are as NewResources makes them. Resources that came in a message are checked
+// before use.
 func (r Resources) Check() error {
 	for i, a := range r {
 		if !resourceName.MatchString(a.Name) || a.Value < 0 || a.Value > maxAmount || i > 0 && r[i-1].Name >= a.Name {
-			return fmt.Errorf("task: amount %d of %q at %d of %d", a.Value, a.Name, i, len(r))
+			return fmt.Errorf("task: resource %d of %d, %d of %q: want valid names in order, and amounts from 0 to %d", i+1, len(r), a.Value, a.Name, int64(maxAmount))
 		}
 	}
 	return nil
 }
 
-// Of returns how much of the named resource there is, 0 if it is not mentioned.
+// Of returns the amount of the named resource, 0 if there is none.
 func (r Resources) Of(name string) int64 {
 	for _, a := range r {
 		if a.Name == name {
@@ -87,19 +86,19 @@ func (r Resources) Of(name string) int64 {
 	return 0
 }
 
-// Has reports whether the resource is mentioned at all, be it with 0.
+// Has reports whether r has an amount of the resource, even one of 0.
 func (r Resources) Has(name string) bool {
 	return slices.ContainsFunc(r, func(a Amount) bool { return a.Name == name })
 }
 
-// With returns r with this amount in the place of the one that it had.
+// With returns r with the amount of this resource set to a. r stays as it is.
 func (r Resources) With(a Amount) Resources {
 	out := slices.DeleteFunc(slices.Clone(r), func(b Amount) bool { return b.Name == a.Name })
 	at, _ := slices.BinarySearchFunc(out, a, func(x, y Amount) int { return cmp.Compare(x.Name, y.Name) })
 	return slices.Insert(out, at, a)
 }
 
-// Understood returns r with the one CPU that is understood where CPUs are not mentioned.
+// Understood returns r with the default of one CPU if r has no amount of CPUs.
 func (r Resources) Understood() Resources {
 	if r.Has(CPU) {
 		return r
@@ -107,7 +106,7 @@ func (r Resources) Understood() Resources {
 	return r.With(Amount{CPU, 1000})
 }
 
-// Fits reports whether all of r is within what have has.
+// Fits reports whether have has at least every amount of r.
 func (r Resources) Fits(have Resources) bool {
 	for _, a := range r {
 		if a.Value > have.Of(a.Name) {
@@ -117,7 +116,7 @@ func (r Resources) Fits(have Resources) bool {
 	return true
 }
 
-// Less returns what is left of r without what is taken of it; nothing becomes less than nothing.
+// Less returns what is left of r when so much is taken from it, at least 0 of each resource.
 func (r Resources) Less(taken Resources) Resources {
 	out := slices.Clone(r)
 	for i := range out {
@@ -126,7 +125,7 @@ func (r Resources) Less(taken Resources) Resources {
 	return out
 }
 
-// And returns r with more, amounts of the same name added.
+// And returns the sum of r and more.
 func (r Resources) And(more Resources) Resources {
 	for _, a := range more {
 		a.Value = min(a.Value+r.Of(a.Name), maxAmount)
@@ -135,7 +134,7 @@ func (r Resources) And(more Resources) Resources {
 	return r
 }
 
-// Split returns the CPUs, which a task lends while it waits, and all else of r, which it keeps.
+// Split returns the CPUs of r, which a task yields while it is blocked, and all other resources, which it keeps.
 func (r Resources) Split() (cpus, kept Resources) {
 	for _, a := range r {
 		switch {
@@ -148,8 +147,8 @@ func (r Resources) Split() (cpus, kept Resources) {
 	return cpus, kept
 }
 
-// Times returns how often r fits into what have has; a shape that needs nothing fits once for every
-// thousandth of a CPU, so that no shape is boundless.
+// Times returns how many tasks that need r fit into have at a time. It is at most the number of thousandths of a CPU that
+// have has, so that it is bounded for a shape that needs nothing, too.
 func (r Resources) Times(have Resources) int {
 	times := have.Of(CPU)
 	for _, a := range r {
@@ -160,7 +159,7 @@ func (r Resources) Times(have Resources) int {
 	return int(times)
 }
 
-// String returns the amounts for people: cpu=4 memory=8Gi ssd=1.
+// String returns the amounts as in cpu=4 memory=8Gi ssd=1.
 func (r Resources) String() string {
 	words := make([]string, len(r))
 	for i, a := range r {

@@ -15,8 +15,8 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// difference returns how a and b differ, "" if they do not. A nil slice is an empty one: the wire has no
-// nil. Most often nothing differs, and reflect is a hundred times as quick at finding that.
+// difference returns how a and b differ, "" if they do not. A nil slice equals an empty one, since the wire has no nil.
+// Most often nothing differs, which reflect finds a hundred times faster.
 func difference(a, b any) string {
 	if reflect.DeepEqual(a, b) {
 		return ""
@@ -25,18 +25,18 @@ func difference(a, b any) string {
 }
 
 func TestBatchRoundTrip(t *testing.T) {
-	var got task.Batch // one for all seeds, so that what is left of one would show in the next
+	var got task.Batch // one for all seeds: fields that are left over from the former one would be found
 	for seed := range uint64(200) {
 		want := randomBatch(rand.New(rand.NewPCG(seed, 1)))
 		data := task.AppendBatch([]byte("before"), want)
 		if string(data[:6]) != "before" {
-			t.Fatalf("seed %d: AppendBatch changed what stood before", seed)
+			t.Fatalf("seed %d: AppendBatch after %q: got it changed to %q", seed, "before", data[:6])
 		}
 		if err := task.DecodeBatch(data[6:], &got); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			t.Fatalf("seed %d: got error %v, want none", seed, err)
 		}
 		if diff := difference(want, &got); diff != "" {
-			t.Fatalf("seed %d: (-encoded +decoded)\n%s", seed, diff)
+			t.Fatalf("seed %d: (-want +got)\n%s", seed, diff)
 		}
 	}
 }
@@ -48,19 +48,19 @@ func TestRecordRoundTrip(t *testing.T) {
 		want := randomRecord(rand.New(rand.NewPCG(seed, 2)))
 		data := encodeRecord(&w, []byte("before"), want)
 		if string(data[:6]) != "before" {
-			t.Fatalf("seed %d: Append changed what stood before", seed)
+			t.Fatalf("seed %d: Append after %q: got it changed to %q", seed, "before", data[:6])
 		}
 		if err := task.DecodeRecord(data[6:], &got); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			t.Fatalf("seed %d: got error %v, want none", seed, err)
 		}
 		if diff := difference(want, &got); diff != "" {
-			t.Fatalf("seed %d: (-encoded +decoded)\n%s", seed, diff)
+			t.Fatalf("seed %d: (-want +got)\n%s", seed, diff)
 		}
 	}
 }
 
-// A decoder writes over what a longer message left in the slices, and allocates no new ones.
-func TestDecodeUsesSlicesAgain(t *testing.T) {
+// A decoder overwrites what a longer message has left in the slices, and allocates no new ones.
+func TestDecodeBatchReusesSlices(t *testing.T) {
 	spec := task.Spec{Number: 7, Dispatch: task.Dispatch{Attempt: 3, Losses: 2}, Input: task.Value{Type: task.Text, Data: []byte("old")}}
 	full := task.Batch{
 		Owner: "old", Class: "gpu", Level: "high",
@@ -73,19 +73,19 @@ func TestDecodeUsesSlicesAgain(t *testing.T) {
 	bare := task.Batch{Calls: []task.Call{{}}, Specs: []task.Spec{{Number: 1, Dispatch: task.Dispatch{Attempt: 1}}}}
 	decodeBatch(t, task.AppendBatch(nil, &bare), &b)
 	if diff := difference(bare, b); diff != "" {
-		t.Errorf("the batch decoded before shows: (-want +got)\n%s", diff)
+		t.Errorf("decoded after another batch: (-want +got)\n%s", diff)
 	}
 	if &b.Calls[0] != calls || &b.Specs[0] != specs {
-		t.Error("DecodeBatch did not use its slices again")
+		t.Errorf("calls and specs: got new slices at %p and %p, want those at %p and %p", &b.Calls[0], &b.Specs[0], calls, specs)
 	}
 	b = full
-	decodeBatch(t, wire(t, keyed{0: 1, 4: []any{keyed{1: ""}}, 5: []any{keyed{1: 1, 6: []byte{}}}}), &b) // all else is left out
+	decodeBatch(t, wire(t, keyed{0: 1, 4: []any{keyed{1: ""}}, 5: []any{keyed{1: 1, 6: []byte{}}}}), &b) // without other fields
 	if diff := difference(bare, b); diff != "" {
-		t.Errorf("the batch decoded before shows: (-want +got)\n%s", diff)
+		t.Errorf("decoded after another batch: (-want +got)\n%s", diff)
 	}
 }
 
-func TestDecodeUsesEntriesAgain(t *testing.T) {
+func TestDecodeRecordReusesEntries(t *testing.T) {
 	entry := task.Entry{
 		Number: 7, State: task.Failed, Dispatch: task.Dispatch{Attempt: 3, Losses: 2}, Ran: time.Second,
 		Value: task.Value{Type: task.Text}, Failure: &task.Failure{Kind: task.KindPanic, Message: "old", Stack: "old"},
@@ -98,24 +98,24 @@ func TestDecodeUsesEntriesAgain(t *testing.T) {
 	bare := task.Record{Entries: []task.Entry{{Number: 1, State: task.Lost, Dispatch: task.Dispatch{Attempt: 1}}}}
 	decodeRecord(t, encodeRecord(&w, nil, &bare), &rec)
 	if diff := difference(bare, rec); diff != "" {
-		t.Errorf("the record decoded before shows: (-want +got)\n%s", diff)
+		t.Errorf("decoded after another record: (-want +got)\n%s", diff)
 	}
 	if &rec.Entries[0] != first {
-		t.Error("DecodeRecord did not use its slice again")
+		t.Errorf("entries: got a new slice at %p, want that at %p", &rec.Entries[0], first)
 	}
 }
 
-// What a decoder hands out ends where the message's next item begins: an append cannot write there.
-func TestDecodedBytesHaveNoRoom(t *testing.T) {
+// Decoded bytes have no spare capacity: an append does not write into the next item of the message.
+func TestDecodedBytesHaveNoSpareCapacity(t *testing.T) {
 	spec := task.Spec{Number: 1, Dispatch: task.Dispatch{Attempt: 1}, Input: task.Value{Data: []byte("12")}}
 	var b task.Batch
 	decodeBatch(t, task.AppendBatch(nil, &task.Batch{Calls: []task.Call{{}}, Specs: []task.Spec{spec, spec}}), &b)
 	if data := b.Specs[0].Input.Data; cap(data) != len(data) {
-		t.Errorf("an input of %d bytes has room for %d", len(data), cap(data))
+		t.Errorf("capacity of an input of %d bytes: got %d, want %d", len(data), cap(data), len(data))
 	}
 }
 
-// A failure's strings outlive the message: a program keeps its errors.
+// The strings of a failure are copies, since a program keeps its errors longer than the message.
 func TestFailureIsACopy(t *testing.T) {
 	var w task.RecordWriter
 	data := encodeRecord(&w, nil, &task.Record{Entries: []task.Entry{{
@@ -125,11 +125,11 @@ func TestFailureIsACopy(t *testing.T) {
 	decodeRecord(t, data, &rec)
 	clear(data)
 	if f := rec.Entries[0].Failure; f.Message != "why" || f.Stack != "where" {
-		t.Errorf("the failure changed with the message: %q, %q", f.Message, f.Stack)
+		t.Errorf("after the message was cleared: got %q, %q, want why, where", f.Message, f.Stack)
 	}
 }
 
-// An outbox counts the bytes of a batch by this bound before it encodes.
+// SpecBytes is an upper limit: a session limits the bytes of a batch by it before encoding.
 func TestSpecBytes(t *testing.T) {
 	largest := task.Spec{
 		Number: math.MaxUint64, Call: task.MaxSpecs - 1, Dispatch: task.Dispatch{Attempt: task.MaxAttempts, Losses: task.MaxAttempts - 1},
@@ -139,22 +139,23 @@ func TestSpecBytes(t *testing.T) {
 	one := len(task.AppendBatch(nil, &b))
 	b.Specs = append(b.Specs, largest)
 	if added := len(task.AppendBatch(nil, &b)) - one - len(largest.Input.Data); added > task.SpecBytes {
-		t.Errorf("a spec takes %d bytes more than its input, and SpecBytes is %d", added, task.SpecBytes)
+		t.Errorf("bytes of a spec without its input: got %d, want at most SpecBytes, %d", added, task.SpecBytes)
 	}
 }
 
-// Attempts count from 1. What never began (a task cancelled before) must still be readable.
+// Attempts count from 1. A task that never started, such as one that was cancelled before, has attempt 0, and is read back
+// with attempt 1.
 func TestAttemptZeroIsTheFirst(t *testing.T) {
 	var b task.Batch
 	decodeBatch(t, task.AppendBatch(nil, &task.Batch{Calls: []task.Call{{}}, Specs: []task.Spec{{Number: 1}}}), &b)
 	if got := b.Specs[0].Attempt; got != 1 {
-		t.Errorf("a spec's attempt 0 came as %d", got)
+		t.Errorf("attempt 0 of a spec: got %d, want 1", got)
 	}
 	var w task.RecordWriter
 	var rec task.Record
 	decodeRecord(t, encodeRecord(&w, nil, &task.Record{Entries: []task.Entry{{Number: 1, State: task.Failed}}}), &rec)
 	if got := rec.Entries[0].Attempt; got != 1 {
-		t.Errorf("an entry's attempt 0 came as %d", got)
+		t.Errorf("attempt 0 of an entry: got %d, want 1", got)
 	}
 }
 
@@ -164,19 +165,19 @@ func TestRecordWriterCounts(t *testing.T) {
 		w.Add(&task.Entry{Number: n + 1, State: task.OK, Dispatch: task.Dispatch{Attempt: 1}, Value: task.Value{Data: make([]byte, 10)}})
 	}
 	if w.Len() != 100 {
-		t.Errorf("Len is %d after 100 entries", w.Len())
+		t.Errorf("Len after 100 entries: got %d, want 100", w.Len())
 	}
 	if size := len(w.Append(nil, strings.Repeat("w", 64), strings.Repeat("o", 64))); size > w.Size() {
-		t.Errorf("Size says %d, and the record has %d bytes", w.Size(), size)
+		t.Errorf("Size: got %d, want at least the record's %d bytes", w.Size(), size)
 	}
 	if w.Reset(); w.Len() != 0 {
-		t.Errorf("Len is %d after Reset", w.Len())
+		t.Errorf("Len after Reset: got %d, want 0", w.Len())
 	}
 	w.Add(&task.Entry{Number: 5, State: task.Lost, Dispatch: task.Dispatch{Attempt: 1}})
 	var rec task.Record
 	decodeRecord(t, w.Append(nil, "w", "o"), &rec)
 	if len(rec.Entries) != 1 || rec.Entries[0].Number != 5 {
-		t.Errorf("after Reset the record has %+v", rec.Entries)
+		t.Errorf("entries after Reset: got %+v, want task 5 alone", rec.Entries)
 	}
 }
 
@@ -187,10 +188,10 @@ func TestStates(t *testing.T) {
 	}
 	for state, word := range words {
 		if got := state.String(); got != word {
-			t.Errorf("state %d is %q, want %q", uint8(state), got, word)
+			t.Errorf("state %d: got %q, want %q", uint8(state), got, word)
 		}
 		if got, want := state.Final(), state == task.OK || state == task.Failed || state == task.Cancelled; got != want {
-			t.Errorf("%s: Final is %v", word, got)
+			t.Errorf("%s is final: got %v, want %v", word, got, want)
 		}
 	}
 }
@@ -198,14 +199,14 @@ func TestStates(t *testing.T) {
 func decodeBatch(t testing.TB, data []byte, b *task.Batch) {
 	t.Helper()
 	if err := task.DecodeBatch(data, b); err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 }
 
 func decodeRecord(t testing.TB, data []byte, rec *task.Record) {
 	t.Helper()
 	if err := task.DecodeRecord(data, rec); err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 }
 
@@ -283,7 +284,7 @@ func randomText(r *rand.Rand) string {
 	return strings.Repeat(fmt.Sprint("ö", r.IntN(100)), randomBelow(r, 40))
 }
 
-// randomNumber has as many bits as not: each width of a head is as likely as another.
+// randomNumber returns numbers whose length in bits is evenly distributed, so that each length of a head is likely.
 func randomNumber(r *rand.Rand) uint64 { return r.Uint64() >> r.IntN(65) }
 
 func randomBelow(r *rand.Rand, n int) int { return int(randomNumber(r) % uint64(n)) }
@@ -302,21 +303,21 @@ func randomFailure(r *rand.Rand) *task.Failure {
 	}
 }
 
-// A failure that takes the place of a value has all its names with it.
+// A failure in the place of a value is sent with its function, task, attempt and node.
 func TestFailureRoundTrip(t *testing.T) {
 	for seed := range uint64(200) {
 		want := randomFailure(rand.New(rand.NewPCG(seed, 7)))
 		data := task.AppendFailure([]byte("before"), want)
 		got, err := task.DecodeFailure(data[6:])
 		if err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			t.Fatalf("seed %d: got error %v, want none", seed, err)
 		}
 		if diff := difference(want, got); diff != "" {
-			t.Fatalf("seed %d: (-encoded +decoded)\n%s", seed, diff)
+			t.Fatalf("seed %d: (-want +got)\n%s", seed, diff)
 		}
 		for cut := range len(data) - 6 {
 			if _, err := task.DecodeFailure(data[6 : 6+cut]); err == nil {
-				t.Fatalf("seed %d: %d of %d bytes were taken", seed, cut, len(data)-6)
+				t.Fatalf("seed %d: the first %d of %d bytes: got no error, want one", seed, cut, len(data)-6)
 			}
 		}
 	}

@@ -7,35 +7,36 @@ import (
 	"strings"
 )
 
-// ValueType says how a value's bytes are to be read. The numbers are part of the wire.
+// ValueType says how the bytes of a value are encoded. The numbers are part of the wire.
 type ValueType uint8
 
 // The types of values.
 const (
 	CBOR   ValueType = iota // RFC 8949, core deterministic
-	Bytes                   // a []byte as it is
-	Text                    // a string as it is
+	Bytes                   // the bytes of a []byte
+	Text                    // the bytes of a string
 	JSON                    // RFC 8259, from clients in other languages
 	Arrow                   // an Arrow IPC stream of record batches
-	Bundle                  // a whole Value, with its Refs, as AppendValue writes it
-	Fault                   // of a reference alone: why there is no value, as AppendFailure writes it
+	Bundle                  // a whole Value with its references, as AppendValue writes it
+	Fault                   // in a reference only: the failure of the task that it refers to, as AppendFailure writes it
 )
 
-// Value is an encoded input or result. It is immutable once it was given to a session or came from a
-// queue, and its bytes may belong to a message: whoever keeps one for long copies it.
+// Value is an encoded input or result. It is not changed after it was passed to a session or read from a queue. Its bytes
+// may be part of a message: to keep it for long, use a Clone.
 type Value struct {
 	Type     ValueType
-	Data     []byte    // the bytes, unless External says where they are
-	External *External // nil, as usual: all is in Data
+	Data     []byte    // the bytes, unless they are in an object
+	External *External // nil = the value has neither an object nor references, as most
 }
 
-// External is the part of a value that is not in its Data.
+// External is the part of a value that is not in its Data: its object and its references.
 type External struct {
-	Object *Object // where the bytes are; nil = in Data
-	Refs   []Value // what references in the bytes stand for, by their index
+	Object *Object // the object with the bytes; nil = they are in Data
+	Refs   []Value // the values that references in the bytes refer to, by index
 }
 
-// Copy returns a copy whose fields can be set, of nil, too. What its references have is shared.
+// Copy returns a copy whose fields and references can be set; f may be nil. What the references themselves refer to is
+// shared.
 func (f *External) Copy() *External {
 	if f == nil {
 		return &External{}
@@ -43,11 +44,11 @@ func (f *External) Copy() *External {
 	return &External{f.Object, slices.Clone(f.Refs)}
 }
 
-// Set is *v = *w, field by field. Values are too large for registers, and a copy as a whole is made of moves of two words,
-// each of which waits for the stores of one word that w was made by a moment ago.
+// Set is *v = *w, field by field, which is faster for a w that was just written: the compiler copies a whole Value by loads
+// of two words, each of which waits for two stores of one word.
 func (v *Value) Set(w *Value) { v.Type, v.Data, v.External = w.Type, w.Data, w.External }
 
-// Object returns where the bytes are, nil if they are in Data.
+// Object returns the object with the bytes, nil if they are in Data.
 func (v *Value) Object() *Object {
 	if v.External == nil {
 		return nil
@@ -55,7 +56,7 @@ func (v *Value) Object() *Object {
 	return v.External.Object
 }
 
-// Refs returns what references in the value stand for, by their index.
+// Refs returns the values that references in the bytes refer to, by index.
 func (v *Value) Refs() []Value {
 	if v.External == nil {
 		return nil
@@ -63,19 +64,19 @@ func (v *Value) Refs() []Value {
 	return v.External.Refs
 }
 
-// Object says where bytes are kept that are too large for messages.
+// Object names bytes in the object store, which are too large for messages.
 type Object struct {
-	Scope string   // whose it is: a session's, or an export's; it goes when that does
-	ID    [32]byte // in that scope
+	Scope string   // of the session or export that it belongs to, and with which it is removed
+	ID    [32]byte // unique in the scope
 	Size  int64    // bytes
 }
 
-// String returns the object as errors show it.
+// String returns the object as error messages show it: its scope, the beginning of its ID, and its size.
 func (o *Object) String() string {
 	return fmt.Sprintf("%s/%s (%d bytes)", o.Scope, hex.EncodeToString(o.ID[:6]), o.Size)
 }
 
-// Size returns how many bytes the value has, wherever they are, with those of its references.
+// Size returns how many bytes the value and its references have, in objects or not.
 func (v *Value) Size() int64 {
 	n := int64(len(v.inlineData()))
 	if o := v.Object(); o != nil {
@@ -87,7 +88,7 @@ func (v *Value) Size() int64 {
 	return n
 }
 
-// Inline returns about how many bytes the value takes in a message.
+// Inline returns about how many bytes the value takes in a message, with its references.
 func (v *Value) Inline() int {
 	n := len(v.inlineData())
 	if o := v.Object(); o != nil {
@@ -99,13 +100,13 @@ func (v *Value) Inline() int {
 	return n
 }
 
-// Bounds on what Inline counts beside data.
+// How many bytes Inline counts for what is not data.
 const (
-	objectBytes = 64
-	RefBytes    = 16 // for each reference
+	objectBytes = 64 // for an object, without its scope
+	RefBytes    = 16 // for a reference, without its value
 )
 
-// Depth returns how deeply the value refers to values that refer to others: 0 if it refers to none.
+// Depth returns how deeply references are nested: 0 for a value without references.
 func (v *Value) Depth() int {
 	depth := 0
 	for i := range v.Refs() {
@@ -114,7 +115,8 @@ func (v *Value) Depth() int {
 	return depth
 }
 
-// Objects yields the objects of the value and of its references.
+// Objects yields the objects of the value and of its references, until yield returns false. It returns whether all were
+// yielded.
 func (v *Value) Objects(yield func(*Object) bool) bool {
 	if o := v.Object(); o != nil && !yield(o) {
 		return false
@@ -127,13 +129,12 @@ func (v *Value) Objects(yield func(*Object) bool) bool {
 	return true
 }
 
-// HasObjects reports whether some bytes of the value are kept elsewhere.
+// HasObjects reports whether the value or one of its references has an object.
 func (v *Value) HasObjects() bool {
 	return v.Object() != nil || slices.ContainsFunc(v.Refs(), func(r Value) bool { return r.HasObjects() })
 }
 
-// IsInline reports whether all bytes of the value, and of its references, are in it as they are: nothing is in an object, nor
-// bundled.
+// IsInline reports whether all bytes of the value and of its references are in Data, none in an object or a bundle.
 func (v *Value) IsInline() bool {
 	if v.Type == Bundle || v.Object() != nil {
 		return false
@@ -146,7 +147,7 @@ func (v *Value) IsInline() bool {
 	return true
 }
 
-// Clone returns a copy that shares no memory with the message that the value came in.
+// Clone returns a copy that shares no memory with the message that the value was read from.
 func (v *Value) Clone() Value {
 	c := Value{Type: v.Type, Data: append([]byte(nil), v.Data...)}
 	if v.External == nil {
@@ -165,7 +166,7 @@ func (v *Value) Clone() Value {
 	return c
 }
 
-// Keys of a value on its own. In a spec and in an entry, a value's parts have keys beside those of the task.
+// Keys of a value as a map of its own. In specs and entries, the parts of a value have keys of those maps.
 const (
 	valueType   = 1
 	valueData   = 2
@@ -173,13 +174,13 @@ const (
 	valueRefs   = 4
 )
 
-// Bounds on references: how deeply values refer to values, and how many a message may have.
+// Limits of references: how deeply they may be nested, and how many a message may have.
 const (
 	MaxRefDepth = 32
 	MaxRefs     = 1 << 18
 )
 
-// AppendValue writes the value behind dst: what a Bundle is.
+// AppendValue appends the value to dst, as the bytes of a Bundle.
 func AppendValue(dst []byte, v *Value) []byte {
 	kind := uint64(v.Type)
 	n := 1 + fields(kind) + v.externalFields()
@@ -189,7 +190,7 @@ func AppendValue(dst []byte, v *Value) []byte {
 	return v.appendExternal(dst, valueObject, valueRefs)
 }
 
-// inlineData returns the bytes that are sent: none of those that an object has.
+// inlineData returns the bytes that are sent in a message: none if they are in an object.
 func (v *Value) inlineData() []byte {
 	if v.Object() != nil {
 		return nil
@@ -197,7 +198,7 @@ func (v *Value) inlineData() []byte {
 	return v.Data
 }
 
-// externalFields counts what appendExternal will write.
+// externalFields returns how many fields appendExternal appends.
 func (v *Value) externalFields() (n uint64) {
 	if v.Object() != nil {
 		n++
@@ -208,7 +209,7 @@ func (v *Value) externalFields() (n uint64) {
 	return n
 }
 
-// appendExternal writes where the value's bytes are, and its references, under these keys, if it has any.
+// appendExternal appends the object and the references under these keys, if there are any.
 func (v *Value) appendExternal(dst []byte, object, refs uint64) []byte {
 	if o := v.Object(); o != nil {
 		dst = appendHead(appendUint(dst, object), majorArray, 3)
@@ -226,12 +227,12 @@ func (v *Value) appendExternal(dst []byte, object, refs uint64) []byte {
 	return dst
 }
 
-// DecodeValue reads what AppendValue writes. The value's bytes are parts of data.
+// DecodeValue reads what AppendValue writes. The bytes of the value are parts of data.
 func DecodeValue(data []byte) (Value, error) {
 	r := &reader{rest: data}
 	v := r.value(MaxRefDepth)
 	if r.err == nil && len(r.rest) > 0 {
-		r.fail(fmt.Errorf("%d bytes behind the end", len(r.rest)))
+		r.fail(fmt.Errorf("%d bytes after the end", len(r.rest)))
 	}
 	if r.err != nil {
 		return Value{}, fmt.Errorf("task: decode value: %w", r.err)
@@ -239,7 +240,7 @@ func DecodeValue(data []byte) (Value, error) {
 	return v, nil
 }
 
-// external returns External to be filled.
+// external returns v.External, which it makes if it is nil.
 func (v *Value) external() *External {
 	if v.External == nil {
 		v.External = &External{}
@@ -247,8 +248,8 @@ func (v *Value) external() *External {
 	return v.External
 }
 
-// refer sets the references. A value without any has no External for them.
-func (v *Value) refer(refs []Value) {
+// setRefs sets the references. Without any, it makes no External.
+func (v *Value) setRefs(refs []Value) {
 	if len(refs) > 0 {
 		v.external().Refs = refs
 	}
@@ -264,7 +265,7 @@ func (r *reader) value(depth int) (v Value) {
 		case valueObject:
 			v.external().Object = r.object()
 		case valueRefs:
-			v.refer(r.values(depth - 1))
+			v.setRefs(r.values(depth - 1))
 		default:
 			r.skip(maxSkipDepth)
 		}
@@ -273,13 +274,14 @@ func (r *reader) value(depth int) (v Value) {
 	return v
 }
 
-// fewRefs are made room for at once: a message may claim more than it has.
+// fewRefs is the greatest capacity of a list of references before its elements are read: a message may claim more elements
+// than it has.
 const fewRefs = 8
 
 // valueLeast is the length of the shortest value: a map with empty data.
 const valueLeast = 3
 
-// values reads references.
+// values reads a list of references.
 func (r *reader) values(depth int) (refs []Value) {
 	if depth <= 0 {
 		r.fail(errDepth)
