@@ -1,6 +1,5 @@
-// Package registry keeps functions by name for whoever executes them.
+// Package registry has the functions of a program by name.
 //
 // A [Function] is code under a name, from encoded input to encoded result. A [Registry] maps names to functions; a
-// program usually has one. Drivers and agents share it, so its own mutex guards it, which is taken last: no other lock
-// is taken under it.
+// program usually has one, which driver and agents share. Its own mutex guards it; no other lock is taken under that.
 package registry

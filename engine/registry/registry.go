@@ -9,29 +9,28 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// Function is code that tasks can name.
+// Function is code that tasks call by name. It is not changed after Add.
 type Function struct {
 	Name    string
-	Version string // part of a task's identity: changed when the code's answer changes
+	Version string // part of a task's digest; to be changed when the code returns other results
 
-	// Invoke decodes the input, calls the code and encodes its result behind dst. It changes nothing of in. An error that is a
-	// *task.Failure is the task's failure as it stands; any other is the code's own. It may panic: who
-	// calls it recovers.
+	// Invoke decodes the input, calls the code and appends its encoded result to dst. It does not change in. An error that is
+	// a *task.Failure becomes the failure of the task as it is; any other is an error of the code. It may panic: the caller
+	// recovers.
 	Invoke func(ctx context.Context, in *task.Value, dst []byte) (task.Value, error)
 }
 
-// Registry keeps functions by name. It is safe for concurrent use, and functions may be added while
-// agents serve it.
+// Registry maps names to functions. It is safe for concurrent use; functions may be added while agents run.
 type Registry struct {
 	mu      sync.RWMutex
 	funcs   map[string]*Function // guarded by mu
-	changes uint64               // guarded by mu
+	changes uint64               // guarded by mu; counts calls of Add that succeeded
 }
 
 // New returns an empty registry.
 func New() *Registry { return &Registry{funcs: map[string]*Function{}} }
 
-// Add registers the function. A name that is taken, or that is no name, is an error.
+// Add registers the function. It returns an error if the name is invalid or taken.
 func (r *Registry) Add(f *Function) error {
 	if err := task.CheckName("function", f.Name); err != nil {
 		return err
@@ -39,7 +38,7 @@ func (r *Registry) Add(f *Function) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.funcs[f.Name] != nil {
-		return fmt.Errorf("registry: function %q is registered twice", f.Name)
+		return fmt.Errorf("registry: function %q is registered twice: give one of them another name", f.Name)
 	}
 	r.funcs[f.Name] = f
 	r.changes++
@@ -53,7 +52,7 @@ func (r *Registry) Lookup(name string) *Function {
 	return r.funcs[name]
 }
 
-// Names returns all names, sorted, and a count that grows with each change.
+// Names returns all names, sorted, and the number of changes so far.
 func (r *Registry) Names() (names []string, changes uint64) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -64,14 +63,14 @@ func (r *Registry) Names() (names []string, changes uint64) {
 	return names, r.changes
 }
 
-// EncodingError is returned by Invoke when an input or a result does not fit its type: another attempt would fail in
-// the same way. It is no error of the function's own code.
+// EncodingError is returned by Invoke if an input cannot be decoded or a result cannot be encoded. It is no error of the
+// function's code, and is not retried.
 type EncodingError struct{ Failure *task.Failure }
 
 // Error returns the failure's text.
 func (e *EncodingError) Error() string { return e.Failure.Error() }
 
-// NonRetryable marks an error that another attempt would not mend.
+// NonRetryable marks an error that is not retried.
 type NonRetryable struct{ Err error }
 
 // Error returns the text of the marked error.

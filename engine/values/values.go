@@ -11,25 +11,25 @@ import (
 	"github.com/tidemill/tidemill/objstore"
 )
 
-// Bounds on what of a value travels inside messages.
+// Limits of what a message has of a value.
 const (
-	// InlineBytes is the most that one value has in a message; a larger one is put into the store.
+	// InlineBytes is how many bytes one value may have in a message; a larger one is put into the store.
 	InlineBytes = 64 << 10
-	// bundleBytes is the most that a value has there with all it refers to; beyond that it is put as a whole.
+	// bundleBytes is how many bytes a value with all its references may take in a message; a larger one is put into the
+	// store as a whole, as a bundle.
 	bundleBytes = 1 << 20
 )
 
-// A Store turns values that are too large for messages into objects, and back. It is what sessions and agents do
-// alike.
+// A Store turns values that are too large for messages into objects, and back.
 type Store struct {
-	Objects *objstore.Store // nil = there is none, and what does not fit into a message is ErrTooLarge
-	Most    int             // bytes of a value in a message
+	Objects *objstore.Store // nil = none: values that do not fit into a message fail with task.ErrTooLarge
+	Most    int             // how many bytes a value with all its references may take in a message
 }
 
-// Fit returns the value so that it fits into messages: what is too large of it is put into the store under the
-// scope. Shared bytes are known by their content and kept once; v.Data may be changed afterwards. Others become
-// the store's, and must not be changed. With an error comes the value as far as that has gone, for who removes what
-// was put. v itself stays as it is.
+// Fit returns the value in a form that fits into a message: what is too large is put into the store under the scope. If
+// shared is true, bytes with the same content are kept once, and v.Data may be changed afterwards; otherwise the store keeps
+// v.Data, which must not be changed any more. v itself stays as it is. On error, Fit returns the partly stored value, so that
+// the caller can remove its objects.
 func (x Store) Fit(ctx context.Context, scope string, v task.Value, shared bool) (task.Value, error) {
 	if x.Fits(&v) {
 		return v, nil
@@ -41,36 +41,36 @@ func (x Store) Fit(ctx context.Context, scope string, v task.Value, shared bool)
 		return v, nil
 	}
 	if n := v.Depth(); n > deepestRef {
-		return v, &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("a value that refers to values that refer to others, %d deep, and %d is the most", n, deepestRef)}
+		return v, &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("references to values are nested %d deep, at most %d", n, deepestRef)}
 	}
 	v, err := x.fit(ctx, scope, v, shared)
 	if n := v.Inline(); err == nil && n > x.Most {
-		err = &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("a value that refers to so many objects that their names take %d bytes, and %d is the most", n, x.Most)}
+		err = &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("the names of all objects that the value refers to take %d bytes, at most %d: refer to fewer", n, x.Most)}
 	}
 	return v, err
 }
 
-// Fits reports whether the value is as Fit would return it, as most are.
+// Fits reports whether Fit would return the value unchanged, as for most values.
 func (x Store) Fits(v *task.Value) bool { return IsSmall(v) && len(v.Data) <= x.Most }
 
-// deepestRef leaves room for the value that a bundle is.
+// deepestRef is one less than the limit of the encoding: a bundle adds a level.
 const deepestRef = task.MaxRefDepth - 1
 
-// IsSmall reports whether the value travels in messages as it is, as most do.
+// IsSmall reports whether the value is sent in messages unchanged, as most values.
 func IsSmall(v *task.Value) bool { return len(v.Data) <= InlineBytes && v.External == nil }
 
 func (x Store) fit(ctx context.Context, scope string, v task.Value, shared bool) (task.Value, error) {
 	if IsSmall(&v) || v.Type == task.Bundle {
 		return v, nil
 	}
-	v.External = v.External.Copy() // others may have it, too
+	v.External = v.External.Copy() // v shares it with the caller
 	for i, ref := range v.External.Refs {
 		var err error
 		if v.External.Refs[i], err = x.fit(ctx, scope, ref, shared); err != nil {
 			return v, err
 		}
 	}
-	if v.Object() != nil { // it is there already
+	if v.Object() != nil { // the bytes are in the store already
 		v.Data = nil
 	}
 	if len(v.Data) > InlineBytes {
@@ -86,7 +86,7 @@ func (x Store) fit(ctx context.Context, scope string, v task.Value, shared bool)
 	return x.bundle(ctx, scope, v, shared)
 }
 
-// Bundled is the most that a value has in a message with all it refers to.
+// Bundled returns how many bytes a value with all its references may take in a message before it becomes a bundle.
 func (x Store) Bundled() int { return min(bundleBytes, x.Most) }
 
 func (x Store) put(ctx context.Context, scope string, data []byte, shared bool) (*task.Object, error) {
@@ -105,13 +105,14 @@ func (x Store) put(ctx context.Context, scope string, data []byte, shared bool) 
 	return &task.Object{Scope: key.Scope, ID: key.ID, Size: int64(len(data))}, nil
 }
 
-// bundle puts a value with all it refers to. The objects in it are named beside, for who holds them.
+// bundle puts a value with all its references into the store as one object. The result has references to the objects
+// inside, so that whoever holds it holds those, too.
 func (x Store) bundle(ctx context.Context, scope string, v task.Value, shared bool) (task.Value, error) {
 	var inside []task.Value
-	named := map[task.Object]bool{}
+	seen := map[task.Object]bool{}
 	v.Objects(func(o *task.Object) bool {
-		if !named[*o] {
-			named[*o] = true
+		if !seen[*o] {
+			seen[*o] = true
 			inside = append(inside, task.Value{External: &task.External{Object: o}})
 		}
 		return true
@@ -123,7 +124,8 @@ func (x Store) bundle(ctx context.Context, scope string, v task.Value, shared bo
 	return task.Value{Type: task.Bundle, External: &task.External{Object: o, Refs: inside}}, nil
 }
 
-// Room returns how many bytes of pinned inputs there may be at once; what is in this process already takes none.
+// Room returns how many bytes of inputs may be pinned at a time. Objects that are in the memory of this process already do
+// not count.
 func (x Store) Room() int64 {
 	if x.Objects == nil || x.Objects.Room() == 0 {
 		return math.MaxInt64
@@ -131,20 +133,20 @@ func (x Store) Room() int64 {
 	return x.Objects.Room()
 }
 
-// Read returns the value with all its bytes at hand, and those of what it refers to. Objects stay named, so that it
-// can be passed on without being put again.
+// Read returns the value with the bytes of its objects in Data, and the same for its references. The objects are still
+// named, so that the value can be passed on without being put again.
 func (x Store) Read(ctx context.Context, v task.Value) (task.Value, error) {
-	f := fetch{values: x}
+	f := fetch{store: x}
 	return f.value(ctx, v, task.MaxRefDepth)
 }
 
-// ErrNoRoom says that the objects of a value have more bytes together than there is room for.
-var ErrNoRoom = errors.New("more bytes than there is room for")
+// ErrNoRoom says that the objects of a value have more bytes in total than Fetch was allowed to pin.
+var ErrNoRoom = errors.New("more bytes than may be pinned at a time")
 
-// Fetch is as Read, and pins the objects, which may have so many bytes together: beyond that, it is ErrNoRoom. The
-// pins are to be released when the value was used.
+// Fetch is Read, and pins the objects, with at most room bytes in total; if they have more, the error is ErrNoRoom. The
+// caller releases the pins when it no longer uses the value.
 func (x Store) Fetch(ctx context.Context, v task.Value, room int64) (task.Value, Pins, error) {
-	f := fetch{values: x, pinning: true, room: room}
+	f := fetch{store: x, pinning: true, room: room}
 	v, err := f.value(ctx, v, task.MaxRefDepth)
 	if err != nil {
 		f.pins.Release()
@@ -153,13 +155,13 @@ func (x Store) Fetch(ctx context.Context, v task.Value, room int64) (task.Value,
 	return v, f.pins, nil
 }
 
-// Pins keep objects where they are.
+// Pins keep objects in memory.
 type Pins struct {
-	Bytes int64
+	Bytes int64 // total size of the objects
 	all   []*objstore.Pin
 }
 
-// Release ends that.
+// Release releases all pins.
 func (p *Pins) Release() {
 	for _, pin := range p.all {
 		pin.Release()
@@ -167,28 +169,28 @@ func (p *Pins) Release() {
 	*p = Pins{}
 }
 
-// Add takes over others.
+// Add adds the pins of other, which are released with p from then on.
 func (p *Pins) Add(other Pins) {
 	p.Bytes += other.Bytes
 	p.all = append(p.all, other.all...)
 }
 
-// fetch brings the bytes of one value. Each object is brought once.
+// fetch gets the bytes of one value, those of each object once.
 type fetch struct {
-	values  Store
+	store   Store
 	pinning bool
-	room    int64
+	room    int64 // how many bytes it may pin
 	pins    Pins
-	have    map[objstore.Key][]byte
-	parts   int
+	have    map[objstore.Key][]byte // bytes of the objects so far
+	parts   int                     // values so far, with references
 }
 
-// mostParts bounds the references of a value, through all its bundles.
+// mostParts limits the number of values that one value has with all its references and bundles.
 const mostParts = 4 * task.MaxRefs
 
 func (f *fetch) value(ctx context.Context, v task.Value, depth int) (task.Value, error) {
 	if f.parts++; f.parts > mostParts || depth < 0 {
-		return v, FailureOf(objstore.ErrDamaged, "a value of more than %d parts, or nested more than %d deep", mostParts, task.MaxRefDepth)
+		return v, FailureOf(objstore.ErrDamaged, "a value with more than %d references, or nested more than %d deep", mostParts, task.MaxRefDepth)
 	}
 	if o := v.Object(); o != nil {
 		data, err := f.object(ctx, o)
@@ -224,13 +226,13 @@ func (f *fetch) object(ctx context.Context, o *task.Object) ([]byte, error) {
 	if data, ok := f.have[KeyOf(o)]; ok {
 		return data, nil
 	}
-	if f.values.Objects == nil {
+	if f.store.Objects == nil {
 		return nil, FailureOf(objstore.ErrNotFound, "get %s", o)
 	}
-	if f.pinning && f.pins.Bytes+o.Size > f.room { // waiting for it would be waiting for oneself
+	if f.pinning && f.pins.Bytes+o.Size > f.room { // not to wait for room that this fetch takes itself
 		return nil, fmt.Errorf("get %s: %w", o, ErrNoRoom)
 	}
-	pin, err := f.values.Objects.GetSized(ctx, KeyOf(o), o.Size)
+	pin, err := f.store.Objects.GetSized(ctx, KeyOf(o), o.Size)
 	if err != nil {
 		return nil, FailureOf(err, "get %s", o)
 	}
@@ -238,7 +240,7 @@ func (f *fetch) object(ctx context.Context, o *task.Object) ([]byte, error) {
 	if f.pinning {
 		f.pins.Add(Pins{o.Size, []*objstore.Pin{pin}})
 	} else {
-		pin.Release() // what is read of it stays as it is
+		pin.Release() // the bytes do not change; the garbage collector keeps them
 	}
 	if f.have == nil {
 		f.have = map[objstore.Key][]byte{}
@@ -247,10 +249,11 @@ func (f *fetch) object(ctx context.Context, o *task.Object) ([]byte, error) {
 	return data, nil
 }
 
-// KeyOf returns the object's key.
+// KeyOf returns the key of the object in the store.
 func KeyOf(o *task.Object) objstore.Key { return objstore.Key{Scope: o.Scope, ID: o.ID} }
 
-// FailureOf describes an error of the store. What another try may mend is no failure, but the error itself.
+// FailureOf returns an error of the store with a description in front: a *task.Failure if trying again would not help,
+// otherwise an error that wraps err.
 func FailureOf(err error, format string, args ...any) error {
 	what := fmt.Sprintf(format, args...)
 	switch {
@@ -264,27 +267,28 @@ func FailureOf(err error, format string, args ...any) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// TooLarge returns the failure of a value of so many bytes where there is no store of objects.
+// TooLarge returns the failure of a value of so many bytes when there is no object store.
 func TooLarge(have, most int) *task.Failure {
-	return &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("a value of %d bytes, and %d is the most without a store of objects", have, most)}
+	return &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("a value of %d bytes, at most %d without an object store", have, most)}
 }
 
-// Without returns the value with the bytes of the scope's objects at hand, and those objects not named: to be put
-// under another one.
+// Without returns the value with no reference to objects of the scope: their bytes are in Data instead. The caller puts it
+// under another scope.
 func (x Store) Without(ctx context.Context, scope string, v task.Value) (task.Value, error) {
-	named := false
+	found := false
 	v.Objects(func(o *task.Object) bool {
-		named = o.Scope == scope
-		return !named
+		found = o.Scope == scope
+		return !found
 	})
-	if !named {
+	if !found {
 		return v, nil
 	}
 	v, err := x.Read(ctx, v)
-	return unnamed(v, scope), err
+	return withoutObjects(v, scope), err
 }
 
-func unnamed(v task.Value, scope string) task.Value {
+// withoutObjects returns the value with the objects of the scope not named.
+func withoutObjects(v task.Value, scope string) task.Value {
 	if v.External == nil {
 		return v
 	}
@@ -293,13 +297,13 @@ func unnamed(v task.Value, scope string) task.Value {
 		v.External.Object = nil
 	}
 	for i, ref := range v.External.Refs {
-		v.External.Refs[i] = unnamed(ref, scope)
+		v.External.Refs[i] = withoutObjects(ref, scope)
 	}
 	return v
 }
 
-// Max returns how many bytes a value may have in a message where a message may have maxPayload.
+// Max returns how many bytes a value may take in a message, if a message may have maxPayload.
 func Max(maxPayload int) int { return maxPayload/2 - maxPayload/16 }
 
-// ErrStorageFull says that the store has so little room left that nothing new is taken.
-var ErrStorageFull = errors.New("the store has too little room left for new tasks")
+// ErrStorageFull says that the streams or the object store are so full that no new tasks are accepted.
+var ErrStorageFull = errors.New("storage is nearly full: no new tasks are accepted until there is room")

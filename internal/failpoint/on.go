@@ -13,15 +13,15 @@ import (
 var (
 	mu    sync.Mutex
 	place string // guarded by mu
-	left  int    // guarded by mu; hits until the kill
+	left  int    // guarded by mu; how many hits until the kill
 )
 
-// Arm chooses the place: "record.after:3" is the third time that record.after is reached.
+// Arm chooses the place of the kill: "record.after:3" is the third call of Hit("record.after").
 func Arm(what string) error {
 	name, count, _ := strings.Cut(what, ":")
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 1 || name == "" {
-		return fmt.Errorf("failpoint: %q: want place:count", what)
+		return fmt.Errorf("failpoint: arm %q: want place:count, with a count of at least 1", what)
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -29,7 +29,7 @@ func Arm(what string) error {
 	return nil
 }
 
-// Hit kills the process if this is the chosen place for the chosen time. It does not return then.
+// Hit kills the process if this is the chosen place and count. It does not return then.
 func Hit(name string) {
 	mu.Lock()
 	defer mu.Unlock()

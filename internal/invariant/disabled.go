@@ -2,5 +2,5 @@
 
 package invariant
 
-// Enabled tells whether Check checks: in builds with -race or -tags invariants.
+// Enabled reports whether Check does anything: in builds with -race or -tags invariants.
 const Enabled = false

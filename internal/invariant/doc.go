@@ -1,8 +1,6 @@
-// Package invariant states what must hold, so that a broken promise stops the program where it broke
-// and not three queues later.
+// Package invariant checks conditions that hold unless the program has a bug, so that it stops where one is violated and not
+// later, in another place.
 //
-// Check is for what a reader may rely on and a test should try: it panics in builds with the race
-// detector (make test) or with the tag invariants, and in any other build the compiler removes it.
-// Unreachable always panics. Neither is for what a user, a network or a disk can do wrong: that is an
-// error.
+// Check panics in builds with the race detector (make test) or with the tag invariants; from all others the compiler removes
+// it. It is not for what a user, a network or a disk can do wrong: that is an error. The package has no state.
 package invariant

@@ -2,10 +2,10 @@ package invariant
 
 import "fmt"
 
-// Check panics unless holds is true, in builds where Enabled is; in others it does nothing. The
-// message is formatted as by fmt.Sprintf, and names the ID concerned.
+// Check panics if holds is false, in builds where Enabled is true; in others it does nothing. The message is formatted as by
+// fmt.Sprintf, and has the ID concerned.
 //
-// Its arguments are evaluated in every build. Where that costs something, ask first:
+// Its arguments are evaluated in every build. If that is expensive, test Enabled first:
 //
 //	if invariant.Enabled {
 //		invariant.Check(slices.IsSorted(log), "session %s: log out of order", id)
@@ -16,13 +16,7 @@ func Check(holds bool, format string, args ...any) {
 	}
 }
 
-// Unreachable panics, in every build. It stands where the program cannot come, such as the default
-// of a switch over a closed set.
-func Unreachable(format string, args ...any) {
-	broken(format, args)
-}
-
-// broken is apart from Check so that Check is small enough to be inlined.
+// broken is a function of its own so that Check is small enough to be inlined.
 func broken(format string, args []any) {
 	panic("invariant broken: " + fmt.Sprintf(format, args...))
 }

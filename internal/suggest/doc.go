@@ -1,2 +1,2 @@
-// Package suggest writes the "did you mean" of error messages. It keeps no state.
+// Package suggest writes the "did you mean" of error messages. It has one function and no state.
 package suggest
