@@ -6,23 +6,21 @@ import (
 	"time"
 )
 
-// conn stands between a client and its connection to the server. The client has one end of a pipe; two
-// goroutines for each direction carry what goes through. A delay is a timer in one of these: the client's
-// Write never waits for it. (A client holds its lock while it writes, and in a bubble of virtual time a
-// goroutine that waits for a lock stops the clock.)
+// conn is between a client and its connection to the server. The client has one end of a pipe; two goroutines for each
+// direction forward the bytes. A delay is a timer in one of these, so that the client's Write never waits for it: a client
+// holds a mutex while it writes, and in a synctest bubble a goroutine that waits for a mutex stops the clock.
 type conn struct {
 	net.Conn          // the client's end of the pipe
-	inner    net.Conn // to the server
-	outer    net.Conn // our end of the pipe
+	inner    net.Conn // the connection to the server
+	outer    net.Conn // the other end of the pipe
 
 	closing sync.Once
 	done    chan struct{} // closed when the connection ends
 	pumps   sync.WaitGroup
 }
 
-// Conn returns the client's side of the connection inner, with the plan's faults. What goes out of order
-// here never does on a real connection, and does not here: a message that is held holds all behind it.
-// Close ends at once what is on its way.
+// Conn wraps the client's side of the connection inner with the plan's faults. Messages stay in order, as on a real
+// connection: a delayed message delays all behind it. Close drops delayed messages.
 func (p *Plan) Conn(name string, inner net.Conn) net.Conn {
 	client, outer := net.Pipe()
 	c := &conn{Conn: client, inner: inner, outer: outer, done: make(chan struct{})}
@@ -38,13 +36,13 @@ func (c *conn) start(p *pump, from, to net.Conn) {
 	c.pumps.Go(p.write)
 }
 
-// LocalAddr returns the address of the connection inside.
+// LocalAddr returns the local address of the connection to the server.
 func (c *conn) LocalAddr() net.Addr { return c.inner.LocalAddr() }
 
 // RemoteAddr returns the server's address.
 func (c *conn) RemoteAddr() net.Addr { return c.inner.RemoteAddr() }
 
-// Close ends the connection, and returns when nothing of it is left running.
+// Close ends the connection and waits for its goroutines.
 func (c *conn) Close() error {
 	c.end()
 	c.pumps.Wait()
@@ -60,36 +58,36 @@ func (c *conn) end() {
 	})
 }
 
-// pump carries one direction: read splits and decides, write waits and writes.
+// pump forwards one direction: read splits the bytes into operations and decides on faults, write delays and writes.
 type pump struct {
 	plan      *Plan
 	name      string
 	direction Direction
 	from, to  net.Conn
 	conn      *conn
-	split     splitter       // only read
-	seen      map[string]int // only read; how many of each kind of message came
+	split     splitter       // only read uses it
+	seen      map[string]int // only read uses it; how many messages of each kind there were
 
-	more chan struct{} // of one: something was put
-	room chan struct{} // of one: something was taken
-	full chan struct{} // of one: too much waits to go on waiting
+	more chan struct{} // holds one signal: something was put into the queue
+	room chan struct{} // holds one signal: something was taken from the queue
+	full chan struct{} // holds one signal: the queue is full, delays end now
 
 	mu    sync.Mutex
 	queue []parcel // guarded by mu
 	bytes int      // guarded by mu; in the queue
-	ended bool     // guarded by mu; nothing more will be put
+	ended bool     // guarded by mu; nothing more is put
 }
 
-// parcel is what is to be written, and when.
+// parcel is an operation that is to be written.
 type parcel struct {
 	bytes []byte
-	delay time.Duration // before it
-	cut   bool          // behind it
+	delay time.Duration // before it is written
+	cut   bool          // end the connection after it
 }
 
-// mostWaiting bounds the bytes that wait in one direction. Beyond it delays end early, and then the
-// reader waits, as it does without faults.
-const mostWaiting = 64 << 20
+// maxQueued limits the bytes that are queued in one direction. Beyond that, delays end early, and the reader waits, as it
+// does without faults.
+const maxQueued = 64 << 20
 
 func newPump(p *Plan, name string, d Direction) *pump {
 	return &pump{
@@ -116,7 +114,7 @@ func (p *pump) read() {
 	}
 }
 
-// admit decides what becomes of an operation.
+// admit decides on the faults of an operation and puts it into the queue.
 func (p *pump) admit(op operation) {
 	var v verdict
 	if op.subject != "" {
@@ -143,7 +141,7 @@ func (p *pump) put(next parcel) {
 	p.bytes += len(next.bytes)
 	p.mu.Unlock()
 	signal(p.more)
-	for p.waiting() > mostWaiting {
+	for p.queued() > maxQueued {
 		signal(p.full)
 		select {
 		case <-p.room:
@@ -153,13 +151,14 @@ func (p *pump) put(next parcel) {
 	}
 }
 
-func (p *pump) waiting() int {
+// queued returns how many bytes are in the queue.
+func (p *pump) queued() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.bytes
 }
 
-// write writes what was put until the connection ends, and ends it when the other side did.
+// write writes what is in the queue until the connection ends. It ends the connection when the other side has.
 func (p *pump) write() {
 	defer p.conn.end()
 	for {
@@ -167,10 +166,10 @@ func (p *pump) write() {
 		if !ok {
 			return
 		}
-		if !p.hold(next.delay) {
+		if !p.pause(next.delay) {
 			return
 		}
-		if len(next.bytes) > 0 { // a pipe waits for a reader even of nothing
+		if len(next.bytes) > 0 { // a write of nothing to a pipe waits for a reader, too
 			if _, err := p.to.Write(next.bytes); err != nil {
 				return
 			}
@@ -181,7 +180,7 @@ func (p *pump) write() {
 	}
 }
 
-// take returns what is next, once there is something.
+// take waits for the next parcel. It returns false if there is none any more.
 func (p *pump) take() (parcel, bool) {
 	for {
 		p.mu.Lock()
@@ -207,8 +206,8 @@ func (p *pump) take() (parcel, bool) {
 	}
 }
 
-// hold waits, and reports whether the connection is still there.
-func (p *pump) hold(delay time.Duration) bool {
+// pause waits for the delay, and reports whether the connection has not ended.
+func (p *pump) pause(delay time.Duration) bool {
 	if delay == 0 {
 		return true
 	}
@@ -223,7 +222,7 @@ func (p *pump) hold(delay time.Duration) bool {
 	return true
 }
 
-// signal leaves a mark in a channel of one.
+// signal sets the signal in a channel with a capacity of one.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -1,12 +1,12 @@
-// Package faults makes the faults of a network, repeatably, on connections between a NATS client and its
-// server: for tests of what stands above.
+// Package faults injects network faults, repeatably, into connections between NATS clients and their server, for tests.
 //
-// A [Plan] says how often what happens; it wraps the client's side of each connection, reads the NATS
-// protocol in both directions, and loses, repeats and delays messages, or cuts the connection. What is no
-// message (PING, SUB, INFO, …) passes untouched: a network that loses one of these has lost the
-// connection, and that is a cut.
+// A [Plan] has the probability of each fault. It wraps the client's side of connections, reads the NATS protocol in both
+// directions, and loses, repeats and delays messages, or cuts the connection. Other operations (PING, SUB, INFO, …) pass
+// unchanged: a network that loses one of them has lost the connection, which is a cut.
 //
-// A decision hashes the seed, the connection's name, the operation and its count there. So a seed repeats
-// the faults, though not the schedule around them. The package knows nothing of JetStream, and promises
-// nothing about bytes that are not NATS: they pass as they came, and are reported.
+// Whether a message has a fault depends only on a hash of the seed, the connection's name, the kind of the subject and a
+// count. So a seed repeats the faults, though not the schedule around them. Bytes that are not the NATS protocol pass
+// unchanged, and are reported.
+//
+// The test owns the Plan, which one mutex guards. A wrapped connection has four goroutines, which its Close waits for.
 package faults

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Direction is one of the two of a connection.
+// Direction is one of the two directions of a connection.
 type Direction int
 
 // The client sends ToServer, the server ToClient.
@@ -24,35 +24,36 @@ func (d Direction) String() string {
 	return "<"
 }
 
-// operation is one operation of the NATS protocol, as it came.
+// operation is one operation of the NATS protocol, unchanged.
 type operation struct {
 	bytes   []byte // with its payload
-	subject string // of a message; "" for all else, which no fault hits
+	subject string // of a message; "" for other operations, which have no faults
 }
 
-// splitter cuts what flows in one direction into operations. All bytes come out, in order: what it cannot
-// read passes in one piece, and so does everything behind it.
+// splitter splits the bytes of one direction into operations. It emits all bytes, in order: those that are not the NATS
+// protocol, and all behind them, as they come.
 type splitter struct {
 	direction Direction
-	rest      []byte // the beginning of the next operation
-	wanted    int    // bytes that this operation has at least
-	lost      bool   // it has met what it cannot read
+	rest      []byte // the bytes of the next operation so far
+	wanted    int    // the least length of that operation, as far as it is known
+	lost      bool   // it has read bytes that are not the NATS protocol
 }
 
 const (
-	longestLine    = 1 << 20  // of a control line; INFO lists a cluster's servers
-	largestPayload = 64 << 20 // the server's own bound
+	longestLine    = 1 << 20  // bytes of a control line; INFO lists the servers of a cluster
+	largestPayload = 64 << 20 // bytes; the limit of the server
 )
 
 var (
-	errVerb    = errors.New("no operation of NATS")
-	errLine    = errors.New("control line without end")
+	errVerb    = errors.New("not an operation of the NATS protocol")
+	errLine    = errors.New("control line too long")
 	errFields  = errors.New("wrong number of fields")
-	errSize    = errors.New("no size of a payload")
-	errPayload = errors.New("payload without end")
+	errSize    = errors.New("invalid size of a payload")
+	errPayload = errors.New("payload without a line break after it")
 )
 
-// feed calls emit for each operation that data completes. It returns an error at most once.
+// feed calls emit for each operation that is complete with data. It returns at most one error, the first time that it reads
+// bytes that are not the NATS protocol.
 func (s *splitter) feed(data []byte, emit func(operation)) error {
 	s.rest = append(s.rest, data...)
 	if len(s.rest) < s.wanted {
@@ -65,7 +66,7 @@ func (s *splitter) feed(data []byte, emit func(operation)) error {
 		if err != nil {
 			s.lost = true
 			s.pass(&taken, emit)
-			return fmt.Errorf("faults: read an operation %v: %w", s.direction, err)
+			return fmt.Errorf("faults: read an operation in direction %v: %w", s.direction, err)
 		}
 		if s.wanted = size; len(s.rest) < taken+size || size == 0 {
 			return nil
@@ -80,7 +81,7 @@ func (s *splitter) feed(data []byte, emit func(operation)) error {
 	return nil
 }
 
-// pass emits all that is left as it is.
+// pass emits all bytes that are left.
 func (s *splitter) pass(taken *int, emit func(operation)) {
 	if *taken < len(s.rest) {
 		emit(operation{bytes: bytes.Clone(s.rest[*taken:])})
@@ -88,7 +89,7 @@ func (s *splitter) pass(taken *int, emit func(operation)) {
 	}
 }
 
-// end emits the operation that was begun and will not be completed.
+// end emits an operation that is not complete.
 func (s *splitter) end(emit func(operation)) {
 	taken := 0
 	s.pass(&taken, emit)
@@ -101,15 +102,15 @@ var plain = [2]map[string]bool{
 	ToClient: {"INFO": true, "PING": true, "PONG": true, "+OK": true, "-ERR": true},
 }
 
-// loaded are the operations with a payload, each with the number of its fields without a reply subject.
-// The second field is the subject, the last one the payload's size.
+// loaded are the operations with a payload, each with the number of its fields if it has no reply subject. The second field
+// is the subject, the last one the size of the payload.
 var loaded = [2]map[string]int{
 	ToServer: {"PUB": 3, "HPUB": 4},
 	ToClient: {"MSG": 4, "HMSG": 5},
 }
 
-// first returns the size of the operation with which data begins, 0 if that is still to come, and its
-// subject if it is a message. The end of its payload may still be missing.
+// first returns the size of the first operation in data, 0 if that is not known yet, and the subject if it is a message. The
+// payload may be incomplete.
 func (d Direction) first(data []byte) (size int, subject string, err error) {
 	line, _, whole := bytes.Cut(data, []byte("\r\n"))
 	if !whole {
@@ -144,13 +145,13 @@ func (d Direction) first(data []byte) (size int, subject string, err error) {
 	return size, fields[1], nil
 }
 
-// words returns what blanks and tabs separate.
+// words splits a line at spaces and tabs.
 func words(line []byte) []string {
 	return strings.FieldsFunc(string(line), func(r rune) bool { return r == ' ' || r == '\t' })
 }
 
-// beginning returns an error if no operation begins like this. Other protocols may never send an end of
-// line, and their peers would wait for it.
+// beginning returns an error if no operation begins with data. Without it, the peers of a protocol without line breaks would
+// wait for ever.
 func (d Direction) beginning(data []byte) error {
 	var got string
 	if all := words(bytes.TrimSuffix(data[:min(len(data), 8)], []byte("\r"))); len(all) > 0 {
@@ -169,8 +170,8 @@ func (d Direction) beginning(data []byte) error {
 	return errVerb
 }
 
-// kindOf returns the subject without what differs from run to run: inboxes, numbers and random IDs. Acks
-// keep stream and consumer alone.
+// kindOf returns the subject without the parts that differ from run to run: numbers, random IDs, and all of an inbox and of
+// an ack except stream and consumer.
 func kindOf(subject string) string {
 	tokens := strings.Split(subject, ".")
 	switch {
@@ -178,7 +179,7 @@ func kindOf(subject string) string {
 		return "_INBOX"
 	case strings.HasPrefix(subject, "$JS.ACK.") && len(tokens) >= 9:
 		at := 2
-		if len(tokens) >= 11 { // domain and account stand before the stream
+		if len(tokens) >= 11 { // domain and account precede the stream
 			at = 4
 		}
 		return "$JS.ACK." + tokens[at] + "." + tokens[at+1]
@@ -191,7 +192,7 @@ func kindOf(subject string) string {
 	return strings.Join(tokens, ".")
 }
 
-// random reports whether a token is a number, or looks like an ID.
+// random reports whether a token is a number or looks like a random ID.
 func random(token string) bool {
 	digits, letters := 0, 0
 	for _, c := range []byte(token) {

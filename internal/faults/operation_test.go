@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ func split(d Direction, data string, chunk int) (ops []operation, err error) {
 	for piece := range slices.Chunk([]byte(data), chunk) {
 		if fault := s.feed(piece, emit); fault != nil {
 			if err != nil {
-				panic("reported twice")
+				panic(fmt.Sprintf("got a second error %v, want at most one", fault))
 			}
 			err = fault
 		}
@@ -25,11 +26,12 @@ func split(d Direction, data string, chunk int) (ops []operation, err error) {
 	return ops, err
 }
 
+// The splitter finds each operation of the protocol, in chunks of any size, and emits all bytes unchanged.
 func TestSplitterReadsTheProtocol(t *testing.T) {
 	for _, c := range []struct {
 		direction Direction
 		data      string
-		want      []string // each operation's subject, - if it is no message
+		want      []string // the subject of each operation, - if it is no message
 		err       error
 	}{
 		{ToServer, "CONNECT {}\r\nPING\r\nSUB a.* q 1\r\nUNSUB 1\r\nPONG\r\n", []string{"-", "-", "-", "-", "-"}, nil},
@@ -37,7 +39,7 @@ func TestSplitterReadsTheProtocol(t *testing.T) {
 		{ToServer, "HPUB a r 12 15\r\nNATS/1.0\r\n\r\nxyz\r\nHPUB b 12 12\r\nNATS/1.0\r\n\r\n\r\n", []string{"a", "b"}, nil},
 		{ToClient, "INFO {}\r\n+OK\r\n-ERR 'x y'\r\nMSG a 1 1\r\nx\r\nMSG a 1 r 1\r\nx\r\n", []string{"-", "-", "-", "a", "a"}, nil},
 		{ToClient, "HMSG a 1 12 12\r\nNATS/1.0\r\n\r\n\r\nHMSG b 1 r 12 13\r\nNATS/1.0\r\n\r\nx\r\nPING\r\n", []string{"a", "b", "-"}, nil},
-		{ToServer, "PING\r\nPUB a 3\r\nxy", []string{"-", "-"}, nil}, // not completed
+		{ToServer, "PING\r\nPUB a 3\r\nxy", []string{"-", "-"}, nil}, // incomplete
 		{ToServer, "PING\r\nMSG a 1 1\r\nx\r\n", nil, errVerb},
 		{ToServer, "GET / HTTP/1.1", nil, errVerb},
 		{ToServer, "PUB a\r\n", nil, errFields},
@@ -54,7 +56,7 @@ func TestSplitterReadsTheProtocol(t *testing.T) {
 			}
 			ops, err := split(c.direction, c.data, chunk)
 			if !errors.Is(err, c.err) {
-				t.Errorf("%.40q in chunks of %d: error %v, want %v", c.data, chunk, err, c.err)
+				t.Errorf("%.40q in chunks of %d: got error %v, want %v", c.data, chunk, err, c.err)
 			}
 			var all []byte
 			var subjects []string
@@ -63,16 +65,16 @@ func TestSplitterReadsTheProtocol(t *testing.T) {
 				subjects = append(subjects, cmp.Or(op.subject, "-"))
 			}
 			if string(all) != c.data {
-				t.Errorf("%.40q in chunks of %d: out came %.40q", c.data, chunk, all)
+				t.Errorf("%.40q in chunks of %d: got bytes %.40q, want them unchanged", c.data, chunk, all)
 			}
 			if c.err == nil && !slices.Equal(subjects, c.want) {
-				t.Errorf("%.40q in chunks of %d: subjects %v, want %v", c.data, chunk, subjects, c.want)
+				t.Errorf("%.40q in chunks of %d: got subjects %v, want %v", c.data, chunk, subjects, c.want)
 			}
 		}
 	}
 }
 
-// Whatever comes, in whatever chunks, comes out as it is; and the operations do not depend on the chunks.
+// All bytes are emitted unchanged, in chunks of any size, and the operations do not depend on the chunks.
 func FuzzSplitter(f *testing.F) {
 	f.Add([]byte("CONNECT {}\r\nPUB a.b r 3\r\nxyz\r\nHPUB a 12 13\r\nNATS/1.0\r\n\r\nx\r\nPING\r\n"), uint8(3), false)
 	f.Add([]byte("INFO {}\r\nMSG a 1 r 3\r\nxyz\r\nHMSG a 1 12 13\r\nNATS/1.0\r\n\r\nx\r\n+OK\r\n"), uint8(5), true)
@@ -92,7 +94,7 @@ func FuzzSplitter(f *testing.F) {
 			}
 		}
 		if !bytes.Equal(all, data) {
-			t.Errorf("%q came out as %q", data, all)
+			t.Errorf("bytes: got %q, want %q", all, data)
 		}
 		whole, wholeErr := split(d, string(data), len(data)+1)
 		for _, op := range whole {
@@ -101,12 +103,12 @@ func FuzzSplitter(f *testing.F) {
 			}
 		}
 		if strings.Join(messages, "") != string(want) || (err == nil) != (wholeErr == nil) {
-			t.Errorf("%q in chunks: messages %q, %v; in one: %q, %v", data, messages, err, want, wholeErr)
+			t.Errorf("%q in chunks: got messages %q, error %v, want those of one chunk: %q, %v", data, messages, err, want, wholeErr)
 		}
 	})
 }
 
-func TestKindsHaveNothingRandom(t *testing.T) {
+func TestKindsOfSubjectsHaveNoRandomParts(t *testing.T) {
 	for subject, want := range map[string]string{
 		"_INBOX.bdsYk2hOyVtVlnZZHhUQ9D.3":                  "_INBOX",
 		"$JS.ACK.tm_b1_cpu.normal.1.17.17.1700000000000.4": "$JS.ACK.tm_b1_cpu.normal",
@@ -116,7 +118,7 @@ func TestKindsHaveNothingRandom(t *testing.T) {
 		"tm.log.0.bdsYk2hOyVtVlnZZHhUQ9D": "tm.log.#.#",
 	} {
 		if got := kindOf(subject); got != want {
-			t.Errorf("%s is of kind %s, want %s", subject, got, want)
+			t.Errorf("kind of %s: got %s, want %s", subject, got, want)
 		}
 	}
 }

@@ -9,35 +9,35 @@ import (
 	"time"
 )
 
-// Faults says how often what happens: each number is the probability for one message, 0 to 1.
+// Faults are the probabilities, from 0 to 1, that one message has a fault.
 type Faults struct {
 	Seed        uint64
 	LostRequest float64 // a message to the server is lost
 	LostReply   float64 // a message to the client is lost
-	Repeat      float64 // a message comes twice
-	Delay       float64 // a message, and all behind it, is held for up to two seconds
-	Cut         float64 // the connection ends, before the message or behind it
+	Repeat      float64 // a message is sent twice
+	Delay       float64 // a message, and all behind it, are delayed by up to two seconds
+	Cut         float64 // the connection ends, before or after the message
 }
 
-// longestDelay bounds one delay.
+// longestDelay is the longest delay of one message.
 const longestDelay = 2 * time.Second
 
-// Plan makes the faults, and counts them. It is safe for concurrent use.
+// Plan decides which messages have faults, and counts them. It is safe for concurrent use.
 type Plan struct {
 	faults Faults
 	report func(error)
 
 	mu     sync.Mutex
-	names  map[string]int // guarded by mu; how many connections of a name there were
+	names  map[string]int // guarded by mu; how many connections had this name
 	aims   []*aim         // guarded by mu
 	counts Counts         // guarded by mu
 	off    bool           // guarded by mu
 }
 
-// Counts says what has happened.
+// Counts are the numbers of faults so far.
 type Counts struct{ LostRequest, LostReply, Repeat, Delay, Cut int }
 
-// Fault is one that can be aimed.
+// Fault is a fault of one chosen message, see Aim.
 type Fault int
 
 // The faults that Aim takes.
@@ -49,8 +49,8 @@ const (
 	CutAfter
 )
 
-// New returns a plan. It calls report with what it could not read on a connection, which then passes
-// without faults; nil ignores that.
+// New returns a plan. If a connection has bytes that are not the NATS protocol, the plan calls report, which may be nil, and
+// the connection has no faults any more.
 func New(f Faults, report func(error)) *Plan {
 	if report == nil {
 		report = func(error) {}
@@ -58,10 +58,10 @@ func New(f Faults, report func(error)) *Plan {
 	return &Plan{faults: f, report: report, names: map[string]int{}}
 }
 
-// Off ends the faults: what is sent from now on passes. What is held back goes out in its time.
+// Off ends the faults of messages that are sent from now on. Delayed messages keep their delay.
 func (p *Plan) Off() { p.turn(true) }
 
-// On begins the faults again after Off.
+// On ends the effect of Off.
 func (p *Plan) On() { p.turn(false) }
 
 func (p *Plan) turn(off bool) {
@@ -70,7 +70,7 @@ func (p *Plan) turn(off bool) {
 	p.off = off
 }
 
-// Counts returns what has happened so far.
+// Counts returns the numbers of faults so far.
 func (p *Plan) Counts() Counts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,14 +80,13 @@ func (p *Plan) Counts() Counts {
 type aim struct {
 	direction Direction
 	pattern   []string
-	left      int // matching messages up to and with the one that is hit
+	left      int // how many matching messages are left, with the chosen one
 	fault     Fault
 }
 
-// Aim hits the n-th message, from now on, that goes in this direction over any connection with a subject
-// that matches the pattern (* is one token, a last > is one or more). Aims stand beside the
-// probabilities, and what is aimed at is spared from these. One aim hits once. The subject of a message
-// to the client is the one that the client sees, so that of an answer is an inbox.
+// Aim gives a fault to one message: the n-th from now on that is sent in this direction, over any connection, with a subject
+// that matches the pattern (* is one token, a final > is one or more). That message has no faults by probability. The subject
+// of a message to the client is the one that the client sees; that of a reply is an inbox.
 func (p *Plan) Aim(direction Direction, pattern string, n int, fault Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,13 +109,13 @@ func (a *aim) matches(d Direction, subject string) bool {
 	return len(tokens) == len(a.pattern)
 }
 
-// verdict says what happens to a message.
+// verdict is the faults of one message.
 type verdict struct {
 	lose, repeat, cutBefore, cutAfter bool
 	delay                             time.Duration
 }
 
-// occasion is one message on its way.
+// occasion is one message, as far as its faults depend on it.
 type occasion struct {
 	connection string
 	direction  Direction
@@ -124,14 +123,14 @@ type occasion struct {
 	count      int // of its kind, on this connection
 }
 
-// decide returns what happens to a message, and counts it.
+// decide returns the faults of a message, and counts them.
 func (p *Plan) decide(o occasion) verdict {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.off {
 		return verdict{}
 	}
-	v, aimed := p.aimed(o)
+	v, aimed := p.aimedLocked(o)
 	if !aimed {
 		v = p.faults.drawn(o)
 	}
@@ -139,8 +138,8 @@ func (p *Plan) decide(o occasion) verdict {
 	return v
 }
 
-// aimed counts the message at every aim, and returns the verdict of the one that hits. mu is held.
-func (p *Plan) aimed(o occasion) (verdict, bool) {
+// aimedLocked counts the message for every aim, and returns the fault of the first one that has chosen it. p.mu is held.
+func (p *Plan) aimedLocked(o occasion) (verdict, bool) {
 	hit := -1
 	for i, a := range p.aims {
 		if a.matches(o.direction, o.subject) {
@@ -161,7 +160,7 @@ func (p *Plan) aimed(o occasion) (verdict, bool) {
 	}[fault], true
 }
 
-// drawn returns what chance says.
+// drawn returns the faults of a message by probability.
 func (f Faults) drawn(o occasion) verdict {
 	lost := f.LostRequest
 	if o.direction == ToClient {
@@ -181,7 +180,7 @@ func (f Faults) drawn(o occasion) verdict {
 	return v
 }
 
-// chance returns a number from 0 to 1 that depends on the occasion and the question alone.
+// chance returns a number from 0 to 1 that depends only on the seed, the occasion and the question.
 func (f Faults) chance(o occasion, question string) float64 {
 	h := fnv.New64a()
 	for _, part := range []string{o.connection, o.direction.String(), kindOf(o.subject), question} {
@@ -212,7 +211,7 @@ func (c *Counts) add(v verdict, d Direction) {
 	}
 }
 
-// name numbers the connections of a name: a reconnect is another one.
+// name adds a number to the name of a connection: each reconnect has the next one.
 func (p *Plan) name(of string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

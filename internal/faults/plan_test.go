@@ -14,7 +14,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestASeedRepeatsTheFaultsOfAnOperation(t *testing.T) {
+// The same seed and connection have the same faults; another seed or the next connection has others.
+func TestASeedRepeatsTheFaults(t *testing.T) {
 	verdicts := func(seed uint64, connection string) (all []verdict) {
 		f := Faults{Seed: seed, LostRequest: 0.1, LostReply: 0.1, Repeat: 0.1, Delay: 0.1, Cut: 0.1}
 		for i := range 1000 {
@@ -34,31 +35,31 @@ func TestASeedRepeatsTheFaultsOfAnOperation(t *testing.T) {
 	a := verdicts(1, "a#1")
 	faulty := same(a, a)
 	if faulty < 300 || faulty > 420 { // 1-0.9⁴ of 1000
-		t.Errorf("%d of 1000 messages have a fault", faulty)
+		t.Errorf("faulty messages of 1000: got %d, want about 344", faulty)
 	}
 	if n := same(a, verdicts(1, "a#1")); n != faulty {
-		t.Errorf("the same seed repeats %d of %d faults", n, faulty)
+		t.Errorf("faults with the same seed: got %d the same, want %d", n, faulty)
 	}
 	if n := same(a, verdicts(2, "a#1")); n > faulty/3 {
-		t.Errorf("another seed repeats %d of %d faults", n, faulty)
+		t.Errorf("faults with another seed: got %d the same, want at most %d", n, faulty/3)
 	}
 	if n := same(a, verdicts(1, "a#2")); n > faulty/3 {
-		t.Errorf("the next connection repeats %d of %d faults", n, faulty)
+		t.Errorf("faults of the next connection: got %d the same, want at most %d", n, faulty/3)
 	}
 	for _, v := range a {
 		if v.delay < 0 || v.delay > longestDelay {
-			t.Errorf("delay of %v", v.delay)
+			t.Errorf("delay: got %v, want 0 to %v", v.delay, longestDelay)
 		}
 	}
 }
 
-// wire is a client and a server with a plan between them. What each receives is collected.
+// wire is a client and a server with a plan between them.
 type wire struct {
 	client, server net.Conn
-	toServer       chan string // operations that came, and at what time
+	toServer       chan string // the operations that the server has received, each as subject@time
 }
 
-// pipe connects the two ends inside a bubble; the server's end is read at once.
+// pipe connects a client and a server, which reads all the time.
 func pipe(t *testing.T, p *Plan) *wire {
 	inner, server := net.Pipe()
 	w := &wire{client: p.Conn("c", inner), server: server, toServer: make(chan string, 1000)}
@@ -72,7 +73,7 @@ func pipe(t *testing.T, p *Plan) *wire {
 			if fault := s.feed(buffer[:n], func(op operation) {
 				w.toServer <- fmt.Sprint(op.subject, "@", time.Since(began).Round(time.Second))
 			}); fault != nil {
-				t.Error(fault)
+				t.Errorf("the server reads: got error %v, want none", fault)
 			}
 			if err != nil {
 				return
@@ -82,7 +83,7 @@ func pipe(t *testing.T, p *Plan) *wire {
 	return w
 }
 
-// ends closes both ends and returns what came to the server.
+// ends closes both ends and returns the operations that the server has received.
 func (w *wire) ends() string {
 	synctest.Wait()
 	_ = w.client.Close()
@@ -103,7 +104,8 @@ func publish(w io.Writer, subjects ...string) error {
 	return err
 }
 
-func TestAimsHitOnce(t *testing.T) {
+// An aim gives its fault to the chosen message, and to no other.
+func TestAnAimHitsOneMessage(t *testing.T) {
 	for _, c := range []struct {
 		fault  Fault
 		want   string
@@ -116,19 +118,19 @@ func TestAimsHitOnce(t *testing.T) {
 		{CutAfter, "a.1@0s b@0s a.2@0s", Counts{Cut: 1}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			p := New(Faults{}, func(err error) { t.Error(err) })
+			p := New(Faults{}, func(err error) { t.Errorf("got report %v, want none", err) })
 			p.Aim(ToServer, "a.*", 2, c.fault)
 			p.Aim(ToClient, ">", 1, Lose) // another direction
 			w := pipe(t, p)
 			if err := publish(w.client, "a.1", "b", "a.2", "a.3"); err != nil {
-				t.Error(err)
+				t.Errorf("publish: got error %v, want none", err)
 			}
 			<-time.After(3 * time.Second)
 			if got := w.ends(); got != c.want {
-				t.Errorf("fault %d: came %s, want %s", c.fault, got, c.want)
+				t.Errorf("fault %d: the server got %s, want %s", c.fault, got, c.want)
 			}
 			if got := p.Counts(); got != c.counts {
-				t.Errorf("fault %d: counted %+v", c.fault, got)
+				t.Errorf("fault %d: got counts %+v, want %+v", c.fault, got, c.counts)
 			}
 		})
 	}
@@ -139,60 +141,60 @@ func TestOffEndsTheFaults(t *testing.T) {
 		p := New(Faults{LostRequest: 1}, nil)
 		w := pipe(t, p)
 		if err := publish(w.client, "a"); err != nil {
-			t.Error(err)
+			t.Errorf("write: got error %v, want none", err)
 		}
 		synctest.Wait()
 		p.Off()
 		if err := publish(w.client, "b"); err != nil {
-			t.Error(err)
+			t.Errorf("write: got error %v, want none", err)
 		}
 		synctest.Wait()
 		p.On()
 		if err := publish(w.client, "c"); err != nil {
-			t.Error(err)
+			t.Errorf("write: got error %v, want none", err)
 		}
 		if got := w.ends(); got != "b@0s" {
-			t.Errorf("came %s", got)
+			t.Errorf("the server got %s, want b@0s", got)
 		}
 	})
 }
 
-// What is no message is never hit, and a cut shows at both ends.
+// Operations that are no messages have no faults, and a cut ends both sides.
 func TestACutEndsBothSides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := pipe(t, New(Faults{Cut: 1}, nil))
 		if _, err := io.WriteString(w.client, "CONNECT {}\r\nPING\r\n"); err != nil {
-			t.Error(err)
+			t.Errorf("write: got error %v, want none", err)
 		}
 		synctest.Wait()
 		if n := len(w.toServer); n != 2 {
-			t.Errorf("%d operations came", n)
+			t.Errorf("operations without a message: the server got %d, want 2", n)
 		}
 		if err := publish(w.client, "a"); err != nil {
-			t.Error(err)
+			t.Errorf("write: got error %v, want none", err)
 		}
 		if _, err := w.client.Read(make([]byte, 1)); err == nil {
-			t.Error("the client still reads")
+			t.Error("the client reads after a cut: got no error, want one")
 		}
 		if _, err := w.server.Write([]byte("PING\r\n")); err == nil {
-			t.Error("the server still writes")
+			t.Error("the server writes after a cut: got no error, want one")
 		}
 		w.ends()
 	})
 }
 
-// A client never waits for a delay in Write, and Close ends one. More than the bound ends it too.
+// The Write of a client never waits for a delay. Close ends a delay, and so does a full queue.
 func TestWriteDoesNotWaitForADelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := pipe(t, New(Faults{Delay: 1}, nil))
 		began := time.Now()
 		for range 100 {
 			if err := publish(w.client, "a"); err != nil {
-				t.Error(err)
+				t.Errorf("publish: got error %v, want none", err)
 			}
 		}
 		if got := w.ends(); got != "" || time.Since(began) > 0 {
-			t.Errorf("after %v came %s", time.Since(began), got)
+			t.Errorf("100 delayed messages: the server got %q after %v, want none after 0s", got, time.Since(began))
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -201,21 +203,22 @@ func TestWriteDoesNotWaitForADelay(t *testing.T) {
 		w := pipe(t, p)
 		began := time.Now()
 		if err := publish(w.client, "a"); err != nil {
-			t.Error(err)
+			t.Errorf("write: got error %v, want none", err)
 		}
 		large := fmt.Appendf(nil, "PUB b %d\r\n%s\r\n", 8<<20, bytes.Repeat([]byte("x"), 8<<20))
 		for range 9 {
 			if _, err := w.client.Write(large); err != nil {
-				t.Error(err)
+				t.Errorf("publish: got error %v, want none", err)
 			}
 		}
 		if got := w.ends(); strings.Count(got, "@0s") < 9 || time.Since(began) > 0 {
-			t.Errorf("after %v came %s", time.Since(began), got)
+			t.Errorf("a delay and a full queue: the server got %s after %v, want at least 9 operations at 0s", got, time.Since(began))
 		}
 	})
 }
 
-func TestWhatIsNoNATSPassesAndIsReported(t *testing.T) {
+// Bytes that are not the NATS protocol pass unchanged, and are reported once.
+func TestAnotherProtocolPassesAndIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reported []error
 		p := New(Faults{LostRequest: 1, LostReply: 1}, func(err error) { reported = append(reported, err) })
@@ -223,41 +226,41 @@ func TestWhatIsNoNATSPassesAndIsReported(t *testing.T) {
 		client := p.Conn("c", inner)
 		defer client.Close()
 		if _, err := client.Write([]byte("GET / HTTP/1.1\r\nPUB a 1\r\nx\r\n")); err != nil {
-			t.Error(err)
+			t.Errorf("write: got error %v, want none", err)
 		}
 		got := make([]byte, 27)
 		if _, err := io.ReadFull(server, got); err != nil || string(got) != "GET / HTTP/1.1\r\nPUB a 1\r\nx\r" {
-			t.Errorf("came %q, %v", got, err)
+			t.Errorf("the server got %q, %v, want the bytes unchanged", got, err)
 		}
 		synctest.Wait()
 		if len(reported) != 1 || !errors.Is(reported[0], errVerb) {
-			t.Errorf("reported %v", reported)
+			t.Errorf("got reports %v, want one: %v", reported, errVerb)
 		}
 	})
 }
 
-// Over TCP the same: with no fault, all comes, and the end of the server is the end of the client.
+// Over TCP, all messages but the lost one are received, and the server's close ends the client's side.
 func TestOverTCP(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("connect: got error %v, want none", err)
 	}
 	defer listener.Close()
 	inner, err := net.Dial("tcp", listener.Addr().String())
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("connect: got error %v, want none", err)
 	}
 	server, err := listener.Accept()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("connect: got error %v, want none", err)
 	}
-	p := New(Faults{}, func(err error) { t.Error(err) })
+	p := New(Faults{}, func(err error) { t.Errorf("got report %v, want none", err) })
 	p.Aim(ToClient, "a", 2, Lose)
 	client := p.Conn("c", inner)
 	defer client.Close()
 	if client.RemoteAddr().String() != listener.Addr().String() {
-		t.Errorf("address %v", client.RemoteAddr())
+		t.Errorf("remote address: got %v, want %v", client.RemoteAddr(), listener.Addr())
 	}
 	sent := "INFO {}\r\n" + strings.Repeat("MSG a 1 1\r\nx\r\n", 1000)
 	go func() {
@@ -266,9 +269,9 @@ func TestOverTCP(t *testing.T) {
 	}()
 	got, _ := io.ReadAll(client)
 	if len(got) != len(sent)-14 || p.Counts() != (Counts{LostReply: 1}) {
-		t.Errorf("%d of %d bytes came, counted %+v", len(got), len(sent), p.Counts())
+		t.Errorf("got %d bytes, counts %+v, want %d bytes, one lost reply", len(got), p.Counts(), len(sent)-14)
 	}
 	if err := client.SetReadDeadline(time.Now()); err == nil {
-		t.Error("a deadline on a closed connection")
+		t.Error("set a deadline on a closed connection: got no error, want one")
 	}
 }
