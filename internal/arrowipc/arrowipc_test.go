@@ -33,7 +33,7 @@ var schema = arrow.NewSchema([]arrow.Field{
 	{Name: "fix", Type: arrow.FixedSizeListOf(3, arrow.PrimitiveTypes.Uint8)},
 }, nil)
 
-// record has each layout of arrays.
+// record returns a record with arrays of every layout.
 func record(rows int) arrow.RecordBatch {
 	b := array.NewRecordBuilder(memory.NewGoAllocator(), schema)
 	defer b.Release()
@@ -77,21 +77,21 @@ func encode(t testing.TB, records ...arrow.RecordBatch) []byte {
 	t.Helper()
 	data, err := arrowipc.Encode(schema, records...)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 	return data
 }
 
-// What is written is read, whatever its layout, and no buffer is copied: each lies in the stream's own bytes.
+// Records of all layouts are read as they were written, and no buffer is copied: all are parts of the stream.
 func TestRoundTrip(t *testing.T) {
 	want := record(20)
 	data := encode(t, want, want.NewSlice(3, 9), record(0))
 	_, records, err := arrowipc.Decode(data)
 	if err != nil || len(records) != 3 {
-		t.Fatalf("%d records, %v", len(records), err)
+		t.Fatalf("decode: got %d records, %v, want 3, nil", len(records), err)
 	}
 	if !array.RecordEqual(records[0], want) || !array.RecordEqual(records[1], want.NewSlice(3, 9)) || records[2].NumRows() != 0 {
-		t.Error("what was read differs")
+		t.Errorf("decode: got %v, want %v, its rows 3 to 8, and no rows", records, want)
 	}
 	in, out := 0, 0
 	for _, c := range records[0].Columns() {
@@ -104,7 +104,7 @@ func TestRoundTrip(t *testing.T) {
 		})
 	}
 	if in < 20 || out > 0 {
-		t.Errorf("%d buffers lie in the stream, and %d were copied", in, out)
+		t.Errorf("buffers: got %d in the stream and %d elsewhere, want at least 20 and none", in, out)
 	}
 }
 
@@ -127,71 +127,71 @@ func within(b, data []byte) bool {
 	return at >= from && at+uintptr(len(b)) <= from+uintptr(len(data))
 }
 
-// A stream at any address is read.
+// A stream at any address can be read.
 func TestUnaligned(t *testing.T) {
 	data := encode(t, record(5))
 	for shift := range 8 {
 		moved := append(make([]byte, shift, shift+len(data)), data...)[shift:]
 		if _, records, err := arrowipc.Decode(moved); err != nil || !array.RecordEqual(records[0], record(5)) {
-			t.Errorf("shifted by %d: %v", shift, err)
+			t.Errorf("shifted by %d bytes: got error %v or another record, want the same record", shift, err)
 		}
 	}
 }
 
-// Records cross to arrow v15 and back without a copy, and their references balance.
+// Records are converted to arrow v15 and back without a copy.
 func TestBridge(t *testing.T) {
 	want := record(20)
 	for _, r := range []arrow.RecordBatch{want, want.NewSlice(3, 9)} {
 		s15, err := arrowipc.Schema15(schema)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("got error %v, want none", err)
 		}
 		r15, err := arrowipc.Record15(r, s15)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("got error %v, want none", err)
 		}
 		s18, err := arrowipc.Schema18(s15)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("got error %v, want none", err)
 		}
 		back, err := arrowipc.Record18(r15, s18)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("got error %v, want none", err)
 		}
 		if !array.RecordEqual(r, back) {
-			t.Error("it differs")
+			t.Errorf("converted to v15 and back: got %v, want %v", back, r)
 		}
 		a := r.Column(0).Data().Buffers()[1].Bytes()
 		if !within(back.Column(0).Data().Buffers()[1].Bytes(), a) {
-			t.Error("a buffer was copied")
+			t.Error("the buffer of a converted column: got a copy, want the same memory")
 		}
 		back.Release()
 		r15.Release()
 	}
 	if _, err := arrowipc.Schema15(arrow.NewSchema([]arrow.Field{{Name: "x", Type: &arrow.Decimal32Type{Precision: 5}}}, nil)); err == nil {
-		t.Error("v15 has no such type")
+		t.Error("a decimal32 in v15, which does not have it: got no error, want one")
 	}
 }
 
-// What could end the process is an error: lengths beyond the metadata, a body beyond the stream, compression.
+// Streams that could crash the process are errors: with lengths beyond the metadata, a body beyond the stream, or compression.
 func TestHostileStreams(t *testing.T) {
 	bomb := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, 0xffffffff), 0x48001b00)
 	var zipped bytes.Buffer
 	w := ipc.NewWriter(&zipped, ipc.WithSchema(schema), ipc.WithZstd())
 	if err := w.Write(record(50)); err != nil {
-		t.Fatal(err)
+		t.Fatalf("got error %v, want none", err)
 	}
 	_ = w.Close()
 	for name, data := range map[string][]byte{"bomb": bomb, "compressed": zipped.Bytes(), "empty": nil, "text": []byte("ARROW1 no stream")} {
 		if _, _, err := arrowipc.Decode(data); err == nil {
-			t.Errorf("%s is read", name)
+			t.Errorf("decode %s: got no error, want one", name)
 		} else if name == "compressed" && !strings.Contains(err.Error(), "compressed") {
-			t.Error(err)
+			t.Errorf("decode %s: got error %v, want one that names the compression", name, err)
 		}
 	}
 }
 
-// However a stream is changed, reading it is a result or an error, and costs memory by its length.
+// Any bytes are decoded or lead to an error, with memory bounded by their length.
 func FuzzDecode(f *testing.F) {
 	f.Add(encode(f, record(3)))
 	f.Add(encode(f, record(0)))
@@ -202,7 +202,7 @@ func FuzzDecode(f *testing.F) {
 		_, records, err := arrowipc.Decode(data)
 		runtime.ReadMemStats(&after)
 		if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20+uint64(len(data))*256 {
-			t.Fatalf("%d bytes cost %d", len(data), used)
+			t.Fatalf("decode %d bytes: got %d bytes allocated, want at most %d", len(data), used, 64<<20+len(data)*256)
 		}
 		if err != nil {
 			return

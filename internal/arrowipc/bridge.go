@@ -14,56 +14,57 @@ import (
 	memory15 "github.com/apache/arrow/go/v15/arrow/memory"
 )
 
-// The two versions of Arrow have types of their own for the same memory. A schema crosses as a stream without
-// records, of some hundred bytes; a record by wrapping each of its buffers, which keeps the other version's buffer
-// until it is released.
+// The two versions of Arrow have different types for the same memory layout. A schema is converted by writing and reading a
+// stream without records, of some hundred bytes; a record by wrapping each of its buffers, so that the buffer of the other
+// version is retained until the new one is released.
 
-// Schema15 returns the schema in arrow v15. Types that v15 has not are an error; extension types that are not
-// registered there become the types in which they are stored.
+// Schema15 returns the schema as one of arrow v15. A type that v15 does not have is an error; an extension type that is not
+// registered there becomes its storage type.
 func Schema15(s *arrow18.Schema) (out *arrow15.Schema, err error) {
 	defer recovered(&err)
 	var b bytes.Buffer
 	if err := ipc18.NewWriter(&b, ipc18.WithSchema(s)).Close(); err != nil {
-		return nil, fmt.Errorf("arrowipc: a schema for arrow v15: %w", err)
+		return nil, fmt.Errorf("arrowipc: convert a schema to arrow v15: %w", err)
 	}
 	r, err := ipc15.NewReader(&b)
 	if err != nil {
-		return nil, fmt.Errorf("arrowipc: a schema for arrow v15: %w", err)
+		return nil, fmt.Errorf("arrowipc: convert a schema to arrow v15: %w", err)
 	}
 	defer r.Release()
 	return r.Schema(), nil
 }
 
-// Schema18 returns the schema in arrow v18.
+// Schema18 returns the schema as one of arrow v18.
 func Schema18(s *arrow15.Schema) (out *arrow18.Schema, err error) {
 	defer recovered(&err)
 	var b bytes.Buffer
 	if err := ipc15.NewWriter(&b, ipc15.WithSchema(s)).Close(); err != nil {
-		return nil, fmt.Errorf("arrowipc: a schema of arrow v15: %w", err)
+		return nil, fmt.Errorf("arrowipc: convert a schema from arrow v15: %w", err)
 	}
 	r, err := ipc18.NewReader(&b)
 	if err != nil {
-		return nil, fmt.Errorf("arrowipc: a schema of arrow v15: %w", err)
+		return nil, fmt.Errorf("arrowipc: convert a schema from arrow v15: %w", err)
 	}
 	defer r.Release()
 	return r.Schema(), nil
 }
 
-// keeper18 is an allocator of v15 that has nothing to give: what it frees is a buffer of v18.
+// keeper18 is an allocator of v15 for a buffer that wraps one of v18: freeing the one releases the other. It allocates
+// nothing.
 type keeper18 struct{ b *memory18.Buffer }
 
 func (keeper18) Allocate(int) []byte           { panic("arrowipc: read-only") }
 func (keeper18) Reallocate(int, []byte) []byte { panic("arrowipc: read-only") }
 func (k keeper18) Free([]byte)                 { k.b.Release() }
 
-// keeper15 is the same the other way.
+// keeper15 is the same for a buffer of v18 that wraps one of v15.
 type keeper15 struct{ b *memory15.Buffer }
 
 func (keeper15) Allocate(int) []byte           { panic("arrowipc: read-only") }
 func (keeper15) Reallocate(int, []byte) []byte { panic("arrowipc: read-only") }
 func (k keeper15) Free([]byte)                 { k.b.Release() }
 
-// Record15 returns the record in arrow v15, under a schema that Schema15 has made. It copies no buffer.
+// Record15 returns the record as one of arrow v15, with a schema from Schema15. It copies no buffer.
 func Record15(r arrow18.RecordBatch, s *arrow15.Schema) (out arrow15.Record, err error) {
 	defer recovered(&err)
 	columns := make([]arrow15.Array, r.NumCols())
@@ -79,7 +80,7 @@ func Record15(r arrow18.RecordBatch, s *arrow15.Schema) (out arrow15.Record, err
 	return array15.NewRecord(s, columns, r.NumRows()), nil
 }
 
-// Record18 returns the record in arrow v18, under a schema that Schema18 has made. It copies no buffer.
+// Record18 returns the record as one of arrow v18, with a schema from Schema18. It copies no buffer.
 func Record18(r arrow15.Record, s *arrow18.Schema) (out arrow18.RecordBatch, err error) {
 	defer recovered(&err)
 	columns := make([]arrow18.Array, r.NumCols())

@@ -1,7 +1,8 @@
-// Package arrowipc turns Arrow records and tables into IPC streams and back, without copying what it reads: the
-// buffers of a record that was read lie in the stream's own bytes.
+// Package arrowipc writes Arrow records as IPC streams ([Encode]) and reads them without a copy ([Decode]): the buffers of a
+// decoded record are parts of the stream's bytes.
 //
-// There is one codec, on arrow-go v18; records of arrow v15 cross to it, and back, without a copy (see Record15 and
-// Record18). The metadata of a stream is checked before Arrow sees it: Arrow trusts lengths in it, and a wrong one
-// can end the process beyond recover. Compressed streams are refused.
+// There is one codec, on arrow-go v18. Records of arrow v15 are converted to v18 and back without a copy of their buffers
+// ([Record15], [Record18]). The metadata of a stream is verified before Arrow reads it, because Arrow trusts the lengths in
+// it, and a wrong one can crash the process in a way that recover does not catch. Compressed streams are refused. The
+// package has no state; all functions can be used concurrently.
 package arrowipc

@@ -1,13 +1,14 @@
 package arrowipc
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
 )
 
-// needs is how many nodes, buffers and counts of variadic buffers a record must have for its schema: Arrow reads
-// them by their places, and does not look how many there are.
+// needs is how many nodes, buffers and variadic buffer counts a record must have for its schema. Arrow reads them by index,
+// without checking how many there are.
 type needs struct{ nodes, buffers, views int }
 
 func (n *needs) add(m needs) {
@@ -16,21 +17,21 @@ func (n *needs) add(m needs) {
 	n.views += m.views
 }
 
-// wants says what records, and dictionaries by their IDs, must have.
+// wants is what each record must have, and each dictionary, by its ID.
 type wants struct {
 	record       needs
 	dictionaries map[int64]needs
 }
 
-// wantsOf walks a schema and its metadata, which is known to be whole, side by side: the one knows types, the other
-// the IDs of dictionaries.
+// wantsOf returns what a schema needs, from the schema, which has the types, and its verified metadata, which has the IDs of
+// dictionaries.
 func wantsOf(s *arrow.Schema, metadata []byte) (w *wants, err error) {
 	defer recovered(&err)
 	v := &verifier{data: metadata}
 	w = &wants{dictionaries: map[int64]needs{}}
 	fields := v.listIn(v.to(v.at(v.to(0), 2)), 1)
 	if len(fields) != s.NumFields() {
-		return nil, fmt.Errorf("arrowipc: %d fields, and the schema has %d", len(fields), s.NumFields())
+		return nil, fmt.Errorf("arrowipc: %d fields in the metadata, %d in the schema", len(fields), s.NumFields())
 	}
 	for i, at := range fields {
 		n, err := w.of(v, at, s.Field(i).Type)
@@ -70,7 +71,7 @@ func (w *wants) of(v *verifier, field int, t arrow.DataType) (needs, error) {
 	}
 	children := v.listIn(field, 5)
 	if len(children) != len(nested.Fields()) {
-		return n, fmt.Errorf("arrowipc: %s with %d children", t, len(children))
+		return n, fmt.Errorf("arrowipc: %s with %d children, want %d", t, len(children), len(nested.Fields()))
 	}
 	for i, at := range children {
 		c, err := w.of(v, at, nested.Fields()[i].Type)
@@ -82,7 +83,7 @@ func (w *wants) of(v *verifier, field int, t arrow.DataType) (needs, error) {
 	return n, nil
 }
 
-// buffersOf returns how many buffers an array has, without those of its children and variadic ones.
+// buffersOf returns how many buffers an array of this type has, without variadic ones and those of its children.
 func buffersOf(t arrow.DataType) int {
 	switch t.ID() {
 	case arrow.NULL, arrow.RUN_END_ENCODED:
@@ -96,13 +97,13 @@ func buffersOf(t arrow.DataType) int {
 	}
 }
 
-// listIn returns where the tables are of the list in a slot.
+// listIn returns the positions of the tables of the list in a slot.
 func (v *verifier) listIn(pos, slot int) (out []int) {
 	_ = v.each(pos, slot, 4, func(at int) bool { out = append(out, v.to(at)); return true })
 	return out
 }
 
-// fits checks that a record, or a dictionary, has all that Arrow will look for. Its metadata is known to be whole.
+// fits checks that a record or a dictionary has all that Arrow will read. Its metadata was verified.
 func (w *wants) fits(metadata []byte) error {
 	v := &verifier{data: metadata}
 	root := v.to(0)
@@ -115,19 +116,19 @@ func (w *wants) fits(metadata []byte) error {
 		}
 		var known bool
 		if want, known = w.dictionaries[id]; !known {
-			return fmt.Errorf("arrowipc: a dictionary %d that the schema does not have", id)
+			return fmt.Errorf("arrowipc: dictionary %d is not in the schema", id)
 		}
 		batch = v.to(v.at(batch, 1))
 	case 3:
 	default:
-		return fmt.Errorf("arrowipc: a second schema")
+		return errors.New("arrowipc: a second schema, want records and dictionaries")
 	}
 	variadic := int64(0)
 	_ = v.each(batch, 4, 8, func(at int) bool { variadic += v.long(at); return true })
 	have := needs{v.count(batch, 1), v.count(batch, 2), v.count(batch, 4)}
 	want.buffers += int(variadic)
 	if have.nodes < want.nodes || have.buffers < want.buffers || have.views < want.views {
-		return fmt.Errorf("arrowipc: a record with %d nodes, %d buffers, %d views, and its schema wants %d, %d, %d",
+		return fmt.Errorf("arrowipc: a record with %d nodes, %d buffers, %d views, want at least %d, %d, %d for its schema",
 			have.nodes, have.buffers, have.views, want.nodes, want.buffers, want.views)
 	}
 	return nil

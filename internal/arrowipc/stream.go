@@ -14,7 +14,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
-// Encode writes records of one schema as a stream. Its length is found first, so that the bytes are copied once.
+// Encode returns a stream of records of one schema. It writes the stream twice, first only to find its length, so that the
+// bytes are copied once.
 func Encode(schema *arrow.Schema, records ...arrow.RecordBatch) (out []byte, err error) {
 	defer recovered(&err)
 	var size counter
@@ -45,9 +46,9 @@ func write(to io.Writer, schema *arrow.Schema, records []arrow.RecordBatch) erro
 	return w.Close()
 }
 
-// Decode reads a stream. The records' buffers are parts of data, which must not be changed as long as they live;
-// they need not be released: all of it is the garbage collector's. It costs no more for long records than for
-// short ones; an offset that leads outside of its buffer panics when it is followed.
+// Decode reads a stream. The buffers of the records are parts of data, which must not be changed while they are in use. They
+// need not be released: the garbage collector frees them. The cost does not depend on the length of the records, so offsets
+// within their buffers are not checked: a wrong one panics when it is used.
 func Decode(data []byte) (schema *arrow.Schema, records []arrow.RecordBatch, err error) {
 	defer recovered(&err)
 	m := &messages{root: memory.NewBufferBytes(aligned(data))}
@@ -70,17 +71,17 @@ func Decode(data []byte) (schema *arrow.Schema, records []arrow.RecordBatch, err
 	return schema, records, nil
 }
 
-// recovered makes an error of a panic: Arrow panics at what does not fit together.
+// recovered turns a panic into an error: Arrow panics if parts of a record do not match.
 func recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("arrowipc: %v", p)
 	}
 }
 
-// alignment is what Arrow's writers pad buffers to.
+// alignment is what Arrow's writers align buffers to, in bytes.
 const alignment = 8
 
-// aligned returns the data at an address that Arrow's numbers may have; large values have one.
+// aligned returns the data at an aligned address. Large values are at one already.
 func aligned(data []byte) []byte {
 	if len(data) == 0 || uintptr(unsafe.Pointer(unsafe.SliceData(data)))%alignment == 0 {
 		return data
@@ -91,16 +92,16 @@ func aligned(data []byte) []byte {
 	return own
 }
 
-// messages reads the messages of a stream that is in memory, without copying: the ipc package has no such reader.
+// messages reads the messages of a stream in memory without copying them. The ipc package has no such reader.
 type messages struct {
 	root   *memory.Buffer
 	at     int
-	want   *wants // of messages behind the first, which is the schema; nil = they are not read yet
-	bodyAt int    // where the body of the last message begins
+	want   *wants // what messages after the schema, which is the first, must have; nil = they are not read yet
+	bodyAt int    // where the body of the newest message begins
 	now    *ipc.Message
 }
 
-// Retain and Release are not needed: the garbage collector frees the buffer.
+// Retain does nothing: the garbage collector frees the buffer.
 func (m *messages) Retain() {}
 
 // Release does nothing.
@@ -108,21 +109,21 @@ func (m *messages) Release() {}
 
 const continuation = 0xffffffff
 
-// Message makes it an ipc.MessageReader.
+// Message returns the next message, io.EOF at the end. It implements ipc.MessageReader.
 func (m *messages) Message() (*ipc.Message, error) {
 	rest := m.root.Bytes()[m.at:]
 	if len(rest) < 8 || m.want == nil && m.at > 0 {
 		return nil, io.EOF
 	}
 	if binary.LittleEndian.Uint32(rest) != continuation {
-		return nil, errors.New("arrowipc: no message begins here")
+		return nil, fmt.Errorf("arrowipc: no message at byte %d: want it to begin with %#x", m.at, uint32(continuation))
 	}
 	size := int(int32(binary.LittleEndian.Uint32(rest[4:])))
 	if size == 0 {
 		return nil, io.EOF
 	}
 	if size < 8 || size > len(rest)-8 {
-		return nil, fmt.Errorf("arrowipc: metadata of %d bytes, and %d are left", size, len(rest)-8)
+		return nil, fmt.Errorf("arrowipc: metadata of %d bytes, with %d bytes left in the stream", size, len(rest)-8)
 	}
 	body, err := verify(rest[8:8+size], int64(len(rest)-8-size))
 	if err == nil && m.at > 0 {
@@ -142,7 +143,7 @@ func Table(schema *arrow.Schema, records []arrow.RecordBatch) arrow.Table {
 	return array.NewTableFromRecords(schema, records)
 }
 
-// RecordsOf returns the records of a table, in pieces as they are chunked.
+// RecordsOf returns the records of a table, one for each chunk.
 func RecordsOf(t arrow.Table) (records []arrow.RecordBatch) {
 	reader := array.NewTableReader(t, 0)
 	defer reader.Release()

@@ -6,21 +6,20 @@ import (
 	"fmt"
 )
 
-// The metadata of a message is a flatbuffer (https://flatbuffers.dev/internals/). What is checked here is that all
-// its offsets, lengths and tables lie within it, so that to follow them is safe and costs no more than its length;
-// and that a record's buffers lie within its body. The tables are those of Arrow's format/Message.fbs and
-// Schema.fbs.
+// The metadata of a message is a flatbuffer (https://flatbuffers.dev/internals/). Here it is checked that all its offsets,
+// lengths and tables are within it, so that following them is safe and costs no more than its length; and that the buffers of
+// a record are within its body. The tables are those of Arrow's format/Message.fbs and Schema.fbs.
 
-// table says what is in the slots of a table that lead elsewhere; others are scalars.
+// table has the type of a table: its fields by slot. Slots that are not listed are scalars.
 type table map[int]slot
 
-// slot is one field of a table.
+// slot is the type of one field of a table.
 type slot struct {
 	kind    slotKind
-	of      *table          // of a table or of a list of tables
-	bytes   int             // of an item of a list of scalars, or of a scalar
-	choice  map[byte]*table // of a union, by the type in the slot before; nil = a table of scalars
-	unknown *table          // of a union, for types that are not in choice
+	of      *table          // type of a table, or of the tables of a list
+	bytes   int             // size of a scalar, or of an element of a list of scalars
+	choice  map[byte]*table // types of a union, by the number in the slot before
+	unknown *table          // type of a union for numbers that are not in choice; nil = an error
 }
 
 type slotKind uint8
@@ -58,32 +57,32 @@ var (
 	}
 )
 
-func init() { // a field has fields
+func init() { // here, since a field has fields as children
 	*field = table{
 		0: {kind: text}, 1: {bytes: 1}, 2: {bytes: 1}, 3: {kind: union, choice: types, unknown: leaf},
 		4: {kind: one, of: dictionary}, 5: {kind: tables, of: field}, 6: {kind: tables, of: keyValue},
 	}
 }
 
-// version5 is the version of metadata that all writers have used since 2020.
+// version5 is the metadata version V5, which all writers have used since 2020.
 const version5 = 4
 
-// maxNesting bounds how deeply tables are nested.
+// maxNesting is how deeply tables may be nested.
 const maxNesting = 64
 
 var (
-	errOutside = errors.New("an offset leads outside")
+	errOutside = errors.New("an offset or a length exceeds the data")
 	errNesting = errors.New("nested too deeply")
-	errShared  = errors.New("more tables than there is room for")
+	errShared  = errors.New("more tables than the length allows: some are shared")
 )
 
-// verifier checks one message.
+// verifier verifies the metadata of one message.
 type verifier struct {
 	data []byte
-	left int // tables that there can be
+	left int // how many tables may follow
 }
 
-// verify checks the metadata of a message, and returns how long its body is, for which so many bytes are left.
+// verify verifies the metadata of a message, and returns the length of its body, for which left bytes are left in the stream.
 func verify(data []byte, left int64) (body int64, err error) {
 	v := &verifier{data: data, left: len(data)/4 + 1}
 	root, err := v.follow(0)
@@ -95,7 +94,7 @@ func verify(data []byte, left int64) (body int64, err error) {
 			body = v.long(at)
 		}
 		if body < 0 || body > left {
-			err = fmt.Errorf("a body of %d bytes, and %d are left", body, left)
+			err = fmt.Errorf("a body of %d bytes, with %d bytes left in the stream", body, left)
 		}
 	}
 	if err == nil {
@@ -107,10 +106,10 @@ func verify(data []byte, left int64) (body int64, err error) {
 	return body, nil
 }
 
-// in reports whether n bytes at a place lie within the data.
+// in reports whether n bytes at this position are within the data.
 func (v *verifier) in(at, n int) bool { return at >= 0 && n >= 0 && at <= len(v.data)-n }
 
-// follow returns where the offset at a place leads.
+// follow returns the position that the offset at this position refers to.
 func (v *verifier) follow(at int) (int, error) {
 	if !v.in(at, 4) {
 		return 0, errOutside
@@ -122,7 +121,7 @@ func (v *verifier) follow(at int) (int, error) {
 	return to, nil
 }
 
-// at returns where a slot of a table is, 0 if it is left out.
+// at returns the position of a slot of the table at pos, 0 if the table does not have it.
 func (v *verifier) at(pos, slot int) int {
 	vtable := pos - int(int32(binary.LittleEndian.Uint32(v.data[pos:])))
 	if entry := 4 + 2*slot; entry+2 <= int(binary.LittleEndian.Uint16(v.data[vtable:])) {
@@ -133,7 +132,7 @@ func (v *verifier) at(pos, slot int) int {
 	return 0
 }
 
-// table checks a table and all that it leads to.
+// table verifies a table and all that it refers to.
 func (v *verifier) table(pos int, t *table, depth int) error {
 	if v.left--; v.left < 0 {
 		return errShared
@@ -157,7 +156,7 @@ func (v *verifier) table(pos int, t *table, depth int) error {
 		if at == 0 {
 			continue
 		}
-		s, width := (*t)[i], 4 // of an offset
+		s, width := (*t)[i], 4 // that of an offset
 		if s.kind == scalar {
 			width = max(s.bytes, 1)
 		}
@@ -226,13 +225,13 @@ func (v *verifier) union(to int, kind byte, s slot, depth int) error {
 		t = s.unknown
 	}
 	if t == nil {
-		return fmt.Errorf("a message of type %d", kind)
+		return fmt.Errorf("a message of type %d, want a schema, dictionary or record", kind)
 	}
 	return v.table(to, t, depth-1)
 }
 
-// buffers checks that the buffers of a record lie in the body, and that it is not compressed. The tables are known
-// to be whole.
+// buffers checks that the buffers of a record are within its body, and that the body is not compressed. The tables were
+// verified.
 func (v *verifier) buffers(root int, body int64) error {
 	header := v.at(root, 2)
 	kind := v.at(root, 1)
@@ -240,7 +239,7 @@ func (v *verifier) buffers(root int, body int64) error {
 		return errors.New("a message without a header")
 	}
 	if version := v.at(root, 0); version == 0 || binary.LittleEndian.Uint16(v.data[version:]) != version5 {
-		return errors.New("a message of a version before 5, or after it")
+		return errors.New("a message with another metadata version, want V5")
 	}
 	batch := v.to(header)
 	switch v.data[kind] {
@@ -255,17 +254,17 @@ func (v *verifier) buffers(root int, body int64) error {
 		return nil
 	}
 	if v.at(batch, 3) != 0 {
-		return errors.New("a compressed body: write it without compression")
+		return errors.New("a compressed body: write the stream without compression")
 	}
 	if err := v.each(batch, 1, 16, func(at int) bool { return v.long(at) >= 0 && v.long(at+8) >= 0 && v.long(at+8) <= v.long(at) }); err != nil {
-		return fmt.Errorf("a node: %w", err)
+		return fmt.Errorf("the length of a node: %w", err)
 	}
 	err := v.each(batch, 2, 16, func(at int) bool {
 		offset, length := v.long(at), v.long(at+8)
 		return offset >= 0 && length >= 0 && offset <= body && length <= body-offset
 	})
 	if err != nil {
-		return fmt.Errorf("a buffer: %w", err)
+		return fmt.Errorf("the position of a buffer: %w", err)
 	}
 	total := int64(0)
 	count := v.count(batch, 2)
@@ -276,12 +275,12 @@ func (v *verifier) buffers(root int, body int64) error {
 	})
 }
 
-// to returns where the offset at a place leads, of data that is known to be whole.
+// to is follow for verified data.
 func (v *verifier) to(at int) int { return at + int(binary.LittleEndian.Uint32(v.data[at:])) }
 
 func (v *verifier) long(at int) int64 { return int64(binary.LittleEndian.Uint64(v.data[at:])) }
 
-// count returns how many items the list in a slot has.
+// count returns the length of the list in a slot.
 func (v *verifier) count(pos, slot int) int {
 	at := v.at(pos, slot)
 	if at == 0 {
@@ -290,6 +289,7 @@ func (v *verifier) count(pos, slot int) int {
 	return int(binary.LittleEndian.Uint32(v.data[v.to(at):]))
 }
 
+// each calls good with the position of each element of the list in a slot. It returns errOutside if one is not good.
 func (v *verifier) each(pos, slot, itemBytes int, good func(at int) bool) error {
 	at := v.at(pos, slot)
 	if at == 0 {
