@@ -14,11 +14,13 @@ type rule int
 // has, run tasks that are delivered any number of times, keep arguments, find objects in others, drop, lose their leases
 // and go on without noticing. No process ever uses a freed object, and at the end no object is held.
 func TestHoldsModel(t *testing.T) {
-	const runs = 4000
-	first := rand.Uint64() >> 1
+	runs, first := uint64(4000), rand.Uint64()>>1
+	if *Seed != 0 {
+		runs, first = 1, *Seed
+	}
 	for seed := first; seed < first+runs; seed++ {
 		if fault := newHoldsWorld(seed, 0).play(); fault != "" {
-			t.Fatalf("seed %d: got fault %q, want none", seed, fault)
+			t.Fatalf("seed %d: got fault %q, want none\nTo repeat it: go test ./engine/graph -run '^TestHoldsModel$' -v -seed=%d", seed, fault, seed)
 		}
 	}
 }

@@ -128,18 +128,18 @@ func (d *driver) beginPhase() {
 
 func (d *driver) acts() []act {
 	m, log := d.m, d.m.log(d.name)
-	lives, ready := d.fate == running, d.fate == running && len(d.phases) == 0
+	alive, ready := d.fate == running, d.fate == running && len(d.phases) == 0
 	return []act{
 		{d.fate == down, d.runAgain},
-		{lives && !ready, d.phase},
+		{alive && !ready, d.phase},
 		{ready && d.next < len(d.plans), d.submit},
 		{ready && d.place < len(log.records), d.read},
 		{len(d.outbox) > 0, d.publish},
 		{len(d.ends) > 0, d.appendEnds},
 		{len(d.waits) > 0, d.due},
 		{ready && d.cancellable() != 0, d.cancel},
-		{lives && m.faults > 0 && m.rng.IntN(20) == 0, func() { m.faults--; d.dies() }},
-		{lives && !d.job && m.rng.IntN(10) == 0, d.loseName},
+		{alive && m.faults > 0 && m.rng.IntN(20) == 0, func() { m.faults--; d.dies() }},
+		{alive && !d.job && m.rng.IntN(10) == 0, d.loseName},
 		{ready && (!d.job || broken.TrimShared) && log.trimmed < d.place && m.rng.IntN(5) == 0, d.trim},
 		{ready && d.job && d.finished() && d.incarnates > 0, d.endJob},
 	}

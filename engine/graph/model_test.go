@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
 )
 
@@ -38,9 +39,9 @@ func TestModelQuiet(t *testing.T) {
 func playModels(t *testing.T, n int, start func(uint64, func(string, ...any)) *system, expected []string) {
 	t.Helper()
 	first := rand.Uint64()
-	if *seed != 0 {
-		if err := start(*seed, t.Logf).play(); err != nil {
-			t.Fatalf("seed %d: got fault %v, want none", *seed, err)
+	if *graph.Seed != 0 {
+		if err := start(*graph.Seed, t.Logf).play(); err != nil {
+			t.Fatalf("seed %d: got fault %v, want none", *graph.Seed, err)
 		}
 		return
 	}

@@ -18,7 +18,7 @@ func dispatch(attempt, losses int32) task.Dispatch {
 	return task.Dispatch{Attempt: attempt, Losses: losses}
 }
 
-// fold folds the notes in this order, and returns what the last one said: that it was new.
+// fold folds the notes in this order. isNew is what Note has returned for the last one.
 func fold(notes []noted) (p graph.Progress, isNew bool) {
 	for _, n := range notes {
 		isNew = p.Note(&task.Entry{Number: 1, State: n.state, Dispatch: n.at})
@@ -26,7 +26,7 @@ func fold(notes []noted) (p graph.Progress, isNew bool) {
 	return p, isNew
 }
 
-// Each case folds the notes of one task and looks at what is known behind the last: whether that one said anything new, and
+// Each case folds the notes of one task and checks the progress after the last one: whether that note changed anything, and
 // which dispatch follows if no agent has the task any more.
 func TestProgressFoldsNotes(t *testing.T) {
 	for _, c := range []struct {
@@ -78,22 +78,22 @@ func TestProgressFoldsNotes(t *testing.T) {
 			state: task.Returned, at: dispatch(1, 0), isNew: true, next: dispatch(1, 0),
 		},
 		{
-			name:  "a loss behind an error of the same dispatch says nothing",
+			name:  "a loss behind an error of the same dispatch changes nothing",
 			notes: []noted{{task.Errored, dispatch(1, 0)}, {task.Lost, dispatch(1, 0)}},
 			state: task.Errored, at: dispatch(1, 0), isNew: false, next: dispatch(2, 0),
 		},
 		{
-			name:  "an error behind a loss of the same dispatch says nothing",
+			name:  "an error behind a loss of the same dispatch changes nothing",
 			notes: []noted{{task.Lost, dispatch(1, 0)}, {task.Errored, dispatch(1, 0)}},
 			state: task.Lost, at: dispatch(1, 0), isNew: false, next: dispatch(1, 1),
 		},
 		{
-			name:  "a start behind the end of its dispatch says nothing",
+			name:  "a start behind the end of its dispatch changes nothing",
 			notes: []noted{{task.Errored, dispatch(1, 0)}, {task.Started, dispatch(1, 0)}},
 			state: task.Errored, at: dispatch(1, 0), isNew: false, next: dispatch(2, 0),
 		},
 		{
-			name:  "an earlier dispatch says nothing",
+			name:  "a note of an earlier dispatch changes nothing",
 			notes: []noted{{task.Started, dispatch(2, 0)}, {task.Errored, dispatch(1, 0)}},
 			state: task.Started, at: dispatch(2, 0), isNew: false, next: dispatch(2, 1),
 		},

@@ -1,15 +1,12 @@
 package graph_test
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/tidemill/tidemill/engine/graph"
 )
-
-var seed = flag.Uint64("seed", 0, "run only the schedule or model with this seed, and log its steps; 0 = many random ones")
 
 const schedules = 5000
 
@@ -19,9 +16,9 @@ const schedules = 5000
 //
 // Seeds differ from run to run. A failure prints its seed, and the command that repeats it.
 func TestSchedules(t *testing.T) {
-	if *seed != 0 {
-		if err := newWorld(*seed, t.Logf).play(); err != nil {
-			t.Fatalf("seed %d: got fault %v, want none", *seed, err)
+	if *graph.Seed != 0 {
+		if err := newWorld(*graph.Seed, t.Logf).play(); err != nil {
+			t.Fatalf("seed %d: got fault %v, want none", *graph.Seed, err)
 		}
 		return
 	}
@@ -85,7 +82,7 @@ func (w *world) act() bool {
 	if n == 0 {
 		return false
 	}
-	if len(w.lives) > 0 && w.happens(w.chance.cancel, "asked to end") {
+	if len(w.tasks) > 0 && w.happens(w.chance.cancel, "asked to end") {
 		w.ask()
 		return true
 	}
@@ -95,7 +92,7 @@ func (w *world) act() bool {
 
 // ended checks that each task was resolved once, and that none is open.
 func (w *world) ended() error {
-	for number, l := range w.lives {
+	for number, l := range w.tasks {
 		if l.resolved != 1 {
 			return fmt.Errorf("task %d was resolved %d times; its first final entry is %d of %d", number, l.resolved, l.outcome, len(w.log))
 		}
@@ -120,7 +117,7 @@ func (w *world) obey(e graph.Event, commands []graph.Command) {
 
 func (w *world) obeyOne(e graph.Event, c graph.Command) {
 	commands := []graph.Command{c}
-	l := w.lives[c.Task]
+	l := w.tasks[c.Task]
 	if l == nil || l.resolved > 0 {
 		w.fail("task %d has its outcome, or is another owner's: got %s, want nothing", c.Task, inWords(commands))
 		return
@@ -142,7 +139,7 @@ func (w *world) obeyOne(e graph.Event, c graph.Command) {
 // check compares the number of open tasks with that of tasks without an outcome. It is called after each event.
 func (w *world) check() {
 	open := 0
-	for _, l := range w.lives {
+	for _, l := range w.tasks {
 		if l.resolved == 0 {
 			open++
 		}

@@ -15,9 +15,9 @@ type world struct {
 	rng    *rand.Rand
 	chance chances
 	graph  *graph.Graph
-	left   int              // tasks to submit
-	next   uint64           // the next task's number
-	lives  map[uint64]*life // by task
+	left   int                   // tasks to submit
+	next   uint64                // the next task's number
+	tasks  map[uint64]*knownTask // by task
 
 	queue []delivery    // published and not acked
 	late  []graph.Event // entries that are to be appended
@@ -36,8 +36,8 @@ type chances struct {
 	cancel, delayed, resumed                                               float64
 }
 
-// life is what the world knows of one task.
-type life struct {
+// knownTask is what the world knows of one task.
+type knownTask struct {
 	retries         int32
 	attempt, losses int32         // of the newest dispatch
 	delayed         bool          // a delay precedes its first dispatch
@@ -65,7 +65,7 @@ type delivery struct {
 
 func newWorld(seed uint64, logf func(format string, args ...any)) *world {
 	w := &world{
-		rng: rand.New(rand.NewPCG(seed, 0)), graph: graph.New(seed), lives: map[uint64]*life{}, seen: map[string]int{}, logf: logf,
+		rng: rand.New(rand.NewPCG(seed, 0)), graph: graph.New(seed), tasks: map[uint64]*knownTask{}, seen: map[string]int{}, logf: logf,
 	}
 	if logf == nil {
 		w.logf = func(string, ...any) {}
@@ -109,9 +109,9 @@ func (w *world) step(e graph.Event) {
 // submit adds a task: a new one, perhaps with a delay, or one that a former run has left.
 func (w *world) submit() {
 	w.left--
-	l := &life{retries: int32(w.rng.IntN(4)), outcome: -1, noted: map[note]bool{}}
+	l := &knownTask{retries: int32(w.rng.IntN(4)), outcome: -1, noted: map[note]bool{}}
 	e := graph.Event{What: graph.Submitted, Task: w.next, Retries: int(l.retries)}
-	w.lives[w.next] = l
+	w.tasks[w.next] = l
 	w.next++
 	if w.happens(w.chance.delayed, "delayed") {
 		l.delayed = true
@@ -127,8 +127,8 @@ func (w *world) submit() {
 }
 
 // depend lets the task depend on others: open ones, and some that have succeeded.
-func (w *world) depend(e *graph.Event, l *life) {
-	for number, other := range w.lives {
+func (w *world) depend(e *graph.Event, l *knownTask) {
+	for number, other := range w.tasks {
 		if number == e.Task || other.resolved > 0 && !other.ok || !w.happens(0.3, "with dependencies") {
 			continue
 		}
@@ -140,12 +140,12 @@ func (w *world) depend(e *graph.Event, l *life) {
 }
 
 // missing reports whether a result that the task needs is missing.
-func (w *world) missing(l *life) bool {
-	return slices.ContainsFunc(l.deps, func(dep uint64) bool { return !w.lives[dep].ok })
+func (w *world) missing(l *knownTask) bool {
+	return slices.ContainsFunc(l.deps, func(dep uint64) bool { return !w.tasks[dep].ok })
 }
 
 // leave makes the task one that a former run has left, queued or not. It may have no attempt left, or too many losses.
-func (w *world) leave(e *graph.Event, l *life) {
+func (w *world) leave(e *graph.Event, l *knownTask) {
 	e.Attempt, e.Losses = int32(1+w.rng.IntN(int(l.retries)+2)), int32(w.rng.IntN(graph.MaxLosses+1))
 	l.deaths = e.Losses
 	spent := e.Attempt > l.retries+1 || e.Losses == graph.MaxLosses
@@ -158,7 +158,7 @@ func (w *world) leave(e *graph.Event, l *life) {
 
 // ask cancels a task, or lets its deadline pass, whether it is open or not.
 func (w *world) ask() {
-	for number, l := range w.lives {
+	for number, l := range w.tasks {
 		e := graph.Event{What: graph.Cancel, Task: number}
 		if w.rng.IntN(2) == 0 {
 			e.What = graph.Expired
@@ -184,7 +184,7 @@ func (w *world) deliver() {
 	switch {
 	case m.delivered > 1:
 		if m.delivered == 2 {
-			w.lives[m.task].deaths++
+			w.tasks[m.task].deaths++
 		}
 		w.seen["redelivered"]++
 		w.record(task.Lost, *m)
@@ -211,7 +211,7 @@ func (w *world) run(m delivery) task.State {
 	switch {
 	case !w.happens(w.chance.errs, "error"):
 		return task.OK
-	case m.attempt > w.lives[m.task].retries, w.happens(w.chance.hopeless, "hopeless"):
+	case m.attempt > w.tasks[m.task].retries, w.happens(w.chance.hopeless, "hopeless"):
 		return task.Failed
 	}
 	return task.Errored
@@ -229,7 +229,7 @@ func (w *world) appendEntry() {
 	if !w.happens(w.chance.repeated, "append repeated") {
 		w.late = slices.Delete(w.late, i, i+1)
 	}
-	l := w.lives[e.Task]
+	l := w.tasks[e.Task]
 	if e.State.Final() && l.outcome < 0 {
 		l.outcome = len(w.log)
 	}
@@ -244,7 +244,7 @@ func (w *world) appendEntry() {
 func (w *world) readEntry() {
 	e, at := w.log[w.read], w.read
 	w.read++
-	l := w.lives[e.Task]
+	l := w.tasks[e.Task]
 	if l == nil {
 		w.step(e)
 		return
@@ -258,7 +258,7 @@ func (w *world) readEntry() {
 	}
 }
 
-func (w *world) count(e graph.Event, l *life) {
+func (w *world) count(e graph.Event, l *knownTask) {
 	waits := slices.Contains(w.waits, e.Task)
 	switch final := e.State.Final(); {
 	case final && l.resolved > 0:
@@ -285,7 +285,7 @@ func (w *world) due() {
 
 // dispatch publishes the task. After the first dispatch there must have been a note of the one before: an error for the
 // next attempt, a loss for one more loss, a refusal for the same dispatch.
-func (w *world) dispatch(e graph.Event, c graph.Command, l *life) {
+func (w *world) dispatch(e graph.Event, c graph.Command, l *knownTask) {
 	cause := task.State(0)
 	switch [2]int32{c.Attempt - l.attempt, c.Losses - l.losses} {
 	case [2]int32{1, 0}:
@@ -322,7 +322,7 @@ func (w *world) dispatch(e graph.Event, c graph.Command, l *life) {
 	w.queue = append(w.queue, delivery{task: c.Task, attempt: c.Attempt, losses: c.Losses})
 }
 
-func (w *world) resolve(e graph.Event, c graph.Command, l *life) {
+func (w *world) resolve(e graph.Event, c graph.Command, l *knownTask) {
 	l.resolved++
 	l.ok = e.State == task.OK
 	if e.What != graph.Recorded || !e.State.Final() {
@@ -345,7 +345,7 @@ func (w *world) wait(e graph.Event, c graph.Command) {
 
 // end appends a final entry. The log may refuse it, or the answer may be lost; then the command may follow again, and only
 // then.
-func (w *world) end(e graph.Event, c graph.Command, l *life) {
+func (w *world) end(e graph.Event, c graph.Command, l *knownTask) {
 	if l.ending && e.What != graph.Due {
 		w.fail("%s: task %d is being ended already: got %s", eventInWords(e), c.Task, inWords([]graph.Command{c}))
 	}
@@ -365,7 +365,7 @@ func (w *world) end(e graph.Event, c graph.Command, l *life) {
 }
 
 // checkWhy checks that the reason for which a task is ended is true.
-func (w *world) checkWhy(e graph.Event, c graph.Command, l *life) {
+func (w *world) checkWhy(e graph.Event, c graph.Command, l *knownTask) {
 	right := true
 	switch c.Why {
 	case graph.LostTooMuch:
@@ -379,7 +379,7 @@ func (w *world) checkWhy(e graph.Event, c graph.Command, l *life) {
 		right = e.What == graph.Expired || e.What == graph.Due
 	case graph.DependencyFailed:
 		w.seen["failed with a dependency"]++
-		cause := w.lives[c.Cause]
+		cause := w.tasks[c.Cause]
 		right = e.What == graph.Due || cause != nil && slices.Contains(l.deps, c.Cause) && !cause.ok && (cause.resolved > 0 || cause.ending)
 	}
 	if !right || c.Why == 0 {
