@@ -62,8 +62,8 @@ func Announce(ctx context.Context, b *queues.Broker, node Node) (*Row, error) {
 
 // mayBeAlive reports whether the row can be that of an agent that still runs: a valid row from this boot of the server.
 func mayBeAlive(row queues.Row, boot string) bool {
-	var there Node
-	return json.Unmarshal(row.Value, &there) == nil && there.ID == row.Key && there.Boot == boot
+	var current Node
+	return json.Unmarshal(row.Value, &current) == nil && current.ID == row.Key && current.Boot == boot
 }
 
 // Update writes the row again, as the node's sign of life and with what has changed of it. A row that was removed because
@@ -110,8 +110,8 @@ func (r *Row) adoptOwnRow(ctx context.Context) error {
 		r.revision = 0
 		return nil
 	}
-	var there Node
-	if err == nil && (json.Unmarshal(found.Value, &there) != nil || there.Instance != r.instance) {
+	var current Node
+	if err == nil && (json.Unmarshal(found.Value, &current) != nil || current.Instance != r.instance) {
 		err = fmt.Errorf("%w: %s", ErrReplaced, r.node)
 	}
 	if err == nil {

@@ -49,7 +49,7 @@ type Lease struct {
 	table    *queues.Table
 	key      string
 	row      Row
-	revision uint64    // of the row as row has it
+	revision uint64    // the newest one that is known to be of this holder
 	until    time.Time // when the lease runs out; monotonic
 }
 
@@ -88,13 +88,13 @@ var errWatching = errors.New("lease: another process may hold it")
 
 // check returns nil if the holder's lease has run out, ErrHeld if the holder has renewed it since the first call, and
 // errWatching if neither is known yet.
-func (w *watch) check(there Row, revision uint64) error {
+func (w *watch) check(current Row, revision uint64) error {
 	switch now := time.Now(); {
 	case w.revision == 0:
 		w.revision, w.until = revision, now.Add(Duration+time.Second)
 		return errWatching
 	case w.revision != revision:
-		return fmt.Errorf("%w: %s", ErrHeld, there.Holder)
+		return fmt.Errorf("%w: %s", ErrHeld, current.Holder)
 	case now.Before(w.until):
 		return errWatching
 	}
@@ -110,19 +110,19 @@ func try(ctx context.Context, table *queues.Table, key string, as Row, w *watch)
 		return nil, err
 	}
 	if err == nil {
-		var there Row
-		if err := json.Unmarshal(found.Value, &there); err != nil {
+		var current Row
+		if err := json.Unmarshal(found.Value, &current); err != nil {
 			return nil, fmt.Errorf("lease: row %s: %w", key, err)
 		}
-		if there.Ended {
+		if current.Ended {
 			return nil, ErrEnded
 		}
-		if there.Holder != "" && there.Holder != as.Holder && there.Boot == as.Boot {
-			if err := w.check(there, found.Revision); err != nil {
+		if current.Holder != "" && current.Holder != as.Holder && current.Boot == as.Boot {
+			if err := w.check(current, found.Revision); err != nil {
 				return nil, err
 			}
 		}
-		l.row.Run, l.row.Trimmed, l.row.Created = there.Run+1, there.Trimmed, there.Created
+		l.row.Run, l.row.Trimmed, l.row.Created = current.Run+1, current.Trimmed, current.Created
 	}
 	err = l.write(func(value []byte) (uint64, error) {
 		if found.Revision == 0 {
@@ -184,14 +184,15 @@ func (l *Lease) RenewForSure(ctx context.Context, change func(*Row)) error {
 var errRenewAgain = errors.New("lease: the answer to an earlier renewal was lost; renew again")
 
 // adoptOwnRow is called when a renewal was refused because the row has another revision than l knows. If the row is the
-// holder's own, from a renewal whose answer was lost, l takes its revision, and the error is errRenewAgain.
+// holder's own, from a renewal whose answer was lost, l takes its revision, and the error is errRenewAgain. (A
+// directory.Row does the same, but creates a missing row again.)
 func (l *Lease) adoptOwnRow(ctx context.Context) error {
 	found, err := l.table.Get(ctx, l.key)
 	if err != nil && !errors.Is(err, queues.ErrNoRow) {
 		return err
 	}
-	var there Row
-	if err != nil || json.Unmarshal(found.Value, &there) != nil || there.Holder != l.row.Holder || there.Ended {
+	var current Row
+	if err != nil || json.Unmarshal(found.Value, &current) != nil || current.Holder != l.row.Holder || current.Ended {
 		return ErrLost
 	}
 	l.revision = found.Revision
