@@ -74,7 +74,7 @@ func (s *Session) formBatchLocked(l *lane) *sending {
 	l.window.send(len(tasks))
 	id := s.reader.identity()
 	b := &sending{s, l, l.queue, make([]uint64, len(tasks)), id.header, forms.Get().(*form)}
-	b.fill(id.owner, s.scope, tasks)
+	b.fill(id.owner, s.objects.scope, tasks)
 	return b
 }
 

@@ -49,7 +49,7 @@ func (s *Session) Export(ctx context.Context, h *Handle, ttl time.Duration) (tok
 	row := Exported{TTL: ttl, Value: task.AppendValue(nil, whole(v))}
 	data := row.Value
 	if len(data) > values.InlineBytes {
-		if s.values.Objects == nil {
+		if s.objects.store.Objects == nil {
 			return "", values.TooLarge(len(data), values.InlineBytes)
 		}
 		row.Value, row.Object = nil, &task.Object{Scope: token, ID: objstore.Fresh(), Size: int64(len(data))}
@@ -63,7 +63,7 @@ func (s *Session) Export(ctx context.Context, h *Handle, ttl time.Duration) (tok
 		_, err = table.Create(ctx, token, value) // first, so that the object goes with it whatever becomes of us
 	}
 	if err == nil && row.Object != nil {
-		err = s.values.Objects.PutAs(ctx, values.KeyOf(row.Object), objstore.NewContent(data))
+		err = s.objects.store.Objects.PutAs(ctx, values.KeyOf(row.Object), objstore.NewContent(data))
 	}
 	return token, err
 }
@@ -125,7 +125,7 @@ func (s *Session) Import(ctx context.Context, token string) (*Handle, error) {
 func (s *Session) imported(ctx context.Context, e Exported) (task.Value, error) {
 	data := e.Value
 	if e.Object != nil {
-		read, err := s.values.Read(ctx, task.Value{External: &task.External{Object: e.Object}})
+		read, err := s.objects.store.Read(ctx, task.Value{External: &task.External{Object: e.Object}})
 		if err != nil {
 			return read, err
 		}

@@ -150,7 +150,7 @@ func (h *Handle) Outcome(ctx context.Context, v *task.Value) (err error) {
 	if err := h.known(ctx, v); err != nil || h.s == nil || v.External == nil && v.Type != task.Bundle {
 		return err
 	}
-	*v, err = untilAnswered(ctx, func() (task.Value, error) { return h.s.values.Read(ctx, *v) })
+	*v, err = untilAnswered(ctx, func() (task.Value, error) { return h.s.objects.store.Read(ctx, *v) })
 	runtime.KeepAlive(h) // it holds the objects
 	return err
 }

@@ -101,7 +101,7 @@ func (s *Session) inputToStore(number uint64) (v task.Value, held objectKeys, ok
 	if h == nil {
 		return v, nil, false
 	}
-	if v = h.inputLocked(); v.Inline() <= s.values.Bundled() {
+	if v = h.inputLocked(); v.Inline() <= s.objects.store.Bundled() {
 		return v, nil, false
 	}
 	return v, s.objects.acquire(&v), true

@@ -154,7 +154,7 @@ func (s *Session) leaseLost(ctx context.Context) {
 	k.renamed++
 	owner := fmt.Sprintf("%s-%d", s.cfg.Owner, k.renamed)
 	row := k.lease.Row()
-	l, err := lease.Take(ctx, k.sessions, owner, lease.Row{Holder: row.Holder, Boot: row.Boot, Scope: s.scope})
+	l, err := lease.Take(ctx, k.sessions, owner, lease.Row{Holder: row.Holder, Boot: row.Boot, Scope: s.objects.scope})
 	if err != nil {
 		s.cfg.Logger.Warn("session: take a new name; trying again", "owner", owner, "err", err)
 		return

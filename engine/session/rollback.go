@@ -107,7 +107,7 @@ func (s *Session) appendLost(ctx context.Context) error {
 }
 
 // maxRecord returns about how many bytes a record of the owner's has at most.
-func (s *Session) maxRecord() int { return s.values.Most / 2 }
+func (s *Session) maxRecord() int { return s.objects.store.Most / 2 }
 
 // lost adds outcomes that the log has no more to a record of so many bytes, from the index on. It returns where to go on,
 // and whether there is more. Session.mu is held.

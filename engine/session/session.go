@@ -85,8 +85,6 @@ type Session struct {
 	nodes   *directory.Nodes
 	unwatch func() // nodes calls no more; nil if it does not
 	classes *queues.Table
-	values  values.Store
-	scope   string // of objects; fixed once the session is connected
 
 	base       context.Context //nolint:containedctx // of the goroutines' requests; ended by Close
 	cancel     context.CancelFunc
@@ -129,7 +127,7 @@ func newSession(b *queues.Broker, cfg Config) *Session {
 	began, wakeKeeper := time.Now(), wait.NewSignal()
 	store := values.Store{Objects: cfg.Objects, Most: values.Max(b.MaxPayload())}
 	s := &Session{
-		cfg: cfg, broker: b, values: store, done: make(chan struct{}),
+		cfg: cfg, broker: b, done: make(chan struct{}),
 		tracker: tracker{
 			graph: graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)), history: history{}, room: room{limit: cfg.MaxPendingBytes},
 		},
@@ -218,7 +216,7 @@ func (s *Session) takeName(ctx context.Context) (owner string, err error) {
 	if s.resume != nil {
 		s.tracker.number = k.lease.Row().Run << runShift // no two runs number alike: what is cancelled by number is of one run
 	}
-	s.scope, s.objects.scope = owner, owner
+	s.objects.scope = owner
 	return owner, nil
 }
 
@@ -250,7 +248,7 @@ func (s *Session) Close() {
 }
 
 // Scope returns the scope of the session's objects.
-func (s *Session) Scope() string { return s.scope }
+func (s *Session) Scope() string { return s.objects.scope }
 
 // Owner returns the session's name. A session that loses its lease takes another.
 func (s *Session) Owner() string { return s.reader.identity().owner }

@@ -106,7 +106,7 @@ func (u *update) applyOne(event *graph.Event, h *Handle, rec *recorded) {
 
 // dispatch sends a task, or has its input loaded before.
 func (u *update) dispatch(h *Handle) {
-	if h.needsLoading(u.s.values.Bundled()) {
+	if h.needsLoading(u.s.objects.store.Bundled()) {
 		u.s.inputs.add(h.number)
 		return
 	}

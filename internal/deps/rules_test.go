@@ -29,10 +29,7 @@ var checks = []check{
 
 // exceptions are single faults that are accepted. The key is the check, the file, and the function or other name with the
 // fault, as in "sleep: engine/grain_test.go BenchmarkBusy"; the value is the reason.
-var exceptions = map[string]string{
-	"fields: engine/session/session.go Session": "being split",
-	"fields: nodeagent/agent.go Agent":          "being split",
-}
+var exceptions = map[string]string{}
 
 // A check finds where a tree breaks one rule.
 type check struct {
