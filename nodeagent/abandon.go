@@ -7,8 +7,7 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// timedOut is called at the end of the attempt's timeout: its context has ended. A function that heeds
-// that returns soon.
+// timedOut is called at the end of the attempt's timeout: its context has ended, and most functions return soon.
 func (x *execution) timedOut() {
 	time.AfterFunc(x.slot.agent.cfg.Grace, x.abandon)
 	x.cancelChildren()
@@ -17,7 +16,7 @@ func (x *execution) timedOut() {
 // Abort makes the execution a session.Attempt.
 func (x *execution) Abort(why *task.Failure) { x.abort(&fault{cancelled: true, failure: why}) }
 
-// cancelChildren cancels what the attempt has submitted: it is to end.
+// cancelChildren cancels what the attempt has submitted, since it is to end itself.
 func (x *execution) cancelChildren() {
 	if s := x.slot.agent.nested.get(); s != nil {
 		s.CancelChildren(&x.TaskContext)
@@ -26,15 +25,15 @@ func (x *execution) cancelChildren() {
 
 // abort ends the context of an attempt that is not wanted any more.
 func (x *execution) abort(why *fault) {
-	if !x.unwantedSince.CompareAndSwap(nil, why) {
+	if !x.unwantedFor.CompareAndSwap(nil, why) {
 		return
 	}
 	x.Cancel(why.failure)
 	time.AfterFunc(x.slot.agent.cfg.Grace, x.abandon)
 }
 
-// abandon gives an attempt up that ignores its ended context. Code in this process cannot be killed, so
-// its slot is lost until it returns by itself; the task goes on without it.
+// abandon gives up an attempt that ignores that its context has ended. Code in this process cannot be killed, so
+// its slot is lost until the function returns by itself; the task goes on without it.
 func (x *execution) abandon() {
 	s := x.slot
 	if !s.current.CompareAndSwap(x, nil) {
@@ -58,13 +57,13 @@ func (x *execution) abandon() {
 	u.dispatch()
 }
 
-// judge says what the failure is of an attempt that was to end: not its own.
+// judge returns the failure of an attempt: of one that was to end, the reason for that, and not what its function returned.
 func (x *execution) judge(why *fault) *fault {
 	if why == nil || why.refused {
 		return why
 	}
 	until := x.TimeoutAt()
-	switch unwanted := x.unwantedSince.Load(); {
+	switch unwanted := x.unwantedFor.Load(); {
 	case unwanted != nil:
 		return unwanted
 	case !until.IsZero() && !time.Now().Before(until):

@@ -9,8 +9,7 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// execution is one attempt that runs: the function's context, and what must be known to end it from
-// outside.
+// execution is one attempt that runs: the function's context, and what is needed to end the attempt from outside.
 type execution struct {
 	session.TaskContext
 	batch *batch         // that the task came in; nil for a child
@@ -18,7 +17,7 @@ type execution struct {
 	slot  *slot
 	began time.Duration // since the agent began; 0: when the slot's last task ended
 
-	unwantedSince atomic.Pointer[fault] // set once the attempt is not wanted any more: why
+	unwantedFor atomic.Pointer[fault] // why the attempt is not wanted any more; nil while it is
 }
 
 // newAttempt returns an attempt in a slot. The caller sets the task.
@@ -73,7 +72,7 @@ func (x *execution) function() *registry.Function {
 	return s.fn
 }
 
-// unwanted returns why the task is not to be started, nil if it is. Of children, the session knows.
+// unwanted returns why the task is not to be started, nil if it is. The session cancels unwanted children itself.
 func (x *execution) unwanted() *fault {
 	if x.batch == nil {
 		return nil
@@ -94,7 +93,7 @@ func (x *execution) execute(fn *registry.Function, in, out *task.Value) (why *fa
 	if outermost {
 		s.current.Store(x)
 	}
-	if why := x.unwanted(); why != nil { // since it was looked at before
+	if why := x.unwanted(); why != nil { // this may have changed since it was last looked at
 		x.abort(why)
 	}
 	why = x.judge(invoke(&x.TaskContext, fn, in, x.scratch(), out))
@@ -102,7 +101,7 @@ func (x *execution) execute(fn *registry.Function, in, out *task.Value) (why *fa
 	x.Finish()
 	ours = !outermost || s.current.CompareAndSwap(x, nil)
 	if ours && why != nil && s.agent.ending.Load() && !why.cancelled && !why.late {
-		if outermost { // it may have failed because the agent has ended its context: it is the next agent's
+		if outermost { // it may have failed because the agent has ended its context: the next agent runs it again
 			s.left = true
 		}
 		return nil, false
@@ -123,8 +122,8 @@ func (x *execution) join(why *fault) {
 	x.JoinInline(s, refers)
 }
 
-// scratch returns the memory in which the result is encoded, which is copied before the slot goes on. That of a
-// child becomes its owner's: others of its parent's goroutines may use the slot's.
+// scratch returns the memory in which the result is encoded; it is copied before the slot goes on. A child has memory of its
+// own, since other goroutines of its parent may use the slot's, and it belongs to the child's owner afterwards.
 func (x *execution) scratch() []byte {
 	if x.child != nil {
 		return nil

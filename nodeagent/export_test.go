@@ -18,7 +18,7 @@ func SealedWhileBusy(n int) (entries []int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.timer.Stop()
-	p.seal()
+	p.sealLocked()
 	for _, rec := range p.sealed {
 		total := int64(0)
 		for _, s := range rec.shares {

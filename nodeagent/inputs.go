@@ -10,8 +10,8 @@ import (
 	"github.com/tidemill/tidemill/engine/values"
 )
 
-// inputs returns the task's input. Small ones travel in the batch; the bytes of others were fetched before that was
-// accepted. Those of a child are on this node, or on their way to it for its parent, and are fetched now.
+// inputs returns the task's input. Small inputs are in the batch; the bytes of others were fetched before the batch was
+// accepted. Those of a child are on this node, or are being fetched for its parent, and are fetched now.
 func (a *Agent) inputs(x *execution) (in *task.Value, why *fault) {
 	in = &x.Spec.Input
 	if x.batch != nil {
@@ -28,12 +28,12 @@ func (a *Agent) inputs(x *execution) (in *task.Value, why *fault) {
 	return &fetched, why
 }
 
-// fetchAgain is how long an agent waits before it asks again for an input that the store did not bring.
+// fetchAgain is how long an agent waits before it fetches an input again.
 const fetchAgain = time.Second
 
-// fetch fetches the inputs of a batch, and pins them until all of it is recorded. One batch's are fetched at a time,
-// and none waits for room that only its own pins could give: so nobody waits for ever. What is lost fails its task;
-// what may come later is waited for, under the lease. It reports false if the agent ends first.
+// fetch fetches the inputs of a batch, and pins them until all of the batch is recorded. The inputs of one batch are fetched
+// at a time, and no batch waits for memory that only its own pins take: so nobody waits for ever. A lost object fails its
+// task; while the store does not answer, fetch tries again, under the batch's lease. It reports false if the agent ends first.
 func (a *Agent) fetch(b *batch) bool {
 	if a.fetching.LockContext(a.base) != nil {
 		return false
@@ -62,7 +62,7 @@ func (a *Agent) fetch(b *batch) bool {
 	return true
 }
 
-// fetchOne fetches the input of one task, beside so many bytes that are pinned for others.
+// fetchOne fetches the input of one task, while so many bytes are pinned for others of the batch.
 func (a *Agent) fetchOne(spec *task.Spec, pinned int64) (task.Value, values.Pins, *fault) {
 	for {
 		v, pins, err := a.values.Fetch(a.base, spec.Input, a.values.Room()-pinned)
@@ -74,13 +74,13 @@ func (a *Agent) fetchOne(spec *task.Spec, pinned int64) (task.Value, values.Pins
 			return v, pins, &fault{failure: failure}
 		case a.base.Err() != nil:
 			return v, pins, nil
-		case errors.Is(err, values.ErrNoRoom) && pinned > 0: // it comes again, with others or alone
+		case errors.Is(err, values.ErrNoRoom) && pinned > 0: // the owner dispatches it again, in another batch or alone
 			return v, pins, &fault{refused: true}
 		case errors.Is(err, values.ErrNoRoom):
 			return v, pins, &fault{failure: &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
 				"an input of %d bytes in objects, and this node has memory for %d of them", spec.Input.Size(), a.values.Room())}}
 		}
-		a.cfg.Logger.Warn("nodeagent: bring an input; trying again", "task", spec.Number, "err", err)
+		a.cfg.Logger.Warn("nodeagent: fetch an input; trying again", "task", spec.Number, "err", err)
 		again, cancel := context.WithTimeout(a.base, fetchAgain)
 		<-again.Done()
 		cancel()

@@ -10,7 +10,8 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// outputs makes the entry of a task that ran, unless its result, which is there already, refers to tasks that are not over.
+// outputs makes the entry of a task that ran, whose result is in the entry already, unless the result refers to tasks without
+// an outcome.
 func (x *execution) outputs(e *task.Entry, why *fault) attemptStatus {
 	e.Ran = x.lap()
 	refers := x.ResultRefs()
@@ -32,7 +33,7 @@ func (x *execution) outputs(e *task.Entry, why *fault) attemptStatus {
 	return ended
 }
 
-// finishChildren ends the attempt's submitting; its children are cancelled, but for those to which its result refers.
+// finishChildren cancels the children of the attempt, but for those to which its result refers.
 func (x *execution) finishChildren(result []*session.Handle) {
 	if s := x.slot.agent.nested.get(); s != nil {
 		s.FinishChildren(&x.TaskContext, result)
@@ -59,7 +60,7 @@ func (x *execution) resolveRefs(value task.Value, refers []*session.Handle) (tas
 	return v, nil
 }
 
-// deliverLater gives the slot back, and delivers the result when all tasks to which it refers are over.
+// deliverLater delivers the result when all tasks to which it refers have ended. The slot goes on meanwhile.
 func (x *execution) deliverLater(e task.Entry) {
 	a := x.slot.agent
 	a.sched.mu.Lock()
@@ -124,8 +125,8 @@ func (x *execution) scope() string {
 	return x.slot.agent.nested.get().Scope()
 }
 
-// moved returns a value of which no object is of this agent's session: those go when it ends, and the task's
-// owner does not.
+// moved returns the value without objects of this agent's session, with their bytes instead: such objects are removed when
+// the session ends, and the task's owner may live longer.
 func (x *execution) moved(ctx context.Context, v task.Value) (task.Value, error) {
 	s := x.slot.agent.nested.get()
 	if s == nil {
@@ -157,7 +158,7 @@ func finish(e *task.Entry, spec *task.Spec, retries int, why *fault) {
 	}
 }
 
-// lap returns how long the task ran. In a slot, its end is the begin of the next.
+// lap returns how long the task ran. In a slot, the next task begins when it ends.
 func (x *execution) lap() time.Duration {
 	s := x.slot
 	now := time.Since(s.agent.began)
@@ -175,7 +176,7 @@ func (x *execution) lap() time.Duration {
 // scratchBytes bounds the memory that a slot keeps for encoding results.
 const scratchBytes = 64 << 10
 
-// reuse keeps the memory of a result for the next one, if it has grown.
+// reuse keeps the memory of a result for the next one, if it is larger than what the slot has.
 func (s *slot) reuse(data []byte) {
 	if cap(data) <= scratchBytes && cap(data) > cap(s.out) {
 		s.out = data

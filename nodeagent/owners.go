@@ -12,10 +12,10 @@ import (
 	"github.com/tidemill/tidemill/queues"
 )
 
-// owners is the agent's copy of what sessions say of their tasks: which are cancelled, and which sessions
-// have ended. It is looked at before each start. The zero value knows of nothing.
+// owners is the agent's copy of which tasks are cancelled, and which sessions have ended. A slot looks at it before it starts
+// a task. The zero value is empty.
 type owners struct {
-	some atomic.Bool // something is cancelled or has ended: usually nothing is, and nobody takes the lock
+	any atomic.Bool // something is cancelled or has ended; usually nothing is, and nobody takes the lock
 
 	mu    sync.RWMutex
 	ended map[string]bool        // guarded by mu
@@ -25,7 +25,7 @@ type owners struct {
 
 // unwanted returns why the task is not to be started, nil if it is.
 func (o *owners) unwanted(owner string, number uint64) *fault {
-	if !o.some.Load() {
+	if !o.any.Load() {
 		return nil
 	}
 	o.mu.RLock()
@@ -41,7 +41,7 @@ func (o *owners) unwanted(owner string, number uint64) *fault {
 
 // hasEnded reports whether nothing of the owner is wanted any more.
 func (o *owners) hasEnded(owner string) bool {
-	if !o.some.Load() {
+	if !o.any.Load() {
 		return false
 	}
 	o.mu.RLock()
@@ -49,7 +49,7 @@ func (o *owners) hasEnded(owner string) bool {
 	return o.ended[owner]
 }
 
-// end notes that an owner has ended, or that its row is gone.
+// end notes whether an owner has ended.
 func (o *owners) end(owner string, ended bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -63,7 +63,7 @@ func (o *owners) end(owner string, ended bool) {
 	o.ended[owner] = true
 	delete(o.asked, owner)
 	delete(o.late, owner)
-	o.some.Store(true)
+	o.any.Store(true)
 }
 
 // cancel notes a row of the table of cancels, and returns whose tasks it is of.
@@ -83,14 +83,14 @@ func (o *owners) cancel(row queues.Row) (owner string) {
 	}
 	o.asked[owner] = o.asked[owner].With(c.Asked)
 	o.late[owner] = o.late[owner].With(c.Late)
-	o.some.Store(true)
+	o.any.Store(true)
 	return owner
 }
 
-// sessionChanged takes a row of the table of sessions.
+// sessionChanged is called with each row of the table of sessions.
 func (a *Agent) sessionChanged(row queues.Row) {
 	if task.CheckOwner(row.Key) != nil {
-		return // from a stranger: it would be taken for a pattern
+		return // no session writes such a key
 	}
 	a.janitor.session(row)
 	var r lease.Row
@@ -107,7 +107,7 @@ func (a *Agent) isOver(r lease.Row) bool {
 	return a.cfg.Boot != "" && r.Job == "" && r.Boot != a.cfg.Boot
 }
 
-// cancelled takes a row of the table of cancels.
+// cancelled is called with each row of the table of cancels.
 func (a *Agent) cancelled(row queues.Row) {
 	if owner := a.owners.cancel(row); owner != "" {
 		a.abortUnwanted(owner)

@@ -15,22 +15,22 @@ import (
 
 // recorder appends entries to the logs of their owners, and acks a batch when all of it is recorded.
 // Entries that end while a record is on its way go together into the next one. Otherwise an entry waits
-// for others of its batch while those run, for maxWait at most.
+// for others of its batch while those run, for at most maxWait.
 type recorder struct {
 	broker    *queues.Broker
 	node      string
 	log       *slog.Logger
 	maxRecord int          // bytes
-	recorded  func(*batch) // called, without mu, when all of a batch is recorded
-	resume    func()       // called, without mu, when a stall is over
+	recorded  func(*batch) // called when all of a batch is recorded; mu is not held
+	resume    func()       // called when records are taken again, or all is recorded that settled was asked about; mu is not held
 
-	stall atomic.Bool // a record was refused: nothing new is to be started
+	stall atomic.Bool // the server has refused a record: nothing new is to be started
 
 	mu       sync.Mutex
 	owners   map[string]*pending // guarded by mu
 	last     *pending            // guarded by mu; one of owners
 	closed   bool                // guarded by mu
-	settling bool                // guarded by mu; resume is to be called too when nothing is pending
+	settling bool                // guarded by mu; resume is to be called when nothing is pending
 	idle     wait.Broadcast      // guarded by mu; when nothing is pending
 }
 
@@ -57,18 +57,18 @@ type share struct {
 	n     int64
 }
 
-// record is made of the entries by who sends it first: slots that add others do not wait for that.
+// record is a full record. Whoever sends it first encodes it: slots that add entries do not wait for that.
 type record struct {
 	entries task.RecordWriter
-	data    []byte // nil before
+	data    []byte // nil before it is first sent
 	shares  []share
 }
 
 const (
 	maxEntries  = 8 << 10              // of a record; readers refuse more than task.MaxSpecs
-	forgetAfter = time.Minute          // an owner of which nothing was heard
-	maxWait     = 4 * time.Millisecond // of an entry for its siblings
-	goodRecord  = 64 << 10             // bytes; a record of this size waits for no more
+	forgetAfter = time.Minute          // an owner without a new entry
+	maxWait     = 4 * time.Millisecond // of an entry for others of its batch
+	goodRecord  = 64 << 10             // bytes; a record of this size is sent at once
 	refusedWait = 250 * time.Millisecond
 )
 
@@ -85,19 +85,19 @@ func (r *recorder) stalled() bool { return r.stall.Load() }
 // add records an entry of the batch, soon. The entry is encoded at once and may be used again.
 func (r *recorder) add(b *batch, e *task.Entry) {
 	r.mu.Lock()
-	out := r.put(b, e)
+	out := r.addLocked(b, e)
 	r.mu.Unlock()
 	out.send()
 }
 
-// put is add without the sending. mu is held.
-func (r *recorder) put(b *batch, e *task.Entry) outgoing {
+// addLocked is add without the sending.
+func (r *recorder) addLocked(b *batch, e *task.Entry) outgoing {
 	if r.closed {
 		return outgoing{}
 	}
-	p := r.pendingOf(b.Owner)
+	p := r.ownerLocked(b.Owner)
 	if p.entries.Len() >= maxEntries || p.entries.Len() > 0 && p.entries.Size()+len(e.Value.Data) > r.maxRecord {
-		p.seal()
+		p.sealLocked()
 	}
 	if p.entries.Len() == 0 {
 		p.used = time.Now()
@@ -107,7 +107,7 @@ func (r *recorder) put(b *batch, e *task.Entry) outgoing {
 	switch {
 	case b.unstarted() == 0 || p.entries.Size() >= goodRecord:
 		p.hurry = true
-		return p.next()
+		return p.nextLocked()
 	case !p.armed:
 		p.armed = true
 		p.timer.Reset(maxWait)
@@ -115,8 +115,8 @@ func (r *recorder) put(b *batch, e *task.Entry) outgoing {
 	return outgoing{}
 }
 
-// pendingOf returns what is to be recorded for an owner: most often for the one of the last entry. mu is held.
-func (r *recorder) pendingOf(owner string) *pending {
+// ownerLocked returns what is to be recorded for an owner: most often the owner of the last entry.
+func (r *recorder) ownerLocked(owner string) *pending {
 	if r.last != nil && r.last.owner == owner {
 		return r.last
 	}
@@ -144,18 +144,18 @@ func (p *pending) share(b *batch) {
 	p.shares = append(p.shares, share{b, 1})
 }
 
-// waited is called when entries have waited long enough.
+// waited is called when entries have waited for maxWait.
 func (p *pending) waited() {
 	p.r.mu.Lock()
 	p.armed = false
 	p.hurry = p.entries.Len() > 0
-	out := p.next()
+	out := p.nextLocked()
 	p.r.mu.Unlock()
 	out.send()
 }
 
-// seal makes a record of the entries. mu is held.
-func (p *pending) seal() {
+// sealLocked makes a record of the entries.
+func (p *pending) sealLocked() {
 	p.sealed = append(p.sealed, &record{entries: p.entries, shares: p.shares})
 	p.entries, p.spare = p.spare, task.RecordWriter{}
 	p.shares, p.hurry = nil, false
@@ -167,9 +167,9 @@ type outgoing struct {
 	*record
 }
 
-// next returns the next record, if none is on its way. mu is held, and who holds it sends the record when it does no
-// more: the connection may be busy for a while, and slots are not to wait for it.
-func (p *pending) next() outgoing {
+// nextLocked returns the next record, if none is on its way. Whoever holds recorder.mu sends the record after giving it up:
+// the connection may be busy for a while, and slots are not to wait for it.
+func (p *pending) nextLocked() outgoing {
 	if p.busy || p.r.closed {
 		return outgoing{}
 	}
@@ -177,7 +177,7 @@ func (p *pending) next() outgoing {
 		if !p.hurry {
 			return outgoing{}
 		}
-		p.seal()
+		p.sealLocked()
 	}
 	if p.log == nil {
 		p.log = p.r.broker.LogHandle(p.r.broker.Log(p.owner)) // the agent has made the stream
@@ -204,13 +204,13 @@ func sendAll(out []outgoing) {
 }
 
 // sent takes the server's answer to a record. When it is stored, batches of which nothing is left are
-// acked. Until then they are not: a refused record is sent again, and if this process ends first, its
-// tasks run again.
+// acked. Until then they are not: a refused record is sent again, and if this process ends first, the server redelivers
+// the batch.
 func (p *pending) sent(rec *record, err error) {
 	p.r.mu.Lock()
 	p.busy = false
 	if err != nil {
-		p.refused(err)
+		p.refusedLocked(err)
 		p.r.mu.Unlock()
 		return
 	}
@@ -221,12 +221,12 @@ func (p *pending) sent(rec *record, err error) {
 	if len(p.sealed) == 0 {
 		p.sealed = nil
 	}
-	next := p.next()
-	if !p.r.anyPending() {
+	next := p.nextLocked()
+	if !p.r.anyPendingLocked() {
 		p.r.idle.Wake()
 	}
 	resume := p.r.stall.CompareAndSwap(true, false)
-	if p.r.settling && !p.r.anyPending() {
+	if p.r.settling && !p.r.anyPendingLocked() {
 		p.r.settling, resume = false, true
 	}
 	p.r.mu.Unlock()
@@ -241,18 +241,18 @@ func (p *pending) sent(rec *record, err error) {
 	}
 }
 
-// refused stalls the agent and tries again later. mu is held.
-func (p *pending) refused(err error) {
+// refusedLocked stalls the agent and tries again later.
+func (p *pending) refusedLocked(err error) {
 	if errors.Is(err, queues.ErrClosed) {
 		return
 	}
 	p.r.stall.Store(true)
-	p.r.log.Warn("nodeagent: a record was refused; trying again, starting nothing meanwhile", "owner", p.owner, "err", err)
+	p.r.log.Warn("nodeagent: the server refused a record; trying again, and starting nothing meanwhile", "owner", p.owner, "err", err)
 	p.armed = true
 	p.timer.Reset(refusedWait)
 }
 
-// prune forgets owners of which nothing was heard for a while.
+// prune forgets owners without a new entry for a while.
 func (r *recorder) prune() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -267,8 +267,8 @@ func (r *recorder) prune() {
 
 func (p *pending) pending() bool { return p.busy || len(p.sealed) > 0 || p.entries.Len() > 0 }
 
-// anyPending reports whether something is not recorded. mu is held.
-func (r *recorder) anyPending() bool {
+// anyPendingLocked reports whether something is not recorded.
+func (r *recorder) anyPendingLocked() bool {
 	for _, p := range r.owners {
 		if p.pending() {
 			return true
@@ -277,13 +277,13 @@ func (r *recorder) anyPending() bool {
 	return false
 }
 
-// settled reports whether all that was added is recorded. If not, it is to be recorded soon, and resume is
-// called then.
+// settled reports whether all that was added is recorded. If not, it is sent at once, and resume is called when it is
+// recorded.
 func (r *recorder) settled() bool {
 	r.mu.Lock()
 	var out []outgoing
-	if r.settling = r.anyPending(); r.settling {
-		out = r.hurryAll()
+	if r.settling = r.anyPendingLocked(); r.settling {
+		out = r.hurryAllLocked()
 	}
 	done := !r.settling
 	r.mu.Unlock()
@@ -291,11 +291,11 @@ func (r *recorder) settled() bool {
 	return done
 }
 
-// hurryAll returns what waits for more, to be sent. mu is held.
-func (r *recorder) hurryAll() (out []outgoing) {
+// hurryAllLocked returns the records of all entries that wait for others.
+func (r *recorder) hurryAllLocked() (out []outgoing) {
 	for _, p := range r.owners {
 		p.hurry = p.entries.Len() > 0
-		out = append(out, p.next())
+		out = append(out, p.nextLocked())
 	}
 	return out
 }
@@ -306,9 +306,9 @@ func (r *recorder) flush() {
 	idle := r.idle.C()
 	var out []outgoing
 	if !r.closed {
-		out = r.hurryAll()
+		out = r.hurryAllLocked()
 	}
-	if r.closed || !r.anyPending() {
+	if r.closed || !r.anyPendingLocked() {
 		r.idle.Wake()
 	}
 	r.mu.Unlock()

@@ -8,13 +8,13 @@ import (
 	"github.com/tidemill/tidemill/internal/invariant"
 )
 
-// slots are an agent's account of its resources. A slot is so much as one task of a shape takes; what is
-// taken never exceeds what the agent has. The zero value has nothing.
+// slots are an agent's account of its resources. A slot is the resources that one task of a given shape needs. What is taken
+// never exceeds what the agent has, but for CPUs that waiting tasks take back. The zero value has nothing.
 type slots struct {
 	mu   sync.Mutex
 	has  task.Resources // fixed
-	free []int64        // guarded by mu; parallel to has. Invariant: up to what it has; below 0 for CPUs taken back
-	over atomic.Bool    // some are below 0
+	free []int64        // guarded by mu; parallel to has. Invariant: at most what it has; below 0 only for CPUs taken back
+	over atomic.Bool    // some of free are below 0
 }
 
 // newSlots returns an account of which nothing is taken.
@@ -26,10 +26,9 @@ func newSlots(has task.Resources) *slots {
 	return s
 }
 
-// Take takes a slot of the shape if there is room, and reports whether it did. A resource in scarce is
-// treated as used up: it is kept for somebody who waits. If there is no room, what the shape lacked is
-// added to scarce.
-func (s *slots) Take(shape task.Resources, scarce map[string]bool) bool {
+// Take takes a slot of the shape if it is free, and reports whether it did. A resource in reserved is treated as used up: it
+// is kept for an older batch. If the slot is not free, what it lacks is added to reserved.
+func (s *slots) Take(shape task.Resources, reserved map[string]bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fits := true
@@ -39,7 +38,7 @@ func (s *slots) Take(shape task.Resources, scarce map[string]bool) bool {
 			continue
 		}
 		i := s.index(a.Name)
-		if scarce[a.Name] {
+		if reserved[a.Name] {
 			fits = false
 		}
 		if i < 0 || s.free[i] < a.Value {
@@ -48,7 +47,7 @@ func (s *slots) Take(shape task.Resources, scarce map[string]bool) bool {
 	}
 	if !fits {
 		for _, name := range lacks {
-			scarce[name] = true
+			reserved[name] = true
 		}
 		return false
 	}
@@ -57,15 +56,15 @@ func (s *slots) Take(shape task.Resources, scarce map[string]bool) bool {
 }
 
 // Give gives a slot back.
-func (s *slots) Give(shape task.Resources) { s.lock(shape, 1) }
+func (s *slots) Give(shape task.Resources) { s.change(shape, 1) }
 
-func (s *slots) lock(shape task.Resources, sign int64) {
+func (s *slots) change(shape task.Resources, sign int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.add(shape, sign)
 }
 
-// Room reports whether a slot of the shape could be taken now.
+// Room reports whether a slot of the shape is free now.
 func (s *slots) Room(shape task.Resources) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +76,7 @@ func (s *slots) Room(shape task.Resources) bool {
 	return true
 }
 
-// Free returns how many slots of the shape could be taken now.
+// Free returns how many slots of the shape are free now.
 func (s *slots) Free(shape task.Resources) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,10 +89,10 @@ func (s *slots) Free(shape task.Resources) int {
 	return int(max(0, n))
 }
 
-// Force takes what was lent, whether it is free or not.
-func (s *slots) Force(shape task.Resources) { s.lock(shape, -1) }
+// Force takes back what was yielded, whether it is free or not.
+func (s *slots) Force(shape task.Resources) { s.change(shape, -1) }
 
-// Over reports whether more is taken than there is: who can give something back is to do so.
+// Over reports whether more is taken than there is: slots that can end are to do so.
 func (s *slots) Over() bool { return s.over.Load() }
 
 func (s *slots) add(shape task.Resources, sign int64) {
@@ -120,7 +119,7 @@ func (s *slots) index(name string) int {
 	return -1
 }
 
-// All reports whether nothing is taken.
+// All reports whether all of it is free.
 func (s *slots) All() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
