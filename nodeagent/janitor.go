@@ -16,17 +16,17 @@ import (
 	"github.com/tidemill/tidemill/queues"
 )
 
-// janitor removes what owners say they need no more, and what those have left whose leases are long gone.
-// Sessions themselves destroy nothing. Every agent has a janitor; the one that holds the janitor's lease
-// works.
+// janitor removes what owners say they do not need any more, and what sessions have left whose leases ended long ago.
+// Sessions themselves remove no streams, logs or rows. Every agent has a janitor; the one that holds the janitor's lease
+// works. It belongs to the maintenance goroutine, but for the rows, which mu guards: the connection's goroutines bring them.
 type janitor struct {
 	cfg    Config
 	broker *queues.Broker
 	log    *slog.Logger
-	lease  *lease.Lease // only work; nil while another agent may hold it
+	lease  *lease.Lease // only the maintenance goroutine; nil while another agent may hold it
 	holder string
-	tried  time.Time // only work; when the lease was asked for
-	swept  time.Time // only work
+	tried  time.Time // only the maintenance goroutine; when it last tried to take the lease
+	swept  time.Time // only the maintenance goroutine; when exports and nodes were last looked at
 
 	sessions, nodes, leases, jobs, exports *queues.Table
 
@@ -35,19 +35,19 @@ type janitor struct {
 	peers map[string]*seen // guarded by mu; nodes
 }
 
-// seen is a row, and since when it is as it is, by this process's clock.
+// seen is a row, and since when it has not changed, by this process's clock.
 type seen struct {
 	row     queues.Row
 	since   time.Time
-	trimmed uint64 // of sessions: done up to here
-	purged  int    // of sessions that have ended: how often
+	trimmed uint64 // of sessions: the log is trimmed up to this sequence
+	purged  int    // of sessions that have ended: how often the log was purged
 }
 
-// How long things are left before they are taken for forgotten.
+// How long the janitor waits before it removes something.
 const (
 	goneAfter = 2 * lease.Duration // a session that does not renew its lease
-	keepEnded = time.Hour          // the row of a session that has ended: its batches may still be drawn, and recorded
-	sweep     = 5 * time.Second    // between looks at leases
+	keepEnded = time.Hour          // the row of a session that has ended: its batches may still be pulled, and recorded
+	sweep     = 5 * time.Second    // between looks at exports and nodes, and between tries to take the lease
 )
 
 func newJanitor(b *queues.Broker, cfg Config) *janitor {
@@ -69,10 +69,10 @@ func (j *janitor) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// session takes a row of the table of sessions.
+// session is called with each row of the table of sessions.
 func (j *janitor) session(row queues.Row) { j.saw(j.seen, row) }
 
-// node takes a row of the table of nodes.
+// node is called with each row of the table of nodes.
 func (j *janitor) node(row queues.Row) { j.saw(j.peers, row) }
 
 func (j *janitor) saw(rows map[string]*seen, row queues.Row) {
@@ -92,7 +92,7 @@ func (j *janitor) saw(rows map[string]*seen, row queues.Row) {
 	}
 }
 
-// work does what is to be done now, if the lease is this agent's.
+// work does what is to be done now, if this agent holds the janitor's lease.
 func (j *janitor) work(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lease.Duration/3)
 	defer cancel()
@@ -113,7 +113,7 @@ func (j *janitor) work(ctx context.Context) {
 	}
 	j.swept = time.Now()
 	if err := j.expire(ctx); err != nil && ctx.Err() == nil {
-		j.log.Warn("nodeagent: remove exports whose time is over", "err", err)
+		j.log.Warn("nodeagent: remove expired exports", "err", err)
 	}
 	for node, s := range j.rows(j.peers) {
 		if node == j.cfg.NodeID || time.Since(s.since) < 2*directory.LifeTime && !j.otherBoot(s.row) {
@@ -125,7 +125,7 @@ func (j *janitor) work(ctx context.Context) {
 	}
 }
 
-// expire removes exported values whose time is over.
+// expire removes exported values that have expired.
 func (j *janitor) expire(ctx context.Context) error {
 	rows, err := j.exports.All(ctx)
 	if err != nil {
@@ -165,7 +165,8 @@ func (j *janitor) rows(of map[string]*seen) map[string]*seen {
 	return rows
 }
 
-// holds takes or renews the janitor's lease. While another agent has it, it is asked for now and then.
+// holds takes or renews the janitor's lease, and reports whether this agent has it. While another agent has it, it is tried
+// every few seconds.
 func (j *janitor) holds(ctx context.Context) bool {
 	now := time.Now()
 	if j.lease != nil && time.Until(j.lease.Until()) > 2*lease.Duration/3 {
@@ -194,13 +195,13 @@ func (j *janitor) holds(ctx context.Context) bool {
 	return true
 }
 
-// tidy does for one session what its row allows.
+// tidy removes what the row of a session says is not needed any more.
 func (j *janitor) tidy(ctx context.Context, owner string, s *seen, r lease.Row) error {
 	switch {
 	case r.Ended && s.purged == 0:
 		return j.purge(ctx, owner, r)
 	case r.Ended && time.Since(s.since) > keepEnded:
-		return j.bury(ctx, owner, s, r)
+		return j.remove(ctx, owner, s, r)
 	case r.Ended:
 	case j.forgotten(s, r):
 		r.Ended, r.Holder = true, ""
@@ -209,16 +210,16 @@ func (j *janitor) tidy(ctx context.Context, owner string, s *seen, r lease.Row) 
 			_, err = j.sessions.Update(ctx, owner, value, s.row.Revision)
 		}
 		if errors.Is(err, queues.ErrRevision) {
-			return nil // it lives after all
+			return nil // somebody has renewed it after all
 		}
 		return err
-	case r.Trimmed != s.trimmed: // less, if the session has withdrawn what it had said
+	case r.Trimmed != s.trimmed: // it is less than before if the session has withdrawn it
 		return j.trim(ctx, owner, r)
 	}
 	return nil
 }
 
-// forgotten reports whether nobody will go on with the session.
+// forgotten reports whether nobody will resume the session.
 func (j *janitor) forgotten(s *seen, r lease.Row) bool {
 	gone := r.Boot != j.cfg.Boot || time.Since(s.since) > goneAfter || r.Holder == ""
 	if r.Job == "" {
@@ -242,8 +243,7 @@ func (j *janitor) purge(ctx context.Context, owner string, r lease.Row) error {
 	return err
 }
 
-// inUse reports whether another session, which lives, has its objects under this scope: one that has taken a new
-// name.
+// inUse reports whether another session that has not ended has its objects under this scope: one that has taken a new name.
 func (j *janitor) inUse(owner, scope string) bool {
 	for other, s := range j.rows(j.seen) {
 		var r lease.Row
@@ -254,9 +254,9 @@ func (j *janitor) inUse(owner, scope string) bool {
 	return false
 }
 
-// bury removes what came late to the log of a session that has ended, and its row. That of a named job
-// stays until the job has another incarnation: it says that this one has ended.
-func (j *janitor) bury(ctx context.Context, owner string, s *seen, r lease.Row) error {
+// remove removes the row of a session that has ended, and entries that came late to its log. The row of a named job's session
+// stays until the job has another incarnation, since it says that this one has ended.
+func (j *janitor) remove(ctx context.Context, owner string, s *seen, r lease.Row) error {
 	if s.purged == 1 {
 		return j.purge(ctx, owner, r)
 	}
@@ -269,8 +269,8 @@ func (j *janitor) bury(ctx context.Context, owner string, s *seen, r lease.Row) 
 	return j.sessions.Delete(ctx, owner)
 }
 
-// trim removes the part of an owner's log that is read by all who will read it: where the row speaks of
-// this stream, and not of one that was there before.
+// trim removes the part of an owner's log that everybody has read who will read it, if the row is about this stream, and not
+// about an earlier one of the same name.
 func (j *janitor) trim(ctx context.Context, owner string, r lease.Row) error {
 	log, err := j.broker.OpenLog(ctx, j.broker.Log(owner))
 	if err != nil {

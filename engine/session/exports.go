@@ -15,25 +15,25 @@ import (
 	"github.com/tidemill/tidemill/queues"
 )
 
-// Exported is a row in the table of exports: a value that outlives its session, until its time is over. The key is
-// the token, and the scope of its object. Written by session, read by session and nodeagent (janitor).
+// Exported is a row in the table of exports: a value that outlives its session, until it expires. The row's key is the token,
+// which is also the scope of the value's object. Written by session, read by session and nodeagent (janitor).
 type Exported struct {
 	TTL    time.Duration `json:"ttl"`
 	Value  []byte        `json:"value,omitempty"`  // as task.AppendValue writes it
-	Object *task.Object  `json:"object,omitempty"` // where it is, if it is too large for a row
+	Object *task.Object  `json:"object,omitempty"` // that has the value, if it is too large for a row
 }
 
-// Over reports whether the time of a row is over that was written then, by the server's clock.
+// Over reports whether a row has expired that was written at that time of the server's clock.
 func (e Exported) Over(written time.Time) bool { return time.Since(written) > e.TTL }
 
-// ErrNoExport says that nothing is exported under a token: its time is over, or it never was here.
-var ErrNoExport = errors.New("nothing is exported under this token, or its time is over")
+// ErrNoExport says that nothing is exported under a token: the export has expired, or there never was one.
+var ErrNoExport = errors.New("nothing is exported under this token, or the export has expired")
 
-// Export waits for a value and makes a copy of it, with all it refers to, that can be had by the token until ttl is
-// over, whatever becomes of this session.
+// Export waits for a value and makes a copy of it, with all it refers to, that can be imported by the token until it expires
+// after ttl, whatever becomes of this session.
 func (s *Session) Export(ctx context.Context, h *Handle, ttl time.Duration) (token string, err error) {
 	if ttl <= 0 {
-		return "", fmt.Errorf("a time to live of %s", ttl)
+		return "", fmt.Errorf("a time to live of %s: want more than 0", ttl)
 	}
 	if err := s.owns(h); err != nil {
 		return "", err
@@ -60,7 +60,7 @@ func (s *Session) Export(ctx context.Context, h *Handle, ttl time.Duration) (tok
 	}
 	table, err := s.broker.OpenTable(ctx, s.broker.Exports())
 	if err == nil {
-		_, err = table.Create(ctx, token, value) // first, so that the object goes with it whatever becomes of us
+		_, err = table.Create(ctx, token, value) // first, so that the object is removed with the row, whatever becomes of this process
 	}
 	if err == nil && row.Object != nil {
 		err = s.objects.store.Objects.PutAs(ctx, values.KeyOf(row.Object), objstore.NewContent(data))
@@ -72,7 +72,7 @@ const tokenPrefix = "x-"
 
 func newToken() string { return tokenPrefix + strings.ToLower(rand.Text()) }
 
-// IsToken reports whether this may be the token of an export: sessions are not called like that.
+// IsToken reports whether this may be the token of an export. No session has such a name.
 func IsToken(token string) bool {
 	return len(token) == len(newToken()) && strings.HasPrefix(token, tokenPrefix) && task.CheckOwner(token) == nil &&
 		!strings.Contains(token[len(tokenPrefix):], "-")
@@ -90,11 +90,10 @@ func whole(v task.Value) *task.Value {
 	return &out
 }
 
-// Import returns a handle of an exported value, or ErrNoExport. It makes a copy, which stays when the export's time
-// is over.
+// Import returns a handle of an exported value, or ErrNoExport. It makes a copy, which stays when the export expires.
 func (s *Session) Import(ctx context.Context, token string) (*Handle, error) {
 	if !IsToken(token) {
-		return nil, fmt.Errorf("%w: %q is no token", ErrNoExport, task.Clip(token, 80))
+		return nil, fmt.Errorf("%w: %q is not a token of an export", ErrNoExport, task.Clip(token, 80))
 	}
 	table, err := s.broker.OpenTable(ctx, s.broker.Exports())
 	if err != nil {
@@ -133,7 +132,7 @@ func (s *Session) imported(ctx context.Context, e Exported) (task.Value, error) 
 	}
 	v, err := task.DecodeValue(data)
 	if err != nil || v.Type == task.Bundle || v.HasObjects() {
-		return v, values.FailureOf(objstore.ErrDamaged, "what is exported is no value with all its bytes: %v", err)
+		return v, values.FailureOf(objstore.ErrDamaged, "the exported value cannot be decoded, or lacks bytes: %v", err)
 	}
 	return v, nil
 }

@@ -3,10 +3,10 @@ package session
 // fifo is a queue of task numbers that uses its memory again. The zero value is empty.
 type fifo struct {
 	numbers []uint64
-	head    int // how many of numbers were taken
+	head    int // index of the first number that was not taken
 }
 
-// fifoKeeps is for how many numbers memory is kept, however few there are.
+// fifoKeeps is for how many numbers the memory is kept when the queue is empty.
 const fifoKeeps = 4096
 
 func (q *fifo) len() int { return len(q.numbers) - q.head }

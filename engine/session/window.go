@@ -2,16 +2,16 @@ package session
 
 import "time"
 
-// window is a lane's account of the batches under way: sent, and not ended. More of them than agents can use gain
-// nothing by being sent: they wait in the queue as they are, where in the outbox others join them. Without a bound,
-// tasks that come one by one, faster than a message is worth, make more messages than agents and log keep up with,
-// and each new one waits behind all of them.
+// window counts the batches of a lane that are under way: sent, and not ended. To send more of them than agents can use gains
+// nothing: in the stream they would wait as they are, while in the outbox other tasks join them. Without a bound, tasks that
+// are submitted one by one in quick succession make more messages than the agents and the log can process, and each new one
+// waits behind all of them.
 //
-// It counts tasks, not which ones: those that were sent first most often end first.
+// It counts how many tasks have ended, and not which: those that were sent first most often end first.
 type window struct {
-	sent  uint64   // tasks, ever
-	ended uint64   // of them
-	ends  []uint64 // of batches under way: what sent was behind each
+	sent  uint64   // tasks sent so far
+	ended uint64   // how many of them have ended
+	ends  []uint64 // for each batch under way: the value of sent after it
 }
 
 // open returns how many batches are under way.
@@ -30,17 +30,17 @@ func (w *window) end() {
 	}
 }
 
-// reset forgets what never ended.
+// reset forgets the batches under way: some of them will never be known to have ended.
 func (w *window) reset() { w.ended, w.ends = w.sent, w.ends[:0] }
 
 // Bounds of the window. An agent has a batch in each slot and one ahead; some are on their way to it, or back.
 const (
 	batchesASlot = 2
 	batchesMore  = 2
-	longestHold  = 5 * time.Millisecond // that a task waits for the window; for what is to be durable, too
+	longestHold  = 5 * time.Millisecond // how long a task may wait for the window; it is not durable meanwhile
 )
 
-// held reports whether what waits in the lane is better kept back, so that others join it.
+// held reports whether the tasks that wait in the lane are to wait for others to join them.
 func (l *lane) held(now time.Time) bool {
 	return l.window.open() >= batchesASlot*max(1, l.slots)+batchesMore && l.waiting.len() < BatchTasks && now.Before(l.hold)
 }
