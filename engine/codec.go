@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -18,26 +19,26 @@ import (
 	"github.com/tidemill/tidemill/engine/values"
 )
 
-// codec turns values of T into bytes and back: []byte and string as they are, Arrow data as an Arrow stream,
-// everything else as CBOR in its deterministic form, so that equal values have equal bytes. The commonest small
-// types are written here, in the same form as the library would.
+// codec encodes and decodes values of T: []byte and string as they are, Arrow data as an Arrow stream, everything else as
+// deterministic CBOR, so that equal values have equal bytes. The most common small types are encoded without the CBOR
+// library, to the same bytes.
 type codec[T any] struct {
-	deep bool  // T holds itself, so a value of it may be a cycle
-	plan *plan // where in a T Refs are; nil if there are none
+	recursive bool  // T contains itself, so that a value can be a cycle
+	plan      *plan // where in a T there can be Refs and Arrow data; nil if nowhere
 }
 
-func codecFor[T any]() codec[T] {
+func codecOf[T any]() codec[T] {
 	s := shapeOf[T]()
-	return codec[T]{deep: s.recursive, plan: s.plan}
+	return codec[T]{recursive: s.recursive, plan: s.plan}
 }
 
-// encoder and decoder of everything that has no form of its own here.
+// encoder and decoder are for all values that codec does not encode itself.
 var (
 	encoder = func() cbor.UserBufferEncMode {
 		opts := cbor.CoreDetEncOptions()
-		opts.Time = cbor.TimeRFC3339Nano // to the nanosecond, with the offset from UTC
+		opts.Time = cbor.TimeRFC3339Nano // keeps nanoseconds and the offset from UTC
 		opts.TextMarshaler = cbor.TextMarshalerTextString
-		mode, err := opts.UserBufferEncModeWithTags(holes)
+		mode, err := opts.UserBufferEncModeWithTags(placeholderTags)
 		if err != nil {
 			panic(err)
 		}
@@ -46,9 +47,9 @@ var (
 	decoder = func() cbor.DecMode {
 		mode, err := cbor.DecOptions{
 			MaxArrayElements: math.MaxInt32, MaxMapPairs: math.MaxInt32, MaxNestedLevels: maxDepth,
-			UTF8:            cbor.UTF8DecodeInvalid, // a Go string may hold any bytes
+			UTF8:            cbor.UTF8DecodeInvalid, // a Go string may contain any bytes
 			TextUnmarshaler: cbor.TextUnmarshalerTextString,
-		}.DecModeWithTags(holes)
+		}.DecModeWithTags(placeholderTags)
 		if err != nil {
 			panic(err)
 		}
@@ -57,15 +58,15 @@ var (
 	buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 )
 
-// maxDepth bounds how deeply values are nested.
+// maxDepth bounds how deeply values may be nested.
 const maxDepth = 10_000
 
-// encode sets out, a value of CBOR, to the encoded value, and returns what that refers to. It appends to out's bytes, or
-// leaves them alone.
+// encode sets out to the encoded value, and returns the handles of the Refs in it, by index. out must be a value of type
+// CBOR; the encoding is appended to out.Data or replaces it.
 func (c codec[T]) encode(out *task.Value, v T) ([]*session.Handle, error) {
 	switch x := any(&v).(type) {
 	case *[]byte:
-		if *x == nil { // nil is no empty slice
+		if *x == nil { // a nil slice stays distinct from an empty one
 			out.Data = append(out.Data, cborNull)
 			return nil, nil
 		}
@@ -84,8 +85,8 @@ func (c codec[T]) encode(out *task.Value, v T) ([]*session.Handle, error) {
 	return nil, nil
 }
 
-// alias returns the value without copying it, if it is large bytes or text: for who copies it anyway before it
-// returns to its owner.
+// alias returns the value without copying its bytes, if it is a large []byte or string. The caller must copy them before
+// the owner of v can change them.
 func (c codec[T]) alias(v T) (task.Value, bool) {
 	switch x := any(&v).(type) {
 	case *[]byte:
@@ -96,10 +97,11 @@ func (c codec[T]) alias(v T) (task.Value, bool) {
 	return task.Value{}, false
 }
 
-// toSubmit is as encode, for an input, or a value that is put: into a scratch buffer, since sessions copy it.
-func (c codec[T]) toSubmit(out *task.Value, scratch *[]byte, v T) ([]*session.Handle, error) {
-	if whole, ok := c.alias(v); ok {
-		*out = whole
+// encodeInput is encode for the input of a task or a value for Put. It encodes into the scratch buffer, or aliases v:
+// the session copies the bytes before Submit or Put returns.
+func (c codec[T]) encodeInput(out *task.Value, scratch *[]byte, v T) ([]*session.Handle, error) {
+	if aliased, ok := c.alias(v); ok {
+		*out = aliased
 		return nil, nil
 	}
 	out.Data = (*scratch)[:0]
@@ -110,11 +112,11 @@ func (c codec[T]) toSubmit(out *task.Value, scratch *[]byte, v T) ([]*session.Ha
 	return refs, err
 }
 
-// maxScratch bounds the memory that a scratch buffer keeps.
+// maxScratch is the largest capacity, in bytes, that a scratch buffer keeps for the next use.
 const maxScratch = 1 << 20
 
 func (c codec[T]) encodeAny(out *task.Value, v T) (_ []*session.Handle, err error) {
-	if c.deep {
+	if c.recursive {
 		if err := checkDepth(v); err != nil {
 			return nil, err
 		}
@@ -123,19 +125,19 @@ func (c codec[T]) encodeAny(out *task.Value, v T) (_ []*session.Handle, err erro
 		out.Data, err = appendCBOR(out.Data, v)
 		return nil, err
 	}
-	if c.plan.kind == planPart && !reflect.ValueOf(&v).Elem().IsNil() {
-		*out, err = partOf(reflect.TypeFor[T]()).value(any(v))
+	if c.plan.kind == planArrow && !reflect.ValueOf(&v).Elem().IsNil() {
+		*out, err = arrowFormOf(reflect.TypeFor[T]()).encodeValue(any(v))
 		return nil, err
 	}
-	var to parts
-	if err := c.plan.lift(reflect.ValueOf(&v).Elem(), &to); err != nil { // v is a copy
+	var refs refTable
+	if err := c.plan.extract(reflect.ValueOf(&v).Elem(), &refs); err != nil { // v is this function's own copy
 		return nil, err
 	}
 	out.Data, err = appendCBOR(out.Data, v)
-	return to.handles, err
+	return refs.handles, err
 }
 
-// appendCBOR appends the value in CBOR.
+// appendCBOR appends the CBOR encoding of v.
 func appendCBOR(dst []byte, v any) ([]byte, error) {
 	buf := buffers.Get().(*bytes.Buffer)
 	defer buffers.Put(buf)
@@ -146,9 +148,9 @@ func appendCBOR(dst []byte, v any) ([]byte, error) {
 	return append(dst, buf.Bytes()...), nil
 }
 
-// decode returns the value, which shares no memory with the bytes, but for Arrow data. in knows what references in
-// it stand for.
-func (c codec[T]) decode(v *task.Value, in inside) (out T, err error) {
+// decode returns the decoded value. It shares no memory with v.Data, except for Arrow data. refs has the handles of the
+// references in it.
+func (c codec[T]) decode(v *task.Value, refs refSource) (out T, err error) {
 	switch x := any(&out).(type) {
 	case *[]byte:
 		if v.Type == task.Bytes {
@@ -173,40 +175,40 @@ func (c codec[T]) decode(v *task.Value, in inside) (out T, err error) {
 	case *None:
 		return out, nil
 	}
-	return c.decodeAny(v, in)
+	return c.decodeAny(v, refs)
 }
 
-// decodeAny reads what has no form of its own. The error says what was there and what was wanted.
-func (c codec[T]) decodeAny(v *task.Value, in inside) (T, error) {
-	out, whole := new(T), *v // a copy, so that v need not be on the heap
-	err := c.decodeInto(out, &whole, in)
+// decodeAny decodes the values that decode does not decode itself. The error names the type of the value and T.
+func (c codec[T]) decodeAny(v *task.Value, refs refSource) (T, error) {
+	out, copied := new(T), *v // decodeInto makes its argument escape: a copy keeps v off the heap
+	err := c.decodeInto(out, &copied, refs)
 	if err != nil {
-		err = fmt.Errorf("%s is no %s: %w", typeInWords(v), reflect.TypeFor[T](), err)
+		err = fmt.Errorf("%s cannot be decoded into %s: %w", describe(v), reflect.TypeFor[T](), err)
 	}
 	return *out, err
 }
 
-func (c codec[T]) decodeInto(out *T, v *task.Value, in inside) (err error) {
+func (c codec[T]) decodeInto(out *T, v *task.Value, refs refSource) (err error) {
 	switch {
 	case v.Type == task.JSON:
 		err = json.Unmarshal(v.Data, out)
-	case v.Type == task.Arrow && c.plan != nil && c.plan.kind == planPart:
-		return decodePart(reflect.ValueOf(out).Elem(), v)
+	case v.Type == task.Arrow && c.plan != nil && c.plan.kind == planArrow:
+		return decodeArrow(reflect.ValueOf(out).Elem(), v)
 	case v.Type != task.CBOR:
 		err = errOtherType
 	default:
 		err = decoder.Unmarshal(v.Data, out)
 	}
 	if err == nil && c.plan != nil {
-		err = c.plan.fill(reflect.ValueOf(out).Elem(), &filler{v, in})
+		err = c.plan.restore(reflect.ValueOf(out).Elem(), &restorer{v, refs})
 	}
 	return err
 }
 
-var errOtherType = fmt.Errorf("another type of value")
+var errOtherType = errors.New("the types differ")
 
-// typeInWords says what kind of value the bytes are.
-func typeInWords(v *task.Value) string {
+// describe names the type of the encoded value.
+func describe(v *task.Value) string {
 	switch v.Type {
 	case task.Bytes:
 		return "a []byte"
@@ -223,10 +225,10 @@ func typeInWords(v *task.Value) string {
 	}
 }
 
-// kindOfCBOR names the outermost item, by its major type (RFC 8949, 3.1).
+// kindOfCBOR names the major type of the outermost item (RFC 8949, section 3.1).
 func kindOfCBOR(data []byte) string {
 	if len(data) == 0 {
-		return "of no bytes"
+		return "without any bytes"
 	}
 	return [...]string{"integer", "negative integer", "bytes", "text", "array", "map", "tag", "simple value or float"}[data[0]>>5]
 }
@@ -234,7 +236,7 @@ func kindOfCBOR(data []byte) string {
 func kindOfJSON(data []byte) string {
 	data = bytes.TrimLeft(data, " \t\r\n")
 	if len(data) == 0 {
-		return "of no bytes"
+		return "without any bytes"
 	}
 	switch data[0] {
 	case '{':
@@ -251,7 +253,7 @@ func kindOfJSON(data []byte) string {
 	return "number"
 }
 
-// sortedKeys returns a map's keys in the order of their encodings.
+// sortedKeys returns the keys of a map, sorted by their encodings.
 func sortedKeys(m reflect.Value) ([]reflect.Value, error) {
 	keys := m.MapKeys()
 	encoded := make(map[int][]byte, len(keys))

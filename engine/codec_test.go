@@ -154,21 +154,21 @@ type doc struct {
 
 // JSON from others is decoded as it is; what does not fit names both types.
 func TestJSON(t *testing.T) {
-	c := codecFor[doc]()
-	got, err := c.decode(&task.Value{Type: task.JSON, Data: []byte(`{"title":"t","pages":[1,2],"more":{"x":{"title":"y"}}}`)}, inside{})
+	c := codecOf[doc]()
+	got, err := c.decode(&task.Value{Type: task.JSON, Data: []byte(`{"title":"t","pages":[1,2],"more":{"x":{"title":"y"}}}`)}, refSource{})
 	if err != nil || got.Title != "t" || len(got.Pages) != 2 || got.More["x"].Title != "y" {
 		t.Errorf("%+v, %v", got, err)
 	}
-	n := codecFor[int]()
-	if v, err := n.decode(&task.Value{Type: task.JSON, Data: []byte("7")}, inside{}); v != 7 || err != nil {
+	n := codecOf[int]()
+	if v, err := n.decode(&task.Value{Type: task.JSON, Data: []byte("7")}, refSource{}); v != 7 || err != nil {
 		t.Error(v, err)
 	}
-	_, err = n.decode(&task.Value{Type: task.JSON, Data: []byte(` {"a":1}`)}, inside{})
-	if err == nil || !strings.Contains(err.Error(), "JSON object is no int") {
+	_, err = n.decode(&task.Value{Type: task.JSON, Data: []byte(` {"a":1}`)}, refSource{})
+	if err == nil || !strings.Contains(err.Error(), "JSON object cannot be decoded into int") {
 		t.Error(err)
 	}
-	_, err = c.decode(&task.Value{Type: task.Text, Data: []byte("text")}, inside{})
-	if err == nil || !strings.Contains(err.Error(), "a string is no engine.doc") {
+	_, err = c.decode(&task.Value{Type: task.Text, Data: []byte("text")}, refSource{})
+	if err == nil || !strings.Contains(err.Error(), "a string cannot be decoded into engine.doc") {
 		t.Error(err)
 	}
 }
@@ -186,8 +186,8 @@ func FuzzDecode(f *testing.F) {
 			v := task.Value{Type: kind, Data: data, External: &task.External{Refs: []task.Value{{Data: []byte{7}}}}}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, _ = codecFor[doc]().decode(&v, inside{refs: refs})
-			_, _ = codecFor[[]Ref[int]]().decode(&v, inside{refs: refs})
+			_, _ = codecOf[doc]().decode(&v, refSource{refs: refs})
+			_, _ = codecOf[[]Ref[int]]().decode(&v, refSource{refs: refs})
 			runtime.ReadMemStats(&after)
 			if used := after.TotalAlloc - before.TotalAlloc; used > 32<<20+uint64(len(data))*512 {
 				t.Fatalf("%d bytes cost %d", len(data), used)

@@ -1,9 +1,9 @@
-// Package engine is what users write: typed names for functions, and typed references to values that
-// exist or will.
+// Package engine is the API for programs: functions that run as tasks in the cluster, and references to their results.
 //
-// A [Func] is a function under a name. [Func.Submit] makes a task of a call and returns a [Ref] at once;
-// [Ref.Get] waits for the result. [Map] runs a function over a sequence with a bounded number of tasks
-// under way and yields results as they come. [GetAll], [Wait] and [Completed] wait for many.
+// A [Func] is a function registered under a name. [Func.Submit] submits a task that calls it and returns a [Ref] to the
+// result at once; [Ref.Get] waits for the result. [Map] runs a function over a sequence with a bounded number of tasks in
+// flight, and yields results as they complete. [GetAll], [Wait] and [Completed] wait for many Refs. [Put] stores a value
+// that tasks share by reference.
 //
 //	var Square = engine.NewFunc("square", func(ctx context.Context, n int) (int, error) {
 //		return n * n, nil
@@ -11,13 +11,12 @@
 //
 //	v, err := Square.Submit(ctx, 7).Get(ctx) // 49
 //
-// A function submits tasks itself, with its context: nested tasks. Waiting for them lends the slot, and a Ref to one may
-// be a part of the function's result.
+// Every call takes a context that carries the session to which tasks are submitted: inside a driver, the one that package
+// tidemill gives; inside a function, the context of the function. A function can submit tasks itself (nested tasks).
+// While it waits for them, other tasks use its CPUs; its result may contain Refs to theirs.
 //
-// The context that package tidemill gives carries the session that tasks are submitted to.
-//
-// The name is the protocol: it names the function on the wire and in every agent, and the Go identifier
-// does not. Inputs and results are copied through an encoding, embedded too, so caller and function
-// share no memory. A task runs at least once, and its outcome is decided once: a function with effects
-// of its own should make them idempotent, with [TaskID] for a name.
+// The name of a Func identifies the function on the wire and in every agent; the Go identifier does not. Inputs and
+// results are always copied through an encoding, also when everything runs in one process, so the caller and the function
+// share no memory. A task runs at least once, and gets exactly one outcome: a function with side effects should make them
+// idempotent, for example with [TaskID] as the key.
 package engine

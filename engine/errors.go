@@ -11,45 +11,45 @@ import (
 	"github.com/tidemill/tidemill/engine/values"
 )
 
-// Errors that a program can act upon, through errors.Is. A task's own failure is a *task.Failure, through
-// errors.As.
+// Errors that a program can test for with errors.Is. The failure of a task is a *task.Failure; use errors.As for its
+// details.
 var (
-	// ErrUnknownFunc: no agent has a function of that name.
+	// ErrUnknownFunc means that no agent has a function of that name.
 	ErrUnknownFunc = task.ErrUnknownFunc
-	// ErrInfeasible: no node has the resources that the function needs.
+	// ErrInfeasible means that no node has the resources that the task requires.
 	ErrInfeasible = task.ErrInfeasible
-	// ErrTooLarge: a value is larger than its store may be, or values together larger than a budget.
+	// ErrTooLarge means that a value exceeds the limit of its store, or that values together exceed a budget.
 	ErrTooLarge = task.ErrTooLarge
-	// ErrCancelled: the task was cancelled.
+	// ErrCancelled means that the task was cancelled.
 	ErrCancelled = task.ErrCancelled
-	// ErrTimeout: an attempt took longer than its Timeout, or the task than its Deadline.
+	// ErrTimeout means that an attempt exceeded its Timeout, or the task its Deadline.
 	ErrTimeout = task.ErrTimeout
-	// ErrLeaseLost: another run of the named job has taken over.
+	// ErrLeaseLost means that another run of the named job has taken over.
 	ErrLeaseLost = lease.ErrLost
-	// ErrHeld: another run of the named job lives. The error names it.
+	// ErrHeld means that another run of the named job is alive. The error names it.
 	ErrHeld = lease.ErrHeld
-	// ErrStorageFull: the store has so little room left that nothing new is taken.
+	// ErrStorageFull means that the store is so full that it accepts no new tasks or values.
 	ErrStorageFull = values.ErrStorageFull
-	// ErrPendingFull: the context ended while Submit waited for other tasks to end.
+	// ErrPendingFull means that the context ended while Submit waited at a bound on pending tasks.
 	ErrPendingFull = session.ErrPendingFull
-	// ErrNoSession: the context carries no session.
+	// ErrNoSession means that the context carries no session: use Cluster.Context, or the context that Main gives.
 	ErrNoSession = session.ErrNoSession
-	// ErrTaskOver: something submitted under the context of a task that has ended.
+	// ErrTaskOver means that the context belongs to a task that has ended, which can submit nothing any more.
 	ErrTaskOver = session.ErrTaskOver
-	// ErrClosed: the cluster was closed before the task had an outcome.
+	// ErrClosed means that the cluster was closed before the task had an outcome.
 	ErrClosed = session.ErrClosed
-	// ErrReleased: the value was given up by Release.
+	// ErrReleased means that Release was called on a Ref to the value.
 	ErrReleased = session.ErrReleased
-	// ErrNoExport: nothing is exported under this token, or its time is over.
+	// ErrNoExport means that no value was exported under the token, or that its time to live has passed.
 	ErrNoExport = session.ErrNoExport
-	// ErrObjectLost: bytes of a value are kept nowhere any more.
+	// ErrObjectLost means that no copy of a value's bytes is left.
 	ErrObjectLost = task.ErrObjectLost
-	// ErrOutOfBand: a Ref was to be encoded by something else than the engine.
-	ErrOutOfBand = errors.New("a Ref is good in its own program alone: it cannot be encoded")
+	// ErrOutOfBand means that an encoder other than the engine's own was given a Ref.
+	ErrOutOfBand = errors.New("a Ref cannot be encoded outside of task inputs and results: use Export to hand its value to another program")
 )
 
-// NonRetryable marks an error of a function that another attempt would not mend: the task fails at once,
-// whatever Retries says. It returns nil for nil.
+// NonRetryable marks an error of a function that another attempt would not avoid: the task fails at once, whatever
+// Retries says. The mark is found through wrapping errors. NonRetryable(nil) is nil.
 func NonRetryable(err error) error {
 	if err == nil {
 		return nil
@@ -57,9 +57,10 @@ func NonRetryable(err error) error {
 	return &registry.NonRetryable{Err: err}
 }
 
-func wrap(verb string, err error) error {
+// wrap says what was tried, unless the error is the failure of a task, which names the task itself.
+func wrap(tried string, err error) error {
 	if _, ok := errors.AsType[*task.Failure](err); ok {
-		return err // says for itself whose it is
+		return err
 	}
-	return fmt.Errorf("engine: %s: %w", verb, err)
+	return fmt.Errorf("engine: %s: %w", tried, err)
 }

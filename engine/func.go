@@ -11,42 +11,43 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// None is the input of a function that wants none, or the result of one that has none.
+// None is the input type of a function without input, and the result type of one without result.
 type None = struct{}
 
-// Registry keeps functions by name. Programs have a default one; tests may want their own.
+// Registry has functions by name. A program usually uses DefaultRegistry; a test can have its own.
 type Registry = registry.Registry
 
-// NewRegistry returns an empty registry, for In and for tidemill.Config.
+// NewRegistry returns an empty registry, for In and for Config.Registry of package tidemill.
 func NewRegistry() *Registry { return registry.New() }
 
 var defaultRegistry = NewRegistry()
 
-// DefaultRegistry returns the registry of functions made without In.
+// DefaultRegistry returns the registry of the functions that were made without In.
 func DefaultRegistry() *Registry { return defaultRegistry }
 
-// Func is a function under a name, from I to O. It is safe for concurrent use.
+// Func is a registered function with input type I and result type O. It is safe for concurrent use.
 type Func[I, O any] struct {
 	name     string
 	opts     options
-	template *session.Template // of calls without options of their own
+	template *session.Template // for calls without options
 	in       codec[I]
 	out      codec[O]
 }
 
-// NewFunc registers fn under the name, one token of [a-z0-9_-]{1,64}, and returns what calls it. The
-// usual place is a package variable, so that drivers and agents of one program have the same functions.
+// NewFunc registers fn under the name, which must match [a-z0-9_-]{1,64}, and returns a Func to submit tasks with. Call it
+// in the initialiser of a package variable, so that drivers and agents of a program have the same functions. The options
+// are the defaults of all calls.
 //
-// It panics if the name is taken or is none, on an option without a meaning, and on types that would
-// lose data on their way (unexported or interface fields, channels, functions), naming the field's
-// path.
+// NewFunc panics if the name is invalid or registered already, if fn is nil, if an option is invalid, and if values of
+// I or O would lose data when they are encoded (unexported or interface fields, channels, functions); the message has the
+// path of the field.
 func NewFunc[I, O any](name string, fn func(context.Context, I) (O, error), opts ...Option) *Func[I, O] {
-	f := &Func[I, O]{name: name, in: codecFor[I](), out: codecFor[O]()}
+	f := &Func[I, O]{name: name, in: codecOf[I](), out: codecOf[O]()}
 	var err error
-	f.opts, err = options{registry: defaultRegistry, retries: DefaultRetries}.with(atFunc, opts)
+	f.opts, err = options{registry: defaultRegistry, retries: DefaultRetries}.apply(inNewFunc, opts)
 	err = errors.Join(err, checkType[I]("input"), checkType[O]("result"))
 	if err == nil && fn == nil {
-		err = errors.New("nil function")
+		err = errors.New("the function is nil")
 	}
 	if err == nil {
 		f.template = f.opts.template(name)
@@ -58,13 +59,14 @@ func NewFunc[I, O any](name string, fn func(context.Context, I) (O, error), opts
 	return f
 }
 
-// Name returns the name.
+// Name returns the name under which the function is registered.
 func (f *Func[I, O]) Name() string { return f.name }
 
-// invoker returns fn from bytes to bytes.
+// invoker returns fn with its input decoded and its result encoded. The result may be appended to the buffer that the
+// agent passes.
 func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(context.Context, *task.Value, []byte) (task.Value, error) {
 	return func(ctx context.Context, v *task.Value, dst []byte) (task.Value, error) {
-		in, err := f.in.decode(v, inside{refs: localRefs(v)})
+		in, err := f.in.decode(v, refSource{refs: localRefs(v)})
 		if err != nil {
 			return task.Value{}, &registry.EncodingError{Failure: &task.Failure{Kind: task.KindInput, Message: "decode the input: " + err.Error()}}
 		}
@@ -75,7 +77,7 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 		result := task.Value{Data: dst}
 		handles, err := f.out.encode(&result, out)
 		if err == nil && len(handles) > 0 {
-			err = referTo(ctx, &result, handles)
+			err = addRefs(ctx, &result, handles)
 		}
 		if err != nil {
 			return task.Value{}, &registry.EncodingError{Failure: &task.Failure{Kind: task.KindOutput, Message: fmt.Sprintf("encode the result %T: %v", out, err)}}
@@ -84,18 +86,19 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 	}
 }
 
-// localRefs returns what references in an input stand for inside of its task: their values came with it.
+// localRefs returns handles of the references in the input of a task. Their values came with the input.
 func localRefs(v *task.Value) []*session.Handle {
-	if v.External == nil { // as usual: Locals has so large a frame that a slot's stack would grow for it
+	if v.External == nil { // the common case; calling Locals would grow the goroutine's stack, since its frame is large
 		return nil
 	}
 	return session.Locals(v.External.Refs)
 }
 
-// referTo adds what a result refers to: what came with the task's input, is a part of the result, or is of the
-// task's own making. The last may not be over; the agent waits for it before it records the result.
-func referTo(ctx context.Context, v *task.Value, handles []*session.Handle) error {
-	running := session.TaskIn(ctx)
+// addRefs adds the references in a result to its encoded value. A Ref in a result may come from the task's input, or be
+// of a task or value that the task has made; Arrow data is a reference too. The agent records the result when the child
+// tasks that it refers to have ended.
+func addRefs(ctx context.Context, v *task.Value, handles []*session.Handle) error {
+	tc := session.TaskIn(ctx)
 	v.External = &task.External{Refs: make([]task.Value, len(handles))}
 	var made []*session.Handle
 	for i, h := range handles {
@@ -106,7 +109,7 @@ func referTo(ctx context.Context, v *task.Value, handles []*session.Handle) erro
 		if err := h.NotSubmitted(); err != nil {
 			return err
 		}
-		if running == nil || !running.MayReferTo(h) {
+		if tc == nil || !tc.MayReferTo(h) {
 			return errForeignRef
 		}
 		if made == nil {
@@ -115,50 +118,52 @@ func referTo(ctx context.Context, v *task.Value, handles []*session.Handle) erro
 		made[i] = h
 	}
 	if made != nil {
-		running.SetResultRefs(made)
+		tc.SetResultRefs(made)
 	}
 	return nil
 }
 
-var errForeignRef = errors.New("it has a Ref that neither came with the task's input nor is of a task or value that the task made")
+var errForeignRef = errors.New("it contains a Ref that neither came with the task's input nor belongs to a task or value that this task submitted or put")
 
-var errNilFunc = errors.New("nil *Func: a function that submits itself is assigned in init, not in its var declaration")
+var errNilFunc = errors.New("the *Func is nil: assign a function that submits itself in init, not in its var declaration")
 
-// Submit makes a task of a call and returns a reference to its result at once. The input is encoded
-// before Submit returns, so the caller may change it afterwards. Submit waits only while a bound on open
-// tasks is reached (see Pending). A failure to submit is in the Ref: an unknown function, a shape that no
-// node has, an input that cannot be encoded or is too large.
+// Submit submits a task that calls the function with the input, and returns a reference to its result. It does not wait
+// for the task; it waits only while the session has too many pending tasks (see Pending). The input is encoded before
+// Submit returns, so the caller may change it afterwards.
 //
-// ctx governs the submitting, not the task: it carries the session, and bounds the waiting
-// (ErrPendingFull).
+// Submit reports a failure through the Ref: Get returns ErrUnknownFunc, ErrInfeasible if no node has the resources, or a
+// *task.Failure if the input cannot be encoded or is too large.
 //
-// Inside a function, with its context, Submit makes a child of the task that runs: a nested task. It never waits there.
-// When the task ends, its children are cancelled, but for those to which its result refers; afterwards, Submit
-// fails with ErrTaskOver. A task that runs again, since its agent was lost or it failed, makes its children again.
+// ctx carries the session, and ends the waiting of Submit: Get then returns ErrPendingFull. It does not limit the task.
+//
+// With the context of a running function, Submit makes the task a child of the running task (a nested task). It does not
+// wait there: beyond the bound, it runs the child at once on the calling goroutine, if this node can run it. When the
+// parent ends, its children are cancelled, except those to which its result refers; from then on, Submit with its
+// context fails with ErrTaskOver. When an attempt failed or its agent died, the next attempt submits its children anew.
 func (f *Func[I, O]) Submit(ctx context.Context, in I, opts ...Option) Ref[O] {
 	if f == nil {
 		return failed[O](wrap("submit", errNilFunc))
 	}
-	s, template, err := f.call(ctx, atSubmit, opts)
+	s, template, err := f.prepare(ctx, opts)
 	if err != nil {
 		return failed[O](wrap("submit "+f.name, err))
 	}
-	scratch := scratches.Get().(*[]byte)
-	defer scratches.Put(scratch)
+	scratch := scratchBuffers.Get().(*[]byte)
+	defer scratchBuffers.Put(scratch)
 	order := session.Order{Template: template}
-	if order.Deps, err = f.in.toSubmit(&order.Input, scratch, in); err != nil {
+	if order.Deps, err = f.in.encodeInput(&order.Input, scratch, in); err != nil {
 		return failed[O](f.badInput(in, err))
 	}
 	return Ref[O]{h: s.Submit(ctx, &order, nil)}
 }
 
-// SubmitRef is Submit with an input that exists or will: the task is dispatched when it does. If it fails, so does
-// the task, with its failure as the cause.
+// SubmitRef is Submit with the value of a Ref as the input. The task is dispatched when the value exists. If the task
+// behind the Ref fails, this one fails too, with that failure among its causes.
 func (f *Func[I, O]) SubmitRef(ctx context.Context, in Ref[I], opts ...Option) Ref[O] {
 	if f == nil {
 		return failed[O](wrap("submit", errNilFunc))
 	}
-	s, template, err := f.call(ctx, atSubmit, opts)
+	s, template, err := f.prepare(ctx, opts)
 	if err == nil && in.h == nil {
 		err = errZeroRef
 	}
@@ -168,13 +173,13 @@ func (f *Func[I, O]) SubmitRef(ctx context.Context, in Ref[I], opts ...Option) R
 	return Ref[O]{h: s.Submit(ctx, &session.Order{Template: template, Deps: []*session.Handle{in.h}, Whole: true}, nil)}
 }
 
-// call returns the session to submit to and the template of the call.
-func (f *Func[I, O]) call(ctx context.Context, at place, opts []Option) (*session.Session, *session.Template, error) {
+// prepare returns the session of ctx and the template for a Submit with these options.
+func (f *Func[I, O]) prepare(ctx context.Context, opts []Option) (*session.Session, *session.Template, error) {
 	s, err := session.From(ctx)
 	if err != nil || len(opts) == 0 {
 		return s, f.template, err
 	}
-	o, err := f.opts.with(at, opts)
+	o, err := f.opts.apply(inSubmit, opts)
 	return s, o.template(f.name), err
 }
 
@@ -182,11 +187,13 @@ func (f *Func[I, O]) badInput(in I, err error) error {
 	return &task.Failure{Kind: task.KindInput, Func: f.name, Message: fmt.Sprintf("encode the input %T: %v", in, err)}
 }
 
-// scratches are buffers in which inputs are encoded; sessions copy from them.
-var scratches = sync.Pool{New: func() any { return new([]byte) }}
+// scratchBuffers are buffers for encoding inputs. The session copies an input before its buffer is used again.
+var scratchBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// Flush returns when all tasks submitted before are stored: what Flush has returned for survives what
-// the cluster's storage survives.
+// Flush returns when all runnable tasks that were submitted before the call are stored in their streams. They then survive
+// what the storage of the cluster survives (Config.Dir and Config.Sync of package tidemill). Flush does not wait for
+// tasks that are not yet runnable (Delay, inputs that do not exist yet), or for nested tasks that their own node runs. If
+// ctx ends first, Flush returns its error; the tasks are stored all the same.
 func Flush(ctx context.Context) error {
 	s, err := session.From(ctx)
 	if err == nil {

@@ -343,7 +343,7 @@ func TestWithoutASession(t *testing.T) {
 	}
 	var none *engine.Func[int, int]
 	live := open(t, tidemill.Config{})
-	contains(t, second(none.Submit(live, 1).Get(live)).Error(), "assigned in init")
+	contains(t, second(none.Submit(live, 1).Get(live)).Error(), "the *Func is nil", "in init")
 	contains(t, second(engine.Ref[int]{}.Get(live)).Error(), "zero Ref")
 	<-engine.Ref[int]{}.Done(live)
 }
@@ -371,22 +371,22 @@ func TestNewFuncPanicsOnWhatIsWrong(t *testing.T) {
 	ok := func(context.Context, int) (int, error) { return 0, nil }
 	engine.NewFunc("taken", ok, engine.In(r))
 	for want, define := range map[string]func(){
-		`"taken" is registered twice`:         func() { engine.NewFunc("taken", ok, engine.In(r)) },
-		`function name "no dots."`:            func() { engine.NewFunc("no dots.", ok, engine.In(r)) },
-		"nil function":                        func() { engine.NewFunc[int, int]("a", nil, engine.In(r)) },
-		"InOrder has no meaning for NewFunc":  func() { engine.NewFunc("b", ok, engine.In(r), engine.InOrder()) },
-		"Retries: -1, want 0 to 1000":         func() { engine.NewFunc("c", ok, engine.In(r), engine.Retries(-1)) },
-		"zero Option":                         func() { engine.NewFunc("d", ok, engine.Option{}) },
-		"Inner.hidden: an unexported field":   func() { lossy[struct{ Inner struct{ hidden int } }](r) },
-		"A[].B[key]: an interface":            func() { lossy[struct{ A []struct{ B map[any]int } }](r) },
-		"C: a chan cannot travel":             func() { lossy[struct{ C chan int }](r) },
-		"F: a func cannot travel":             func() { lossy[struct{ F func() }](r) },
-		"E: an interface":                     func() { lossy[struct{ E error }](r) },
-		"a complex128 cannot travel":          func() { lossy[complex128](r) },
-		"P: a pointer to a pointer":           func() { lossy[struct{ P **int }](r) },
-		`Y: is encoded as "x", and so is X`:   func() { lossy[clash](r) },
-		"[key]: a Ref or Arrow data as a key": func() { lossy[map[engine.Ref[int]]int](r) },
-		"an embedded Ref takes the place":     func() { lossy[struct{ engine.Ref[int] }](r) },
+		`"taken" is registered twice`:                    func() { engine.NewFunc("taken", ok, engine.In(r)) },
+		`function name "no dots."`:                       func() { engine.NewFunc("no dots.", ok, engine.In(r)) },
+		"the function is nil":                            func() { engine.NewFunc[int, int]("a", nil, engine.In(r)) },
+		"InOrder is not an option of NewFunc":            func() { engine.NewFunc("b", ok, engine.In(r), engine.InOrder()) },
+		"Retries: -1, want 0 to 1000":                    func() { engine.NewFunc("c", ok, engine.In(r), engine.Retries(-1)) },
+		"zero Option":                                    func() { engine.NewFunc("d", ok, engine.Option{}) },
+		"Inner.hidden: an unexported field":              func() { lossy[struct{ Inner struct{ hidden int } }](r) },
+		"A[].B[key]: an interface":                       func() { lossy[struct{ A []struct{ B map[any]int } }](r) },
+		"C: a chan cannot be encoded":                    func() { lossy[struct{ C chan int }](r) },
+		"F: a func cannot be encoded":                    func() { lossy[struct{ F func() }](r) },
+		"E: an interface":                                func() { lossy[struct{ E error }](r) },
+		"a complex128 cannot be encoded":                 func() { lossy[complex128](r) },
+		"P: a pointer to a pointer":                      func() { lossy[struct{ P **int }](r) },
+		`Y: is encoded under the name "x", and so is X`:  func() { lossy[clash](r) },
+		"[key]: a Ref or Arrow data cannot be a map key": func() { lossy[map[engine.Ref[int]]int](r) },
+		"an embedded Ref hides the other fields":         func() { lossy[struct{ engine.Ref[int] }](r) },
 	} {
 		func() {
 			defer func() { contains(t, fmt.Sprint(recover()), "engine: NewFunc", want) }()
@@ -408,7 +408,7 @@ func TestOptionsOfACallWin(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f := noopIn(in)
 	_, err := f.Submit(ctx, 1, engine.InOrder()).Get(ctx)
-	contains(t, fmt.Sprint(err), "InOrder has no meaning for Submit")
+	contains(t, fmt.Sprint(err), "InOrder is not an option of Submit")
 	_, err = f.Submit(ctx, 1, engine.Pending(0), engine.CPUs(-1)).Get(ctx)
 	contains(t, fmt.Sprint(err), "Pending: 0", "CPUs: ", "cpu=-1")
 }

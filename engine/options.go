@@ -10,26 +10,28 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// Option changes how a function's tasks run, or how a call waits. Options of NewFunc are defaults, and
-// those of a call win. An option that has no meaning where it stands is an error there.
+// Option changes how the tasks of a function run, or how a call waits. An option of a call overrides the same option of
+// NewFunc. An option that does not apply to the call, or has an invalid value, is an error of the call; for NewFunc, a
+// panic.
 type Option struct {
 	name  string
-	where place
-	apply func(*options) error
+	calls callKind // which calls take it
+	set   func(*options) error
 }
 
-// place says where an option may stand.
-type place uint8
+// callKind is a set of the calls that take options.
+type callKind uint8
 
 const (
-	atFunc place = 1 << iota
-	atSubmit
-	atMap
+	inNewFunc callKind = 1 << iota
+	inSubmit
+	inMap
+	anyCall = inNewFunc | inSubmit | inMap
 )
 
-var places = map[place]string{atFunc: "NewFunc", atSubmit: "Submit", atMap: "Map"}
+var callNames = map[callKind]string{inNewFunc: "NewFunc", inSubmit: "Submit", inMap: "Map"}
 
-// options are what all options together say.
+// options are the settings of one call, or the defaults of a function.
 type options struct {
 	registry  *Registry
 	resources task.Resources
@@ -43,23 +45,24 @@ type options struct {
 	inOrder   bool
 }
 
-// DefaultRetries is how many further attempts an error costs where Retries says nothing else.
+// DefaultRetries is how many further attempts a failed task has if no Retries option says otherwise.
 const DefaultRetries = 2
 
-// maxRetries bounds what Retries takes.
+// maxRetries is the largest argument of Retries.
 const maxRetries = 1000
 
-func (o options) with(at place, opts []Option) (options, error) {
+// apply returns o with the options of a call. It reports all invalid options at once.
+func (o options) apply(call callKind, opts []Option) (options, error) {
 	var errs []error
 	o.resources = slices.Clone(o.resources)
 	for _, opt := range opts {
 		switch {
-		case opt.apply == nil:
-			errs = append(errs, errors.New("the zero Option"))
-		case opt.where&at == 0:
-			errs = append(errs, fmt.Errorf("%s has no meaning for %s", opt.name, places[at]))
+		case opt.set == nil:
+			errs = append(errs, errors.New("the zero Option is invalid: make options with functions such as Retries"))
+		case opt.calls&call == 0:
+			errs = append(errs, fmt.Errorf("%s is not an option of %s", opt.name, callNames[call]))
 		default:
-			if err := opt.apply(&o); err != nil {
+			if err := opt.set(&o); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", opt.name, err))
 			}
 		}
@@ -67,7 +70,7 @@ func (o options) with(at place, opts []Option) (options, error) {
 	return o, errors.Join(errs...)
 }
 
-// template makes what a session wants to know of a call.
+// template returns what the session needs to know about the call.
 func (o options) template(fn string) *session.Template {
 	return &session.Template{
 		Func: fn, Version: o.version, Resources: o.resources, Level: o.level, Retries: o.retries,
@@ -76,7 +79,7 @@ func (o options) template(fn string) *session.Template {
 }
 
 func resource(option, name string, n float64) Option {
-	return Option{option, atFunc | atSubmit | atMap, func(o *options) error {
+	return Option{option, anyCall, func(o *options) error {
 		r, err := task.NewResources(map[string]float64{name: n})
 		if err != nil {
 			return err
@@ -86,22 +89,24 @@ func resource(option, name string, n float64) Option {
 	}}
 }
 
-// CPUs says how many CPUs a task takes while it runs: 0.25, 0.5 or a power of two, and what is between
-// is rounded up. The default is 1. 0 is allowed beside another resource.
+// CPUs sets how many CPUs a task occupies while it runs. n is rounded up to 0.25, 0.5 or a power of two. The default is 1.
+// 0 is valid together with another resource. A task that waits for nested tasks gives up its CPUs meanwhile, but no other
+// resource.
 func CPUs(n float64) Option { return resource("CPUs", task.CPU, n) }
 
-// Memory says how many bytes of memory a task takes while it runs: rounded up to a power of two from
-// 256 MiB. It is an account, not a limit that the system enforces.
+// Memory sets how many bytes of memory a task reserves while it runs, rounded up to a power of two of at least 256 MiB. It
+// limits which tasks run at the same time on a node; the memory that a task really uses is not limited.
 func Memory(bytes int64) Option { return resource("Memory", task.Memory, float64(bytes)) }
 
-// Resource says how much a task takes of a resource that nodes were given by name, such as a licence or
-// a connection: thousandths are the least. Names are [a-z][a-z0-9_]*.
+// Resource sets how much of a named resource a task occupies while it runs, such as a licence or a connection. Nodes get
+// resources by Config.Resources or the flag -resources. The smallest unit is a thousandth. Names match [a-z][a-z0-9_]*.
 func Resource(name string, amount float64) Option { return resource("Resource", name, amount) }
 
-// Retries says how many further attempts a task has after its function returned an error or panicked, 0
-// to 1,000. The default is 2. Attempts are apart by a growing backoff, from 0.1 s to 30 s.
+// Retries sets how many further attempts a task has after its function returned an error or panicked, 0 to 1,000. The
+// default is 2. Before each there is a backoff, which grows from 0.1 s to 30 s. An attempt whose agent died does not
+// count.
 func Retries(n int) Option {
-	return Option{"Retries", atFunc | atSubmit | atMap, func(o *options) error {
+	return Option{"Retries", anyCall, func(o *options) error {
 		if n < 0 || n > maxRetries {
 			return fmt.Errorf("%d, want 0 to %d", n, maxRetries)
 		}
@@ -110,17 +115,17 @@ func Retries(n int) Option {
 	}}
 }
 
-// The priorities. Where tasks of several wait, agents take most of the higher ones: four times as many of
-// one as of the next lower, so that none is starved.
+// The priorities. While tasks of several priorities wait, agents take four times as many of one priority as of the next
+// lower one, so that none is starved.
 const (
 	Low    = task.Low
 	Normal = task.Normal
 	High   = task.High
 )
 
-// Priority says which tasks of a class are taken first: High, Normal (the default) or Low.
+// Priority sets how a task is preferred over other tasks with the same resources: High, Normal (the default) or Low.
 func Priority(p task.Level) Option {
-	return Option{"Priority", atFunc | atSubmit | atMap, func(o *options) error {
+	return Option{"Priority", anyCall, func(o *options) error {
 		if p != Low && p != Normal && p != High {
 			return fmt.Errorf("%q, want Low, Normal or High", p)
 		}
@@ -131,7 +136,7 @@ func Priority(p task.Level) Option {
 
 func duration(option string, set func(*options, time.Duration)) func(time.Duration) Option {
 	return func(d time.Duration) Option {
-		return Option{option, atFunc | atSubmit | atMap, func(o *options) error {
+		return Option{option, anyCall, func(o *options) error {
 			if d <= 0 {
 				return fmt.Errorf("%s, want more than 0", d)
 			}
@@ -141,38 +146,40 @@ func duration(option string, set func(*options, time.Duration)) func(time.Durati
 	}
 }
 
-// Timeout bounds one attempt: its context ends then, and if it returns an error after that, the attempt
-// has failed with ErrTimeout, which costs one of the Retries. Code that ignores its context is abandoned
-// after a grace of 10 s: the task goes on without it, but its slot is lost until it returns.
+// Timeout limits the duration of each attempt. At the timeout, the context of the function is cancelled; if the function
+// then returns an error, the attempt has failed with ErrTimeout and counts against Retries. A function that has not
+// returned 10 s after the timeout is abandoned: the task continues without it, but the function's resources stay occupied
+// until it returns.
 func Timeout(d time.Duration) Option {
 	return duration("Timeout", func(o *options, d time.Duration) { o.timeout = d })(d)
 }
 
-// Deadline bounds the time from submit to outcome, over all attempts and all waiting: the task fails with
-// ErrTimeout then, and what runs of it has its context cancelled. It is counted by the submitting
-// session, anew in each run of a named job.
+// Deadline limits the time from submit to outcome, over all attempts and all waiting. At the deadline, the task fails with
+// ErrTimeout, and the context of a running attempt is cancelled. The submitting session measures the time; each run of a
+// named job starts at zero.
 func Deadline(d time.Duration) Option {
 	return duration("Deadline", func(o *options, d time.Duration) { o.deadline = d })(d)
 }
 
-// Delay keeps a task back for so long after its submit. Meanwhile it is in the memory of the submitting
-// session, and not yet runnable: Flush does not wait for it.
+// Delay makes a task runnable only d after its submit. Until then it is only in the memory of the submitting session, and
+// Flush does not wait for it.
 func Delay(d time.Duration) Option {
 	return duration("Delay", func(o *options, d time.Duration) { o.delay = d })(d)
 }
 
-// Version is part of a task's identity: change it when the code's answer changes. A named job runs a task
-// of another version anew; under the same version it takes the recorded result, whatever the code does
-// now.
+// Version sets the version of the function's code, which is a part of a task's identity in a named job. Change it when the
+// function returns something else for the same input: the next run of the job then runs the task again. Under the same
+// version it uses the recorded result, whatever the code does now.
 func Version(v string) Option {
-	return Option{"Version", atFunc, func(o *options) error { o.version = v; return nil }}
+	return Option{"Version", inNewFunc, func(o *options) error { o.version = v; return nil }}
 }
 
-// Pending bounds how many tasks may be open: for Submit, of the whole session (default 1 million, or
-// 256 MiB of inputs; -1 lifts both); for Map, of this Map, submitted and not yet yielded. A task that submits does not
-// wait: beyond the bound, what its agent may run is run at once.
+// Pending limits how many tasks may be pending. For Submit, these are the tasks of the whole session without an outcome:
+// Submit waits until there are fewer than n. The default is 1 million, or 256 MiB of inputs; -1 lifts both limits. For
+// Map, these are the tasks of this Map that are submitted and not yet yielded. Inside a function, Submit does not wait
+// (see Func.Submit).
 func Pending(n int) Option {
-	return Option{"Pending", atFunc | atSubmit | atMap, func(o *options) error {
+	return Option{"Pending", anyCall, func(o *options) error {
 		if n == 0 || n < -1 {
 			return fmt.Errorf("%d, want 1 or more, or -1 for no bound", n)
 		}
@@ -181,16 +188,16 @@ func Pending(n int) Option {
 	}}
 }
 
-// InOrder makes Map yield in the order of the inputs instead of the order of completion.
+// InOrder makes Map and MapKeyed yield in the order of the inputs instead of the order of completion.
 func InOrder() Option {
-	return Option{"InOrder", atMap, func(o *options) error { o.inOrder = true; return nil }}
+	return Option{"InOrder", inMap, func(o *options) error { o.inOrder = true; return nil }}
 }
 
-// In registers the function in this registry instead of the program's default one.
+// In registers the function in the registry r instead of DefaultRegistry.
 func In(r *Registry) Option {
-	return Option{"In", atFunc, func(o *options) error {
+	return Option{"In", inNewFunc, func(o *options) error {
 		if r == nil {
-			return errors.New("nil registry")
+			return errors.New("the registry is nil")
 		}
 		o.registry = r
 		return nil

@@ -9,20 +9,20 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// A value of a type with Refs in it is encoded in two parts: the value itself, in which each Ref is a number, and
-// the list of what the numbers stand for. A plan says where in values of a type the Refs are; it is made once, and
-// is nil for most types.
+// A value that contains Refs or Arrow data is encoded in two parts: the value itself, in which a placeholder with an
+// index stands for each of them, and a list of what the indexes stand for. A plan says where in the values of a type
+// they can be. It is made once for each type, and is nil for a type that cannot contain any.
 type plan struct {
 	kind   planKind
-	fields []fieldPlan // of a struct: those with Refs in them
-	elem   *plan       // of slices, arrays, maps and pointers
+	fields []fieldPlan // for a struct: the fields that can contain Refs or Arrow data
+	elem   *plan       // for a slice, array, map or pointer: the plan of its elements
 }
 
 type planKind uint8
 
 const (
 	planRef planKind = iota
-	planPart
+	planArrow
 	planStruct
 	planList
 	planMap
@@ -34,16 +34,16 @@ type fieldPlan struct {
 	plan  *plan
 }
 
-// reference is what every *Ref[T] is.
+// reference is implemented by *Ref[T], for every T.
 type reference interface {
 	handle() *session.Handle
 	setHandle(h *session.Handle)
 }
 
-// planOf makes the plan of a type, nil if its values have no Refs.
+// planOf returns the plan of a type, nil if its values cannot contain Refs or Arrow data.
 func planOf(t reflect.Type) *plan { return (&planner{made: map[reflect.Type]*plan{}}).plan(t) }
 
-// planner makes plans, of types that hold themselves too.
+// planner makes plans. It handles recursive types: made has a plan before the plan is complete.
 type planner struct{ made map[reflect.Type]*plan }
 
 func (b *planner) plan(t reflect.Type) *plan {
@@ -59,16 +59,16 @@ func (b *planner) plan(t reflect.Type) *plan {
 	switch {
 	case isRef(t):
 		p.kind = planRef
-	case partOf(t) != nil:
-		p.kind = planPart
+	case arrowFormOf(t) != nil:
+		p.kind = planArrow
 	case t.Kind() == reflect.Struct:
 		p.kind = planStruct
 		for i := range t.NumField() {
 			if _, encoded := encodedName(t.Field(i)); !encoded || !t.Field(i).IsExported() && !t.Field(i).Anonymous {
 				continue
 			}
-			if inner := b.plan(t.Field(i).Type); inner != nil {
-				p.fields = append(p.fields, fieldPlan{i, inner})
+			if field := b.plan(t.Field(i).Type); field != nil {
+				p.fields = append(p.fields, fieldPlan{i, field})
 			}
 		}
 	default:
@@ -78,9 +78,9 @@ func (b *planner) plan(t reflect.Type) *plan {
 	return p
 }
 
-// refers reports whether values of the type can have Refs in them.
+// refers reports whether values of the type can contain Refs or Arrow data.
 func refers(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if isRef(t) || partOf(t) != nil {
+	if isRef(t) || arrowFormOf(t) != nil {
 		return true
 	}
 	if seen[t] || t.Kind() != reflect.Interface && encodesItself(t) {
@@ -96,218 +96,223 @@ func refers(t reflect.Type, seen map[reflect.Type]bool) bool {
 				return true
 			}
 		}
-	default: // holds nothing
+	default: // contains no other type
 	}
 	return false
 }
 
-// parts are what the numbers in an encoded value stand for.
-type parts struct {
+// refTable collects what the placeholders in an encoded value stand for. A handle has one index, however often the
+// value contains it.
+type refTable struct {
 	handles []*session.Handle
-	index   map[*session.Handle]int // of all, once there are more than few
+	index   map[*session.Handle]int // index of each handle; nil for up to maxLinear handles
 }
 
-// few handles are looked through.
-const few = 8
+// maxLinear is up to how many handles a refTable finds by a linear search.
+const maxLinear = 8
 
-func (p *parts) add(h *session.Handle) int {
-	if i := p.find(h); i >= 0 {
+// add returns the index of the handle, which is added if it is new.
+func (t *refTable) add(h *session.Handle) int {
+	if i := t.find(h); i >= 0 {
 		return i
 	}
-	i := len(p.handles)
-	if p.handles == nil {
-		p.handles = make([]*session.Handle, 0, few/2)
+	i := len(t.handles)
+	if t.handles == nil {
+		t.handles = make([]*session.Handle, 0, maxLinear/2)
 	}
-	p.handles = append(p.handles, h)
+	t.handles = append(t.handles, h)
 	switch {
-	case i == few:
-		p.index = make(map[*session.Handle]int, 2*few)
-		for j, h := range p.handles {
-			p.index[h] = j
+	case i == maxLinear:
+		t.index = make(map[*session.Handle]int, 2*maxLinear)
+		for j, h := range t.handles {
+			t.index[h] = j
 		}
-	case i > few:
-		p.index[h] = i
+	case i > maxLinear:
+		t.index[h] = i
 	}
 	return i
 }
 
-// find returns the handle's place, -1 if it has none.
-func (p *parts) find(h *session.Handle) int {
-	if p.index == nil {
-		return slices.Index(p.handles, h)
+// find returns the index of the handle, -1 if the table does not have it.
+func (t *refTable) find(h *session.Handle) int {
+	if t.index == nil {
+		return slices.Index(t.handles, h)
 	}
-	if i, ok := p.index[h]; ok {
+	if i, ok := t.index[h]; ok {
 		return i
 	}
 	return -1
 }
 
-// lift puts a hole in the place of each Ref, and adds what the holes stand for to parts. place is a copy that may
-// be changed, though not what it shares with others: slices, maps and what is behind pointers are copied.
-func (p *plan) lift(place reflect.Value, to *parts) error {
+// extract replaces each Ref and all Arrow data in the value at by a placeholder, and adds what the placeholders stand for
+// to the table. at may be changed, but the memory that it shares with the caller's value may not: slices, maps and the
+// targets of pointers are copied first.
+func (p *plan) extract(at reflect.Value, to *refTable) error {
 	switch p.kind {
 	case planRef:
-		return liftRef(place, to)
-	case planPart:
-		return liftPart(place, to)
+		return extractRef(at, to)
+	case planArrow:
+		return extractArrow(at, to)
 	case planStruct:
 		for _, f := range p.fields {
-			if err := f.plan.lift(place.Field(f.index), to); err != nil {
+			if err := f.plan.extract(at.Field(f.index), to); err != nil {
 				return err
 			}
 		}
 	case planList:
-		if place.Kind() == reflect.Slice && !place.IsNil() {
-			own := reflect.MakeSlice(place.Type(), place.Len(), place.Len())
-			reflect.Copy(own, place)
-			place.Set(own)
+		if at.Kind() == reflect.Slice && !at.IsNil() {
+			own := reflect.MakeSlice(at.Type(), at.Len(), at.Len())
+			reflect.Copy(own, at)
+			at.Set(own)
 		}
-		for i := range place.Len() {
-			if err := p.elem.lift(place.Index(i), to); err != nil {
+		for i := range at.Len() {
+			if err := p.elem.extract(at.Index(i), to); err != nil {
 				return err
 			}
 		}
 	case planMap:
-		return p.liftMap(place, to)
+		return p.extractMap(at, to)
 	case planPointer:
-		if !place.IsNil() {
-			own := copyOf(place.Elem())
-			place.Set(own.Addr())
-			return p.elem.lift(own, to)
+		if !at.IsNil() {
+			own := copyOf(at.Elem())
+			at.Set(own.Addr())
+			return p.elem.extract(own, to)
 		}
 	}
 	return nil
 }
 
-// copyOf returns a copy that can be changed.
+// copyOf returns an addressable copy.
 func copyOf(v reflect.Value) reflect.Value {
 	own := reflect.New(v.Type()).Elem()
 	own.Set(v)
 	return own
 }
 
-func liftRef(place reflect.Value, to *parts) error {
-	r := place.Addr().Interface().(reference) //nolint:forcetypeassert // the plan says so
+func extractRef(at reflect.Value, to *refTable) error {
+	r := at.Addr().Interface().(reference) //nolint:forcetypeassert // planRef is for Refs alone
 	if h := r.handle(); h != nil {
 		r.setHandle(session.Hole(to.add(h)))
 	} else {
-		r.setHandle(session.Hole(noPart))
+		r.setHandle(session.Hole(nilRef))
 	}
 	return nil
 }
 
-// noPart is the number of a Ref that refers to nothing.
-const noPart = task.MaxRefs
+// nilRef is the index of the zero Ref.
+const nilRef = task.MaxRefs
 
-// liftMap lifts the values of a map, in the order of its keys' encodings, so that equal maps are encoded alike.
-func (p *plan) liftMap(place reflect.Value, to *parts) error {
-	if place.IsNil() {
+// extractMap extracts from the values of a map, in the order of the encoded keys, so that equal maps have equal
+// encodings.
+func (p *plan) extractMap(at reflect.Value, to *refTable) error {
+	if at.IsNil() {
 		return nil
 	}
-	keys, err := sortedKeys(place)
+	keys, err := sortedKeys(at)
 	if err != nil {
 		return err
 	}
-	own := reflect.MakeMapWithSize(place.Type(), place.Len())
+	own := reflect.MakeMapWithSize(at.Type(), at.Len())
 	for _, k := range keys {
-		there := place.MapIndex(k)
-		if !there.IsValid() { // a NaN, or something with one in it
-			return fmt.Errorf("a key of a %s is not equal to itself", place.Type())
+		found := at.MapIndex(k)
+		if !found.IsValid() { // the key is a NaN, or contains one
+			return fmt.Errorf("a key of the %s is not equal to itself (NaN): use other keys", at.Type())
 		}
-		e := copyOf(there)
-		if err := p.elem.lift(e, to); err != nil {
+		e := copyOf(found)
+		if err := p.elem.extract(e, to); err != nil {
 			return err
 		}
 		own.SetMapIndex(k, e)
 	}
-	place.Set(own)
+	at.Set(own)
 	return nil
 }
 
-// fill puts what the holes stand for into their places. place is addressable.
-func (p *plan) fill(place reflect.Value, from *filler) error {
+// restore replaces each placeholder in the value at by what it stands for. at must be addressable.
+func (p *plan) restore(at reflect.Value, from *restorer) error {
 	switch p.kind {
 	case planRef:
-		return fillRef(place, from)
-	case planPart:
-		return fillPart(place, from)
+		return restoreRef(at, from)
+	case planArrow:
+		return restoreArrow(at, from)
 	case planStruct:
 		for _, f := range p.fields {
-			if err := f.plan.fill(place.Field(f.index), from); err != nil {
+			if err := f.plan.restore(at.Field(f.index), from); err != nil {
 				return err
 			}
 		}
 	case planList:
-		for i := range place.Len() {
-			if err := p.elem.fill(place.Index(i), from); err != nil {
+		for i := range at.Len() {
+			if err := p.elem.restore(at.Index(i), from); err != nil {
 				return err
 			}
 		}
 	case planMap:
-		return p.fillMap(place, from)
+		return p.restoreMap(at, from)
 	case planPointer:
-		if !place.IsNil() {
-			return p.elem.fill(place.Elem(), from)
+		if !at.IsNil() {
+			return p.elem.restore(at.Elem(), from)
 		}
 	}
 	return nil
 }
 
-// fillMap fills the values of a map.
-func (p *plan) fillMap(place reflect.Value, from *filler) error {
-	if place.IsNil() {
+// restoreMap restores the values of a map.
+func (p *plan) restoreMap(at reflect.Value, from *restorer) error {
+	if at.IsNil() {
 		return nil
 	}
-	own := reflect.MakeMapWithSize(place.Type(), place.Len())
-	for k, e := range place.Seq2() {
-		filled := copyOf(e)
-		if err := p.elem.fill(filled, from); err != nil {
+	own := reflect.MakeMapWithSize(at.Type(), at.Len())
+	for k, e := range at.Seq2() {
+		restored := copyOf(e)
+		if err := p.elem.restore(restored, from); err != nil {
 			return err
 		}
-		own.SetMapIndex(k, filled)
+		own.SetMapIndex(k, restored)
 	}
-	place.Set(own)
+	at.Set(own)
 	return nil
 }
 
-// inside knows what references in a value stand for: those of a handle's value, or those that came with a task.
-type inside struct {
-	of   *session.Handle // nil in a task
-	refs []*session.Handle
+// refSource has the handles of the references in a value: in a result or a Put value, those of its handle; in the input
+// of a task, those in refs.
+type refSource struct {
+	handle *session.Handle   // whose value it is; nil for the input of a task
+	refs   []*session.Handle // for the input of a task, by index
 }
 
-// filler fills the holes of one value.
-type filler struct {
+// restorer replaces the placeholders in one value.
+type restorer struct {
 	value *task.Value
-	inside
+	refSource
 }
 
-// part returns the value that a hole stands for.
-func (f *filler) part(index int) (*task.Value, error) {
+// valueAt returns the value that a placeholder of Arrow data stands for.
+func (f *restorer) valueAt(index int) (*task.Value, error) {
 	if index < 0 || index >= len(f.value.Refs()) {
-		return nil, fmt.Errorf("part %d of %d", index, len(f.value.Refs()))
+		return nil, fmt.Errorf("the value has a placeholder for Arrow data with index %d, and %d references: it is damaged", index, len(f.value.Refs()))
 	}
 	return &f.value.External.Refs[index], nil
 }
 
-// ref returns the handle that a hole stands for.
-func (f *filler) ref(index int) (*session.Handle, error) {
+// ref returns the handle that the placeholder of a Ref stands for. UnmarshalCBOR has refused negative indexes.
+func (f *restorer) ref(index int) (*session.Handle, error) {
 	if index >= len(f.value.Refs()) {
-		return nil, fmt.Errorf("reference %d of %d", index, len(f.value.Refs()))
+		return nil, fmt.Errorf("the value has a placeholder for a Ref with index %d, and %d references: it is damaged", index, len(f.value.Refs()))
 	}
-	if f.of != nil {
-		return f.of.Ref(f.value, index), nil
+	if f.handle != nil {
+		return f.handle.Ref(f.value, index), nil
 	}
 	return f.refs[index], nil
 }
 
-func fillRef(place reflect.Value, from *filler) error {
-	r := place.Addr().Interface().(reference) //nolint:forcetypeassert // the plan says so
-	index, hole := r.handle().Hole()
+func restoreRef(at reflect.Value, from *restorer) error {
+	r := at.Addr().Interface().(reference) //nolint:forcetypeassert // planRef is for Refs alone
+	index, ok := r.handle().Hole()
 	switch {
-	case !hole:
-		return nil // there was none: the zero Ref
-	case index == noPart:
+	case !ok:
+		return nil // the encoded value had no Ref here: it stays the zero Ref
+	case index == nilRef:
 		r.setHandle(nil)
 		return nil
 	}

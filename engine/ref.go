@@ -9,31 +9,35 @@ import (
 	"github.com/tidemill/tidemill/engine/values"
 )
 
-// Ref refers to a value of type T that exists or will: a task's result, or what was Put. It is small,
-// comparable (two Refs are equal if they refer to the same task) and may be copied. The zero Ref refers
-// to nothing, and its methods say so.
+// Ref is a reference to a value of type T: the result of a task, which may not exist yet, or a value that was Put. It is
+// small and may be copied. Two Refs are equal if they refer to the same value. A Ref is safe for concurrent use. The zero
+// Ref refers to nothing: waiting for it, cancelling and exporting it are errors, and Release does nothing.
 //
-// The session keeps a result for as long as a Ref to it is reachable.
+// A Ref anywhere in the input of a task is a dependency: the task is dispatched when the value exists. The session keeps
+// a value while a Ref to it is reachable, or a task needs it.
 type Ref[T any] struct {
-	_ [0]*T // Refs of different types do not convert
+	_ [0]*T // makes Ref[A] and Ref[B] types that cannot be converted into each other
 	h *session.Handle
 }
 
+// failed returns a Ref whose Get returns the error.
 func failed[T any](err error) Ref[T] { return Ref[T]{h: session.Failed(err)} }
 
-// Get waits for the value and returns it: a new copy each time (Arrow data is shared, and must not be changed). The
-// error is the task's failure (*task.Failure), the failure to submit it, or the context's error; the task goes on
-// if only the waiting ended. Inside a task, Get of a Ref that came with its input returns at once, and Get of a nested
-// task runs that on the caller's goroutine, or lends the task's CPUs while it waits.
+// Get waits for the value and returns a new copy of it. Arrow data is not copied: it is shared and must not be changed. The
+// error is the failure of the task (*task.Failure), the reason why it could not be submitted, ErrReleased after Release,
+// or the error of ctx if it ended first; the task then continues, and Get may be called again.
+//
+// Inside a function, Get of a Ref from its input does not wait. Get of a nested task that has not started runs it on the
+// calling goroutine; otherwise the calling task gives up its CPUs while it waits.
 func (r Ref[T]) Get(ctx context.Context) (T, error) {
 	if err := r.wait(ctx); err != nil {
 		var zero T
 		return zero, err
 	}
-	return decoded(ctx, r.h, codecFor[T]())
+	return decoded(ctx, r.h, codecOf[T]())
 }
 
-// wait waits for the value, or returns why Get can have none.
+// wait waits until the value or the failure exists. Its error says why there is nothing to wait for, or that ctx ended.
 func (r Ref[T]) wait(ctx context.Context) error {
 	if r.h == nil {
 		return wrap("get", errZeroRef)
@@ -53,22 +57,23 @@ func (r Ref[T]) wait(ctx context.Context) error {
 	return nil
 }
 
-// decoded returns the value of a task that has ended.
+// decoded returns the value behind a handle that has ended.
 func decoded[T any](ctx context.Context, h *session.Handle, c codec[T]) (T, error) {
 	var zero T
 	var v task.Value
 	if err := h.Outcome(ctx, &v); err != nil {
 		return zero, wrap("get", err)
 	}
-	out, err := c.decode(&v, inside{of: h})
+	out, err := c.decode(&v, refSource{handle: h})
 	if err != nil {
 		return zero, &task.Failure{Kind: task.KindOutput, Message: "decode the result: " + err.Error()}
 	}
 	return out, nil
 }
 
-// Done returns a channel that is closed when Get will not wait any more. A Ref that refers to nothing is
-// done. Inside a task, the slot is lent until the channel is closed.
+// Done returns a channel that is closed when the value or the failure exists, so that Get does not wait. For the zero Ref it
+// is closed already. With the context of a running function, the calling task gives up its CPUs from the call of Done
+// until the channel is closed.
 func (r Ref[T]) Done(ctx context.Context) <-chan struct{} {
 	if r.h == nil {
 		return failed[T](errZeroRef).h.Done()
@@ -76,10 +81,10 @@ func (r Ref[T]) Done(ctx context.Context) <-chan struct{} {
 	return r.h.DoneIn(ctx)
 }
 
-// Cancel asks for the task's cancellation, and returns when the task has an outcome: ErrCancelled, or the
-// result or failure that was recorded first, so that nil does not say which. No attempt starts any more
-// on an agent that has heard of it; one that runs has its context cancelled. If ctx ends before there is
-// an outcome, its error is returned, and the request stands. Cancelling again, or too late, does nothing.
+// Cancel requests that the task be cancelled, and returns nil when the task has an outcome. That is ErrCancelled, or the
+// result or failure if it was recorded first: use Get to see which. A running attempt has its context cancelled, and
+// agents that have received the request start no further attempt. If ctx ends first, Cancel returns its error, and the
+// request remains in effect. Cancelling a task again, or one that has ended, has no effect.
 func (r Ref[T]) Cancel(ctx context.Context) error {
 	if r.h == nil {
 		return wrap("cancel", errZeroRef)
@@ -94,22 +99,24 @@ func (r Ref[T]) Cancel(ctx context.Context) error {
 	return nil
 }
 
-// Resumed reports whether the result was recorded by a former run of the named job: the task did not run
-// in this one.
+// Resumed reports whether the outcome was recorded by an earlier run of the named job, so that the task did not run in
+// this one.
 func (r Ref[T]) Resumed() bool { return r.h != nil && r.h.Resumed() }
 
-// Release gives the value up: its memory is free, now or when the task has ended, and Get returns
-// ErrReleased (a failure stays). The task itself goes on. It is optional, since a value that no Ref refers to any more is
-// collected.
+// Release frees the memory of the value, at once or when the task ends. Get on any Ref to the value then returns
+// ErrReleased; a failure is still returned. The task is not cancelled, and tasks that have the Ref in their inputs still
+// get the value. Release is optional: a value is freed too when the last Ref to it is garbage collected. Releasing twice
+// has no effect.
 func (r Ref[T]) Release() {
 	if r.h != nil {
 		r.h.Release()
 	}
 }
 
-// Put makes a Ref to a value that is there already. It is encoded before Put returns, so the caller may change it
-// afterwards, and what is large of it is kept in the object store: the same bytes once. Refs in the value are waited
-// for. A failure is in the Ref: what cannot be encoded, a store without room.
+// Put returns a Ref to a copy of v, so that many tasks can share the value without sending it with each. The value is encoded
+// before Put returns, so the caller may change it afterwards. A large value (over 64 KiB) goes into the object store, which
+// keeps equal values once; Put waits while the store is full. The value may contain Refs: the new Ref is done when their
+// values exist. Get returns the error if the value cannot be encoded or stored.
 func Put[T any](ctx context.Context, v T) Ref[T] {
 	s, err := session.From(ctx)
 	if err == nil {
@@ -118,11 +125,11 @@ func Put[T any](ctx context.Context, v T) Ref[T] {
 	if err != nil {
 		return failed[T](wrap("put", err))
 	}
-	scratch := scratches.Get().(*[]byte)
-	defer scratches.Put(scratch)
-	c := codecFor[T]()
+	scratch := scratchBuffers.Get().(*[]byte)
+	defer scratchBuffers.Put(scratch)
+	c := codecOf[T]()
 	var encoded task.Value
-	refs, err := c.toSubmit(&encoded, scratch, v)
+	refs, err := c.encodeInput(&encoded, scratch, v)
 	if err != nil {
 		return failed[T](wrap("put", err))
 	}
@@ -132,8 +139,9 @@ func Put[T any](ctx context.Context, v T) Ref[T] {
 	return Ref[T]{h: s.Put(ctx, encoded, refs)}
 }
 
-// Export makes a copy of the value that other programs and later runs can have by the token, until ttl is over: the
-// deliberate way out for a value. It waits for the value. What is exported by a cluster in memory is gone with it.
+// Export waits for the value, stores a copy of it for the duration ttl, and returns a token for Import. Other programs that
+// connect to the cluster, and later runs, can use the token. The copy of a cluster without Config.Dir is gone when the
+// cluster closes.
 func (r Ref[T]) Export(ctx context.Context, ttl time.Duration) (token string, err error) {
 	s, err := session.From(ctx)
 	switch {
@@ -149,9 +157,9 @@ func (r Ref[T]) Export(ctx context.Context, ttl time.Duration) (token string, er
 	return token, nil
 }
 
-// Import makes a Ref to a value that was exported, and is of type T: Get says if it is not. The error is ErrNoExport
-// when its time is over, or nothing was exported under this token. The Ref is of a copy, which stays when the
-// export's time is over; so importing moves the bytes once.
+// Import returns a Ref to a copy of an exported value. Importing copies the bytes once, and the copy stays valid after the
+// export has expired. The error is ErrNoExport if nothing was exported under the token, or if it has expired. If the
+// value is not of type T, Get returns an error.
 func Import[T any](ctx context.Context, token string) (Ref[T], error) {
 	s, err := session.From(ctx)
 	var h *session.Handle

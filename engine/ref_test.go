@@ -228,7 +228,7 @@ func TestOutOfBand(t *testing.T) {
 		}
 	}
 	for _, s := range []string{fmt.Sprint(ref), fmt.Sprintf("%+v", holder), fmt.Sprintf("%#x", ref)} {
-		contains(t, s, "Ref[int](only in its program: see Export)")
+		contains(t, s, "Ref[int](valid only in its program: see Export)")
 	}
 }
 
@@ -239,7 +239,7 @@ func TestGetAllHasABudget(t *testing.T) {
 	for range 3 {
 		refs = append(refs, engine.Put(ctx, make([]byte, 400_000)))
 	}
-	if _, err := engine.GetAll(ctx, refs); !errors.Is(err, engine.ErrTooLarge) || !strings.Contains(err.Error(), "1200000 bytes or more together, and the budget is 1000000") {
+	if _, err := engine.GetAll(ctx, refs); !errors.Is(err, engine.ErrTooLarge) || !strings.Contains(err.Error(), "at least 1200000 bytes in total, and the budget is 1000000") {
 		t.Errorf("got %v", err)
 	}
 	if all, err := engine.GetAll(ctx, refs[:2]); len(all) != 2 || err != nil {

@@ -11,29 +11,29 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// shape is what is known of a type whose values are to travel.
+// shape is what shapeOf has found out about a type whose values are encoded.
 type shape struct {
-	err       error // why values would lose data
-	recursive bool  // the type holds itself
-	plan      *plan // where in its values Refs are; nil if there are none
+	err       error // why values would lose data; nil if they would not
+	recursive bool  // the type contains itself
+	plan      *plan // where in its values there can be Refs and Arrow data; nil if nowhere
 }
 
-var shapes sync.Map // of *shape by reflect.Type
+var shapes sync.Map // *shape by reflect.Type
 
 func shapeOf[T any]() *shape {
 	t := reflect.TypeFor[T]()
 	if s, ok := shapes.Load(t); ok {
 		return s.(*shape)
 	}
-	c := checker{on: map[reflect.Type]bool{}, done: map[reflect.Type]bool{}}
+	c := checker{visiting: map[reflect.Type]bool{}, passed: map[reflect.Type]bool{}}
 	s := &shape{err: c.check(t, ""), plan: planOf(t)}
 	s.recursive = c.recursive
 	shapes.Store(t, s)
 	return s
 }
 
-// checkType returns an error with the path of what would be lost of a T on its way: unexported and
-// interface fields, channels, functions, and what else no encoding keeps. The noun says what T is for.
+// checkType returns an error if a value of T would lose data in the encoding: unexported and interface fields, channels,
+// functions, and so on. The error has the path of the field. The noun says what T is used for, such as "input".
 func checkType[T any](noun string) error {
 	if err := shapeOf[T]().err; err != nil {
 		return fmt.Errorf("%s %s: %w", noun, reflect.TypeFor[T](), err)
@@ -41,11 +41,11 @@ func checkType[T any](noun string) error {
 	return nil
 }
 
-// checker walks a type once.
+// checker walks a type once. Make one for each type.
 type checker struct {
-	on        map[reflect.Type]bool // types on the way from the root to here
-	done      map[reflect.Type]bool // types found good
-	recursive bool
+	visiting  map[reflect.Type]bool // the types on the path from the root to the current one
+	passed    map[reflect.Type]bool // types that lose no data
+	recursive bool                  // set if a type on the path contains itself
 }
 
 var (
@@ -55,12 +55,12 @@ var (
 	refPath    = reflect.TypeFor[Ref[int]]().PkgPath()
 )
 
-// isRef reports whether the type is a Ref[T]; what embeds one has its methods too.
+// isRef reports whether the type is a Ref[T]. It compares names, since a struct that embeds a Ref has its methods too.
 func isRef(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t.PkgPath() == refPath && strings.HasPrefix(t.Name(), "Ref[")
 }
 
-// embedsRef reports whether the type is a struct with the methods of a Ref that is embedded in it.
+// embedsRef reports whether the type is a struct that embeds a Ref, at any depth, and so has its methods.
 func embedsRef(t reflect.Type) bool { return embeds(t, map[reflect.Type]bool{}) }
 
 func embeds(t reflect.Type, seen map[reflect.Type]bool) bool {
@@ -69,18 +69,18 @@ func embeds(t reflect.Type, seen map[reflect.Type]bool) bool {
 	}
 	seen[t] = true
 	for f := range t.Fields() {
-		in := f.Type
-		if in.Kind() == reflect.Pointer {
-			in = in.Elem()
+		field := f.Type
+		if field.Kind() == reflect.Pointer {
+			field = field.Elem()
 		}
-		if f.Anonymous && (isRef(in) || embeds(in, seen)) {
+		if f.Anonymous && (isRef(field) || embeds(field, seen)) {
 			return true
 		}
 	}
 	return false
 }
 
-// encodesItself reports whether the type brings its own encoding, there and back.
+// encodesItself reports whether the type has methods of its own both to encode and to decode it.
 func encodesItself(t reflect.Type) bool {
 	p := reflect.PointerTo(t)
 	for _, pair := range [][2]reflect.Type{cborPair, binaryPair, textPair} {
@@ -91,6 +91,7 @@ func encodesItself(t reflect.Type) bool {
 	return false
 }
 
+// lost returns an error that says why the value at the path would lose data.
 func lost(path, why string) error {
 	if path == "" {
 		return errors.New(why)
@@ -100,44 +101,44 @@ func lost(path, why string) error {
 
 func (c *checker) check(t reflect.Type, path string) error {
 	switch {
-	case c.on[t]:
+	case c.visiting[t]:
 		c.recursive = true
 		return nil
-	case c.done[t]:
+	case c.passed[t]:
 		return nil
-	case isRef(t), partOf(t) != nil:
-		return nil // what it refers to is checked where it is made
+	case isRef(t), arrowFormOf(t) != nil:
+		return nil // what a Ref refers to is checked where the Ref is made
 	case embedsRef(t):
-		return lost(path, "an embedded Ref takes the place of the whole struct: give the field a name")
+		return lost(path, "an embedded Ref hides the other fields of the struct from the encoder: give the field a name")
 	case t.Kind() != reflect.Interface && encodesItself(t):
 		return nil
 	}
-	c.on[t] = true
+	c.visiting[t] = true
 	err := c.checkKind(t, path)
-	delete(c.on, t)
-	c.done[t] = err == nil
+	delete(c.visiting, t)
+	c.passed[t] = err == nil
 	return err
 }
 
 func (c *checker) checkKind(t reflect.Type, path string) error {
 	switch t.Kind() {
 	case reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Uintptr, reflect.Complex64, reflect.Complex128:
-		return lost(path, fmt.Sprintf("a %s cannot travel", t.Kind()))
+		return lost(path, fmt.Sprintf("a %s cannot be encoded", t.Kind()))
 	case reflect.Interface:
-		return lost(path, "an interface does not say what to decode into")
+		return lost(path, "an interface does not say which type to decode: use a concrete type")
 	case reflect.Pointer:
 		if t.Elem().Kind() == reflect.Pointer {
-			return lost(path, "a pointer to a pointer loses which of them is nil")
+			return lost(path, "a pointer to a pointer cannot keep which of the two is nil: use one pointer")
 		}
 		return c.check(t.Elem(), path)
 	case reflect.Slice, reflect.Array:
 		return c.check(t.Elem(), path+"[]")
 	case reflect.Map:
 		if refers(t.Key(), map[reflect.Type]bool{}) {
-			return lost(path+"[key]", "a Ref or Arrow data as a key is nothing to look up by")
+			return lost(path+"[key]", "a Ref or Arrow data cannot be a map key: use it as a value")
 		}
 		if t.Key().Kind() == reflect.Pointer {
-			return lost(path, "a pointer as a key loses which one it is")
+			return lost(path, "a pointer as a map key loses its identity: use the value that it points to")
 		}
 		if err := c.check(t.Key(), path+"[key]"); err != nil {
 			return err
@@ -162,17 +163,17 @@ func (c *checker) checkStruct(t reflect.Type, path string) error {
 		case len(f.Index) > 1 && hidden(t, f):
 			continue
 		case embedded && !f.IsExported() && f.Type.Kind() == reflect.Pointer:
-			return lost(at, "an embedded pointer to an unexported type cannot be decoded")
+			return lost(at, "an embedded pointer to an unexported type cannot be decoded: embed the struct itself")
 		case embedded:
-			continue // its fields are visible, and checked as such
+			continue // VisibleFields lists its fields too
 		case !f.IsExported():
-			return lost(at, "an unexported field is not encoded: export it, or leave it out with a cbor:\"-\" tag")
+			return lost(at, "an unexported field is not encoded: export it, or exclude it with a cbor:\"-\" tag")
 		}
 		if name == "" {
 			name = f.Name
 		}
 		if other := taken[name]; other != "" {
-			return lost(at, fmt.Sprintf("is encoded as %q, and so is %s", name, other))
+			return lost(at, fmt.Sprintf("is encoded under the name %q, and so is %s: change one of the tags", name, other))
 		}
 		taken[name] = f.Name
 		if err := c.check(f.Type, at); err != nil {
@@ -182,8 +183,8 @@ func (c *checker) checkStruct(t reflect.Type, path string) error {
 	return nil
 }
 
-// hidden reports whether a field of an embedded struct belongs to one that is encoded as a whole or not
-// at all: a tag names it, or it brings its own encoding.
+// hidden reports whether a field that t has from an embedded struct is not a field of t in the encoding: the embedded
+// struct has a name by a tag, is excluded by a tag, or encodes itself.
 func hidden(t reflect.Type, f reflect.StructField) bool {
 	for i := 1; i < len(f.Index); i++ {
 		outer := t.FieldByIndex(f.Index[:i])
@@ -194,6 +195,7 @@ func hidden(t reflect.Type, f reflect.StructField) bool {
 	return false
 }
 
+// isStruct reports whether the type is a struct, or a pointer to one, that is encoded field by field.
 func isStruct(t reflect.Type) bool {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -201,8 +203,8 @@ func isStruct(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && !encodesItself(t)
 }
 
-// encodedName returns the name that the field's tag gives it, "" if it gives none; encoded is false for
-// fields that a tag leaves out. As the encoding does, it looks at the cbor tag, then at the json tag.
+// encodedName returns the name that the field's tag gives it, "" if none; encoded is false if a tag excludes the field.
+// Like the CBOR library, it reads the cbor tag, or the json tag if there is no cbor tag.
 func encodedName(f reflect.StructField) (name string, encoded bool) {
 	tag, ok := f.Tag.Lookup("cbor")
 	if !ok {
@@ -212,11 +214,11 @@ func encodedName(f reflect.StructField) (name string, encoded bool) {
 	return name, tag != "-"
 }
 
-// checkDepth refuses values that are nested too deeply, cycles among them: encoding one would overflow
-// the stack, and nothing can recover from that.
+// checkDepth returns an error for a value that is nested more than maxDepth deep, as every cycle is. Encoding one would
+// overflow the stack, which ends the process: a panic of that kind cannot be recovered.
 func checkDepth(v any) error { return depth(reflect.ValueOf(v), 0) }
 
-var errTooDeep = fmt.Errorf("nested more than %d deep: is it a cycle?", maxDepth)
+var errTooDeep = fmt.Errorf("the value is nested more than %d levels deep: does it contain a cycle?", maxDepth)
 
 func depth(v reflect.Value, at int) error {
 	switch {
@@ -244,7 +246,7 @@ func depth(v reflect.Value, at int) error {
 		}
 	case reflect.Struct:
 		return depthOfFields(v, at+1)
-	default: // holds nothing
+	default: // contains no other value
 	}
 	return nil
 }

@@ -9,20 +9,20 @@ import (
 	"github.com/tidemill/tidemill/engine/session"
 )
 
-var errZeroRef = errors.New("the zero Ref refers to nothing")
+var errZeroRef = errors.New("the zero Ref refers to nothing: use a Ref from Submit, Put or Import")
 
-// GetAll waits for all values and returns them in the order of refs. The error is that of the first ref,
-// by index, that has one, and names the index; the others are waited for only up to there. Sizes are known before
-// anything is fetched: values of more bytes in all than the session's budget (Config.Budget) are ErrTooLarge, which
-// names the total, instead of the end of this process. Completed yields them one by one.
+// GetAll waits for all values and returns them in the order of refs. It waits in that order, and returns the error of the
+// first ref that has one, with its index. It knows the sizes before it fetches a value: if there are more bytes in total
+// than Config.Budget allows, the error is ErrTooLarge, with the total, and the process does not run out of memory. Use
+// Completed to get such values one at a time. If ctx ends first, GetAll returns its error; the tasks continue.
 func GetAll[T any](ctx context.Context, refs []Ref[T]) ([]T, error) {
-	there, err := within(ctx, refs)
+	ended, err := waitWithinBudget(ctx, refs)
 	if err != nil {
 		return nil, err
 	}
-	values, c := make([]T, len(refs)), codecFor[T]()
+	values, c := make([]T, len(refs)), codecOf[T]()
 	for i, r := range refs {
-		if !there {
+		if !ended {
 			err = r.wait(ctx)
 		}
 		if err == nil {
@@ -35,12 +35,12 @@ func GetAll[T any](ctx context.Context, refs []Ref[T]) ([]T, error) {
 	return values, nil
 }
 
-// within waits for all values, and returns an error if they are too large together. there is false if Get is to say what
-// one of them is.
-func within[T any](ctx context.Context, refs []Ref[T]) (there bool, err error) {
+// waitWithinBudget waits for all values, and returns an error if they exceed the budget together. If it cannot tell, ended
+// is false, and the caller must wait for each ref, which then says what is wrong with it.
+func waitWithinBudget[T any](ctx context.Context, refs []Ref[T]) (ended bool, err error) {
 	s, err := session.From(ctx)
 	if err != nil {
-		return false, nil //nolint:nilerr // Get says it better; inside a task, what came with the input is here
+		return false, nil //nolint:nilerr // Ref.wait returns this error, or none for a Ref from a task's input, which needs no session
 	}
 	total := int64(0)
 	for i, r := range refs {
@@ -52,18 +52,18 @@ func within[T any](ctx context.Context, refs []Ref[T]) (there bool, err error) {
 		}
 		n, err := r.h.Size(ctx)
 		if err != nil {
-			return false, nil //nolint:nilerr // Get says it better
+			return false, nil //nolint:nilerr // decoded returns this error, with the ref's index
 		}
 		if total += n; total > s.Budget() && len(refs) > 1 {
 			total += sizesOf(ctx, refs[i+1:])
-			return false, wrap("get all", fmt.Errorf("%w: the %d values have %d bytes or more together, and the budget is %d: take them one by one, or raise Config.Budget",
+			return false, wrap("get all", fmt.Errorf("%w: the %d values have at least %d bytes in total, and the budget is %d: get them one at a time (Completed), or raise Config.Budget",
 				ErrTooLarge, len(refs), total, s.Budget()))
 		}
 	}
 	return true, nil
 }
 
-// sizesOf adds up what is known of the rest without waiting.
+// sizesOf returns the total size of those values that exist already, in bytes.
 func sizesOf[T any](ctx context.Context, refs []Ref[T]) (total int64) {
 	for _, r := range refs {
 		if r.h != nil && r.h.Ended() {
@@ -75,9 +75,10 @@ func sizesOf[T any](ctx context.Context, refs []Ref[T]) (total int64) {
 	return total
 }
 
-// Wait returns when n of the refs are done (all, if there are fewer), and says which are and which are
-// not, both in the order of refs; more than n may be ready. The error says only that the waiting ended
-// before: what is ready then is returned too. Failures come from Get.
+// Wait waits until n of the refs are done, or all of them if there are fewer, and returns which are done and which are not,
+// both in the order of refs. More than n may be ready. With n = 0 it returns at once. If ctx ends first, Wait returns its
+// error together with what is ready by then. The failure of a task is not an error of Wait: Get returns it. If the context
+// has no session, or one of the refs is the zero Ref, nothing is ready.
 func Wait[T any](ctx context.Context, refs []Ref[T], n int) (ready, pending []Ref[T], err error) {
 	done, err := watch(ctx, refs)
 	if err != nil {
@@ -101,8 +102,9 @@ func Wait[T any](ctx context.Context, refs []Ref[T], n int) (ready, pending []Re
 	return ready, pending, err
 }
 
-// Completed yields each ref once, as it is done; a ref that stands twice in refs comes twice. The error
-// says only that the waiting ended, and comes with the zero Ref, last. Failures come from Get.
+// Completed yields each ref when it is done, in the order of completion. A ref that is in refs twice is yielded twice. If ctx
+// ends first, the last pair has its error and the zero Ref. The failure of a task is not an error of Completed: Get
+// returns it.
 func Completed[T any](ctx context.Context, refs []Ref[T]) iter.Seq2[Ref[T], error] {
 	return func(yield func(Ref[T], error) bool) {
 		done, err := watch(ctx, refs)
@@ -126,6 +128,7 @@ func Completed[T any](ctx context.Context, refs []Ref[T]) iter.Seq2[Ref[T], erro
 	}
 }
 
+// watch returns the completions of all refs. The caller must close them.
 func watch[T any](ctx context.Context, refs []Ref[T]) (*session.Completions, error) {
 	if _, err := session.From(ctx); err != nil {
 		return nil, err

@@ -10,8 +10,9 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// A Ref means nothing outside of its program, so every encoding refuses it, there and back; Export is the way out.
-// The engine's own encoding has a hole in its place (see plan), which is the one thing that has a form.
+// A Ref is valid only in the program that made it, so every encoder and decoder refuses it; Export is the way to hand a
+// value to another program. The engine's own encoding has a placeholder in its place (see plan), and only placeholders
+// have a CBOR form.
 
 // MarshalJSON returns ErrOutOfBand.
 func (r Ref[T]) MarshalJSON() ([]byte, error) { return nil, ErrOutOfBand }
@@ -37,32 +38,33 @@ func (r Ref[T]) GobEncode() ([]byte, error) { return nil, ErrOutOfBand }
 // GobDecode returns ErrOutOfBand.
 func (r *Ref[T]) GobDecode([]byte) error { return ErrOutOfBand }
 
-// Format prints what kind of Ref it is, and nothing by which it could be found.
+// Format prints the type of the Ref. It prints nothing that identifies the value, so that nobody can pass a Ref on as text.
 func (r Ref[T]) Format(f fmt.State, _ rune) {
-	_, _ = io.WriteString(f, "Ref["+reflect.TypeFor[T]().String()+"](only in its program: see Export)")
+	_, _ = io.WriteString(f, "Ref["+reflect.TypeFor[T]().String()+"](valid only in its program: see Export)")
 }
 
-// holeTag is the CBOR tag of a hole: a number that the registry has given to nobody.
-const holeTag = 1_953_064_037 // "tide"
+// placeholderTag is the CBOR tag of the placeholder of a Ref: a number that the IANA registry of tags has not assigned.
+// The tags that follow it are those of Arrow data (placeholderTags).
+const placeholderTag = 1_953_064_037 // "tide"
 
-// holeHead is the tag's head: of a tag with four bytes (RFC 8949, 3.4).
-const holeHead = "\xdatide"
+// placeholderHead is the encoded head of the tag: major type 6 with a number of four bytes (RFC 8949, section 3).
+const placeholderHead = "\xdatide"
 
-// MarshalCBOR returns ErrOutOfBand, unless the engine has put a hole into the Ref's place.
+// MarshalCBOR encodes a placeholder, which the engine has put in the place of the Ref, and returns ErrOutOfBand for a Ref.
 func (r Ref[T]) MarshalCBOR() ([]byte, error) {
-	index, hole := r.h.Hole()
-	if !hole {
+	index, ok := r.h.Hole()
+	if !ok {
 		return nil, ErrOutOfBand
 	}
-	return task.AppendInt(append(make([]byte, 0, len(holeHead)+9), holeHead...), int64(index)), nil
+	return task.AppendInt(append(make([]byte, 0, len(placeholderHead)+9), placeholderHead...), int64(index)), nil
 }
 
-// UnmarshalCBOR takes a hole, and returns ErrOutOfBand for anything else. A Ref with a hole refers to nothing until
-// the engine fills it.
+// UnmarshalCBOR decodes a placeholder, and returns ErrOutOfBand for anything else. The Ref cannot be used until the engine
+// has replaced the placeholder.
 func (r *Ref[T]) UnmarshalCBOR(data []byte) error {
-	rest, is := bytes.CutPrefix(data, []byte(holeHead))
+	rest, tagged := bytes.CutPrefix(data, []byte(placeholderHead))
 	index, ok := task.ReadInt(rest)
-	if !is || !ok || index < 0 || index > noPart {
+	if !tagged || !ok || index < 0 || index > nilRef {
 		return ErrOutOfBand
 	}
 	r.h = session.Hole(int(index))
