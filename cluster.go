@@ -20,22 +20,24 @@ import (
 	"github.com/tidemill/tidemill/queues/embedded"
 )
 
-// Cluster is an open cluster: an embedded server, an agent, and a session for what this program submits.
-// It is safe for concurrent use.
+// Cluster is an open cluster: an embedded NATS server, usually a node agent, and the session of this program. It is safe
+// for concurrent use.
 type Cluster struct {
 	server  *embedded.Server
-	brokers []*queues.Broker // one writer a connection: the agent's and the session's
-	agent   *nodeagent.Agent // nil if there is none
+	brokers []*queues.Broker // the session and the agent have a connection each
+	agent   *nodeagent.Agent // nil with AgentOff
 	session *session.Session
-	job     string          // "" = none
-	objects *objstore.Store // of values that are too large for messages
-	shelf   *jetstream.Tier // that the store is on; nil if it is on memory
+	job     string          // name of the job; "" = an unnamed run
+	objects *objstore.Store // stores the values that are too large for messages
+	tier    *jetstream.Tier // where objects keeps them; nil = in memory
 
-	once sync.Once
-	err  error // of Close; set by once
+	closeOnce sync.Once
+	closeErr  error // what Close returns; set in closeOnce
 }
 
-// Open starts what cfg says and returns when tasks can be submitted. ctx bounds the starting.
+// Open starts a server, a session and an agent as cfg says, and returns when tasks can be submitted. If ctx ends first, or
+// anything cannot be started, Open stops what it has started and returns an error. An invalid cfg is an error that names
+// every invalid field. The caller must close the cluster.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -73,31 +75,32 @@ func (c *Cluster) open(ctx context.Context, cfg Config) (err error) {
 		sessionConfig.Local = cfg.Registry
 	}
 	c.job = cfg.Job
-	// A job knows what its former runs have left before an agent of this process goes on with it.
+	// The session of a job must have read what the earlier runs left before an agent of this process runs any of it.
 	if c.session, err = session.Open(ctx, broker, sessionConfig); err != nil || cfg.Agent != AgentOn {
 		return err
 	}
 	return c.startAgent(ctx, cfg)
 }
 
-// openObjects returns the store of large values. Those of a named job outlive this process, as its tasks do.
+// openObjects returns the store of large values: in memory, or for a named job in streams, so that values survive this
+// process as the job's tasks do.
 func (c *Cluster) openObjects(ctx context.Context, cfg Config) (*objstore.Store, error) {
 	if cfg.Job == "" {
 		return objstore.NewStore(objstore.Config{Tier: memory.New(memory.Config{Limit: cfg.ObjectMemory})}), nil
 	}
 	var err error
-	c.shelf, err = jetstream.Open(ctx, c.connection(cfg, "objects"), jetstream.Config{})
+	c.tier, err = jetstream.Open(ctx, c.connection(cfg, "objects"), jetstream.Config{})
 	if err != nil {
 		return nil, err
 	}
-	return objstore.NewStore(objstore.Config{Tier: c.shelf, Digests: true, Cache: cfg.ObjectMemory}), nil
+	return objstore.NewStore(objstore.Config{Tier: c.tier, Digests: true, Cache: cfg.ObjectMemory}), nil
 }
 
-// Objects says what the store of large values has done so far: how many were put, and how many of them were there
-// already.
+// Objects returns the counters of the store of large values since Open, such as how many values were put, and how many of
+// them were stored already.
 func (c *Cluster) Objects() objstore.Stats { return c.objects.Stats() }
 
-// full returns why nothing new may be submitted, nil if there is room.
+// full returns an error that wraps engine.ErrStorageFull while the storage is too full for new tasks, nil otherwise.
 func (c *Cluster) full() error {
 	if err := c.server.Full(); err != nil {
 		return fmt.Errorf("%w: %w", values.ErrStorageFull, err)
@@ -139,23 +142,25 @@ func (c *Cluster) connect(cfg Config, client string) (*queues.Broker, error) {
 	return broker, err
 }
 
-// freshName returns a name that no other session has.
+// freshName returns a random name for a session, which no other session has.
 func freshName() string { return "s-" + strings.ToLower(rand.Text()) }
 
-// holder says who this process is, to people who want the same job, and is unique.
+// holder describes this process for the error that another run of the same job gets. It ends with random text, which makes
+// it unique.
 func holder() string {
-	host, _ := os.Hostname() // for people
+	host, _ := os.Hostname() // for information only
 	return fmt.Sprintf("%s, process %d on %s (%s)", program(), os.Getpid(), host, strings.ToLower(rand.Text()))
 }
 
-// Context returns a context that carries the cluster's session: functions submitted with it run here.
+// Context returns a child of ctx that carries the session of this cluster: with it, package engine submits tasks to this
+// cluster.
 func (c *Cluster) Context(ctx context.Context) context.Context { return session.With(ctx, c.session) }
 
-// URL returns where any NATS client connects, "" if the cluster listens to this process alone.
+// URL returns the URL at which NATS clients of other processes can connect, "" if Config.Listen was not set.
 func (c *Cluster) URL() string { return c.server.URL() }
 
-// End says that nothing of this run is wanted any more: a named job ends, and its next run begins anew.
-// What was not finished is cancelled. Main does so when run returns nil. The cluster is to be closed then.
+// End ends the run: unfinished tasks are cancelled. A named job is over, and the next run under its name starts from
+// scratch. Main calls End when run has returned nil. Nothing can be submitted afterwards; close the cluster next.
 func (c *Cluster) End(ctx context.Context) error {
 	if err := c.session.End(ctx); err != nil {
 		return fmt.Errorf("tidemill: %w", err)
@@ -163,14 +168,18 @@ func (c *Cluster) End(ctx context.Context) error {
 	return nil
 }
 
-// Close stops all that Open started. A named job can be resumed afterwards, unless End came before: what
-// runs is waited for and recorded, and what was not started is handed to the next run. Any other run ends:
-// what it left is cancelled, and what runs has its context cancelled, and is waited for. Who waits for a
-// task without an outcome gets engine.ErrClosed. If ctx ends before what runs has ended, an error says
-// how many tasks were left behind. Closing again returns what the first Close did.
+// Close stops everything that Open started, and returns when it has stopped.
+//
+// A named job can be resumed afterwards, unless End was called: Close waits for the running tasks and records their
+// results, and leaves the other tasks to the next run. Any other run ends with Close: its unfinished tasks are cancelled,
+// and Close waits until the running functions, whose contexts are cancelled, have returned. Get of a task without an
+// outcome returns engine.ErrClosed.
+//
+// If ctx ends while functions are still running, Close returns an error with their number, and does not wait for them any
+// longer. Calling Close again returns the result of the first call.
 func (c *Cluster) Close(ctx context.Context) error {
-	c.once.Do(func() { c.err = c.close(ctx) })
-	return c.err
+	c.closeOnce.Do(func() { c.closeErr = c.close(ctx) })
+	return c.closeErr
 }
 
 func (c *Cluster) close(ctx context.Context) error {
@@ -181,15 +190,15 @@ func (c *Cluster) close(ctx context.Context) error {
 	if c.agent != nil {
 		err := c.agent.Close(ctx)
 		if err != nil {
-			c.server.MarkUnclean() // what was left behind had begun
+			c.server.MarkUnclean() // the next run must assume that the tasks which still ran had started
 		}
 		errs = append(errs, err)
 	}
 	if c.session != nil {
 		c.session.Close()
 	}
-	if c.shelf != nil {
-		c.shelf.Close()
+	if c.tier != nil {
+		c.tier.Close()
 	}
 	for _, b := range c.brokers {
 		b.Close()

@@ -18,7 +18,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// The server's clock for message ages must run outside of every bubble of virtual time.
+// The NATS server keeps its clock for message ages in a goroutine, which must be started outside of every synctest bubble.
 func TestMain(m *testing.M) {
 	ats.Register()
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
@@ -31,7 +31,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// Close leaves no goroutine, no file and no connection, whatever is under way.
+// Close leaves no goroutine, no file and no connection behind, even if tasks are still running.
 func TestCloseLeavesNothing(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
@@ -47,36 +47,30 @@ func TestCloseLeavesNothing(t *testing.T) {
 		refs[i] = upper.Submit(open, "x")
 	}
 	if entries, _ := os.ReadDir(tmp); len(entries) == 0 {
-		t.Error("no temporary folder: this test looks in the wrong place")
+		t.Errorf("the open cluster has no files in %s: this test looks for them in the wrong place", tmp)
 	}
 	check(t, cluster.Close(ctx))
 	check(t, cluster.Close(ctx)) // again
-	ended := 0
-	for _, r := range refs {
-		if _, err := r.Get(open); errors.Is(err, engine.ErrClosed) {
-			ended++
-		} else if err != nil {
-			t.Fatal(err)
+	for i, r := range refs {
+		if _, err := r.Get(open); err != nil && !errors.Is(err, engine.ErrClosed) {
+			t.Fatalf("task %d of %d after Close: got error %v, want a result or %v", i, len(refs), err, engine.ErrClosed)
 		}
 	}
-	if ended == len(refs) {
-		t.Log("none of the tasks ended before Close")
-	}
 	if _, err := upper.Submit(open, "x").Get(open); !errors.Is(err, engine.ErrClosed) {
-		t.Errorf("submit after Close: %v", err)
+		t.Errorf("submit after Close: got error %v, want %v", err, engine.ErrClosed)
 	}
 	if client.Flush() == nil {
-		t.Error("a client is still connected")
+		t.Error("after Close, Flush of another client succeeded, want an error: it is still connected")
 	}
 	client.Close()
 	if left, _ := filepath.Glob(filepath.Join(tmp, "*")); len(left) > 0 {
-		t.Errorf("files are left: %v", left)
+		t.Errorf("after Close, there are files %v, want none", left)
 	}
 	goleak.VerifyNone(t, before)
 }
 
-// Close waits for what runs; when its context ends first, it says so and ends the rest.
-func TestCloseWaitsForWhatRuns(t *testing.T) {
+// Close waits for the running tasks; if its context ends first, the error says so, and Close stops everything else.
+func TestCloseWaitsForRunningTasks(t *testing.T) {
 	registry := engine.NewRegistry()
 	begun, end := make(chan struct{}), make(chan struct{})
 	f := engine.NewFunc("wait", func(ctx context.Context, obeys bool) (bool, error) {
@@ -106,37 +100,37 @@ func TestCloseWaitsForWhatRuns(t *testing.T) {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := run(true, ended); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "still running") {
-		t.Errorf("got %v", err)
+		t.Errorf("Close with an ended context: got error %v, want %v, saying how many tasks are still running", err, context.Canceled)
 	}
 }
 
-func TestOpenReportsAllFaultsAtOnce(t *testing.T) {
+func TestOpenReportsAllInvalidFieldsAtOnce(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	_, err := tidemill.Open(t.Context(), tidemill.Config{
 		Namespace: "a.b", NodeID: "No Name", Agent: 7, Resources: map[string]float64{"cpu": -1, "GPU": 1},
 	})
 	if err == nil {
-		t.Fatal("no error")
+		t.Fatal("Open with four invalid fields: got no error")
 	}
-	for _, part := range []string{"Namespace", "NodeID", "Agent", "Resources"} {
+	for _, part := range []string{"Config.Namespace", "Config.NodeID", "Config.Agent", "Config.Resources"} {
 		if !strings.Contains(err.Error(), part) {
-			t.Errorf("%q does not name %s", err, part)
+			t.Errorf("got error %q, want %s in it", err, part)
 		}
 	}
 	for _, cfg := range []tidemill.Config{{Listen: "nowhere"}, {Listen: "127.0.0.1:99999"}, {Resources: map[string]float64{"cpu": 0}}} {
 		if _, err := tidemill.Open(t.Context(), cfg); err == nil {
-			t.Errorf("%+v opened", cfg)
+			t.Errorf("Open(%+v): got no error", cfg)
 		}
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := tidemill.Open(ended, tidemill.Config{}); err == nil {
-		t.Error("opened under an ended context")
+		t.Error("Open with an ended context: got no error")
 	}
 	goleak.VerifyNone(t, before)
 }
 
-// Without an agent tasks are stored and wait.
+// Without an agent, tasks are stored and wait for one.
 func TestWithoutAnAgentTasksWait(t *testing.T) {
 	ctx := t.Context()
 	cluster, err := tidemill.Open(ctx, tidemill.Config{Agent: tidemill.AgentOff})
@@ -145,16 +139,16 @@ func TestWithoutAnAgentTasksWait(t *testing.T) {
 	refs := []engine.Ref[string]{upper.Submit(open, "a"), upper.Submit(open, "b", engine.CPUs(64))}
 	check(t, engine.Flush(open))
 	if ready, pending, err := engine.Wait(open, refs, 0); len(ready) != 0 || !slices.Equal(pending, refs) || err != nil {
-		t.Errorf("%d ready, %v", len(ready), err)
+		t.Errorf("got %d tasks ready, %d pending, error %v; want 0, %d, none", len(ready), len(pending), err, len(refs))
 	}
 	check(t, cluster.Close(ctx))
 	if _, err := refs[0].Get(open); !errors.Is(err, engine.ErrClosed) {
-		t.Errorf("got %v", err)
+		t.Errorf("after Close: got error %v, want %v", err, engine.ErrClosed)
 	}
 }
 
-// Two clusters of one process have nothing in common.
-func TestClustersAreApart(t *testing.T) {
+// Two clusters in one process are independent of each other.
+func TestClustersAreIndependent(t *testing.T) {
 	ctx := t.Context()
 	a, err := tidemill.Open(ctx, tidemill.Config{NodeID: "same"})
 	check(t, err)
@@ -164,14 +158,14 @@ func TestClustersAreApart(t *testing.T) {
 		for _, c := range []*tidemill.Cluster{a, b} {
 			open := c.Context(ctx)
 			if v, err := upper.Submit(open, "x").Get(open); v != "X" || err != nil {
-				t.Fatal(v, err)
+				t.Fatalf("got %q, error %v; want X", v, err)
 			}
 		}
 	}
 	check(t, a.Close(ctx))
 	open := b.Context(ctx)
 	if v, err := upper.Submit(open, "x").Get(open); v != "X" || err != nil {
-		t.Error(v, err)
+		t.Errorf("after the other cluster was closed: got %q, error %v; want X", v, err)
 	}
 	check(t, b.Close(ctx))
 }

@@ -22,11 +22,11 @@ import (
 // AgentMode says whether this process runs tasks.
 type AgentMode int8
 
-// AgentAuto is on where the server is embedded.
+// The agent modes.
 const (
-	AgentAuto AgentMode = iota
-	AgentOn
-	AgentOff
+	AgentAuto AgentMode = iota // AgentOn if the NATS server is embedded in this process
+	AgentOn                    // this process runs tasks
+	AgentOff                   // this process runs no tasks
 )
 
 // String returns the mode as the flag -agent takes it.
@@ -41,73 +41,75 @@ func (m AgentMode) String() string {
 	}
 }
 
-// SyncMode says what a power cut may cost where streams are kept in files. A killed process costs nothing
-// in either mode.
+// SyncMode says which acknowledged messages a power cut may lose, if streams are stored in files. Killing the process loses
+// none in either mode.
 type SyncMode = embedded.SyncMode
 
-// SyncAlways acknowledges what is on the disk, and a power cut costs nothing. NoSyncForTwoMinutes
-// acknowledges what the system has: a power cut loses what came in the last two minutes, and whole streams
-// that are no older.
 const (
-	SyncAlways          = embedded.SyncAlways
+	// SyncAlways acknowledges a message when it is on the disk: a power cut loses nothing.
+	SyncAlways = embedded.SyncAlways
+	// NoSyncForTwoMinutes acknowledges a message when the operating system has it: a power cut loses the messages of the
+	// last two minutes, and every stream that was created in that time.
 	NoSyncForTwoMinutes = embedded.NoSyncForTwoMinutes
 )
 
-// Config says what to open. The zero value is a whole cluster in this process: a server that listens to
-// nobody else, streams in memory, and an agent with a slot for each CPU.
+// Config says what Open starts. The zero value is a whole cluster in this process: a NATS server that no other process can
+// reach, streams in memory, and an agent with all CPUs of the machine.
 type Config struct {
-	// Namespace is the first token of every subject and stream, [a-z0-9_-]{1,32}. "" = "tm".
+	// Namespace is the first token of every subject and the prefix of every stream name; it matches [a-z0-9_-]{1,32}.
+	// "" = "tm".
 	Namespace string
 
-	// Listen is the address at which the embedded server lets other NATS clients in, such as
-	// 127.0.0.1:4222; port 0 takes any free one. They are trusted: they can read and publish whatever this
-	// program can. "" = this process alone.
+	// Listen is the address at which the embedded server accepts connections of other NATS clients, such as
+	// 127.0.0.1:4222; port 0 picks a free one (see Cluster.URL). There is no authentication: clients can read and publish
+	// whatever this program can. "" = no connections from other processes.
 	Listen string
 
-	// Dir is where the embedded server keeps its streams in files: what was acknowledged then survives a
-	// killed process and a power cut (see Sync). It is made if there is none, and one process uses it at a
-	// time. "" = in memory, gone at Close.
+	// Dir is the directory in which the embedded server stores its streams. What it has acknowledged then survives the
+	// end of the process and a power cut (see Sync). Open creates the directory if it does not exist. Only one process
+	// may use it at a time. "" = streams in memory, gone at Close.
 	Dir string
 
-	// Limit bounds the bytes that streams in Dir may take; when 85 % of it, or of what the disk has for them,
-	// is used, submits fail with engine.ErrStorageFull until there is room. 0 = what the disk has.
+	// Limit is how many bytes the streams in Dir may occupy, at least 32 MiB. While 85 % of it, or of what the disk can
+	// hold, is used, submits fail with engine.ErrStorageFull. 0 = only the disk limits them.
 	Limit int64
 
-	// Sync says what a power cut may cost, with Dir. The zero value, SyncAlways, costs nothing.
+	// Sync says what a power cut may lose of the streams in Dir. The zero value is SyncAlways: nothing.
 	Sync SyncMode
 
-	// Job names the run, [a-z0-9_-]{1,64}, and makes it resumable: a program that runs again under the same
-	// name takes the results recorded by former runs, and goes on where they stopped. It needs Dir. "" = a
-	// run of its own, whose tasks end with it.
+	// Job names the run and makes it resumable; it matches [a-z0-9_-]{1,64}. A program that is run again under the same
+	// name uses the results that earlier runs have recorded, and runs only the other tasks. It requires Dir. "" = an
+	// unnamed run, whose tasks end with it.
 	Job string
 
-	// JobTTL is how long an unfinished named job is kept while nobody runs it. 0 = 7 days.
+	// JobTTL is how long an unfinished named job is kept after its last run. It requires Job. 0 = 7 days.
 	JobTTL time.Duration
 
-	// Agent says whether this process runs tasks. Without an agent, tasks wait.
+	// Agent says whether this process runs tasks. Without an agent, tasks are stored and wait for one.
 	Agent AgentMode
 
-	// Resources are what the agent's tasks may take together, over what was detected: "cpu" (default:
-	// GOMAXPROCS), "memory" in bytes (default: the machine's), and any others by name, such as
-	// {"cpu_only_node": 1}.
+	// Resources are the total resources of the tasks that the agent runs at a time: "cpu" (default: GOMAXPROCS), "memory" in
+	// bytes (default: the machine's memory), and any others by name, such as {"cpu_only_node": 1}. What is not set here
+	// keeps its default.
 	Resources map[string]float64
 
-	// ObjectMemory bounds the bytes of large values (over 64 KiB) that are kept in this process: all of them, or in a
-	// named job, which keeps them in Dir, those in use. A put waits for room, and fails when none comes; a task of a named
-	// job fails whose inputs have more of them together.
+	// ObjectMemory is how many bytes of large values (over 64 KiB) this process may keep in memory. These are all large
+	// values; a named job stores its large values in Dir, and only those in use are in memory. Storing a value waits while
+	// there is no space, and fails if none becomes free. In a named job, a task fails if its inputs exceed the limit.
 	// 0 = a quarter of the machine's memory.
 	ObjectMemory int64
 
-	// Budget bounds the bytes that one engine.GetAll brings. 0 = a quarter of the machine's memory.
+	// Budget is how many bytes of values one call of engine.GetAll may return. 0 = a quarter of the machine's memory.
 	Budget int64
 
-	// NodeID is the agent's name, [a-z0-9_-]{1,64}. "" = the host's name, as far as it is one.
+	// NodeID is the name of the agent's node; it matches [a-z0-9_-]{1,64}. "" = the first label of the host name, with other
+	// characters replaced by "-".
 	NodeID string
 
-	// Registry holds the functions that the agent can run. nil = engine.DefaultRegistry().
+	// Registry has the functions that the agent can run. nil = engine.DefaultRegistry().
 	Registry *engine.Registry
 
-	// Logger gets what is worth a warning. nil = slog.Default().
+	// Logger receives warnings and errors. nil = slog.Default().
 	Logger *slog.Logger
 }
 
@@ -139,12 +141,12 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// validate reports all faults at once.
+// validate returns an error that names every invalid field. c must have its defaults.
 func (c Config) validate() error {
 	var errs []error
 	fault := func(field string, err error) {
 		if err != nil {
-			errs = append(errs, fmt.Errorf("the %s of Config: %w", field, err))
+			errs = append(errs, fmt.Errorf("Config.%s: %w", field, err))
 		}
 	}
 	fault("Namespace", queues.Names{Namespace: c.Namespace}.Check())
@@ -152,43 +154,44 @@ func (c Config) validate() error {
 	if c.Job != "" {
 		fault("Job", task.CheckName("job", c.Job))
 		if c.Dir == "" {
-			fault("Job", errors.New("a named job is resumed from files: it needs Dir"))
+			fault("Job", errors.New("a named job is stored in files, so it needs Dir (flag -dir)"))
 		}
 	}
 	if c.JobTTL != 0 && c.Job == "" {
-		fault("JobTTL", errors.New("it is how long a named job is kept: it needs Job"))
+		fault("JobTTL", errors.New("it is how long a named job is kept, so it needs Job (flag -job)"))
 	}
 	if c.JobTTL < 0 {
 		fault("JobTTL", fmt.Errorf("%s, want 0 or more", c.JobTTL))
 	}
 	if c.ObjectMemory < 0 {
-		fault("ObjectMemory", fmt.Errorf("%d bytes", c.ObjectMemory))
+		fault("ObjectMemory", fmt.Errorf("%d bytes, want 0 or more", c.ObjectMemory))
 	}
 	if c.Budget < 0 {
-		fault("Budget", fmt.Errorf("%d bytes", c.Budget))
+		fault("Budget", fmt.Errorf("%d bytes, want 0 or more", c.Budget))
 	}
-	if c.Limit < 0 || c.Limit > 0 && c.Limit < leastLimit {
-		fault("Limit", fmt.Errorf("%d bytes, want %d or more", c.Limit, leastLimit))
+	if c.Limit < 0 || c.Limit > 0 && c.Limit < minLimit {
+		fault("Limit", fmt.Errorf("%d bytes, want 0 (no limit), or %d or more", c.Limit, minLimit))
 	}
 	if c.Dir == "" && (c.Limit != 0 || c.Sync != SyncAlways) {
-		fault("Dir", errors.New("bounds and syncing are of streams in files: Limit and Sync need Dir"))
+		fault("Dir", errors.New("it is not set, but Limit and Sync need Dir (flag -dir): they apply to streams in files"))
 	}
 	r, err := task.NewResources(c.Resources)
 	fault("Resources", err)
 	if err == nil && c.Agent == AgentOn && r.Of(task.CPU) < 1 {
-		fault("Resources", errors.New("an agent needs some cpu"))
+		fault("Resources", errors.New("cpu is 0, and an agent needs CPUs: set more, or set Agent to AgentOff (flag -agent off)"))
 	}
 	if c.Agent < AgentAuto || c.Agent > AgentOff {
-		fault("Agent", fmt.Errorf("no mode %d", c.Agent))
+		fault("Agent", fmt.Errorf("%d is not a mode, want AgentAuto, AgentOn or AgentOff", c.Agent))
 	}
 	return errors.Join(errs...)
 }
 
-// leastLimit leaves room for the server's own files.
-const leastLimit = 32 << 20
+// minLimit is the smallest Limit, in bytes: the server needs space for files of its own.
+const minLimit = 32 << 20
 
 var notInNames = regexp.MustCompile(`[^a-z0-9_-]+`)
 
+// hostName returns the first label of the host name as a valid node name.
 func hostName() string {
 	host, _ := os.Hostname()
 	host, _, _ = strings.Cut(strings.ToLower(host), ".")
@@ -199,7 +202,7 @@ func hostName() string {
 	return host[:min(len(host), 64)]
 }
 
-// totalMemory returns the machine's memory in bytes, 1 GiB if it cannot be told.
+// totalMemory returns the machine's memory in bytes, 1 GiB if the system does not tell.
 func totalMemory() uint64 {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {

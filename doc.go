@@ -1,5 +1,5 @@
-// Package tidemill opens a cluster, and is the front door of a program: a NATS server, a node agent and
-// the program's own code in one process, with nothing installed.
+// Package tidemill opens a cluster for a program: a NATS server, a node agent and the program's own code in one process,
+// with nothing to install.
 //
 //	func main() { tidemill.Main(run) }
 //
@@ -8,10 +8,10 @@
 //		…
 //	}
 //
-// [Main] is for programs: flags, signals, exit codes. [Open] is for everything else, tests among them: it
-// returns a [Cluster], whose Context carries the session that package engine submits to.
+// [Main] is for programs: it handles flags, signals and exit codes. [Open] is for everything else, such as tests and
+// servers: it returns a [Cluster], whose Context carries the session to which package engine submits tasks.
 //
-// Streams are in memory, and what was submitted is gone when the process ends, unless Config.Dir (or -dir)
-// says where to keep them. With a directory, Config.Job (or -job) names the run: one that was killed or
-// interrupted goes on when it is run again, with the results that it had.
+// By default, streams are in memory, and submitted tasks are gone when the process ends. With Config.Dir (flag -dir) they
+// are stored in files. With a directory, Config.Job (flag -job) names the run and makes it resumable: if the program is
+// killed or interrupted and then run again, it uses the results that the earlier runs have recorded.
 package tidemill

@@ -13,7 +13,7 @@ var upper = engine.NewFunc("upper", func(_ context.Context, s string) (string, e
 	return strings.ToUpper(s), nil
 })
 
-// A whole cluster in this process, without Main.
+// Open starts a whole cluster in this process, for programs that do not use Main.
 func ExampleOpen() {
 	ctx := context.Background()
 	cluster, err := tidemill.Open(ctx, tidemill.Config{})
@@ -23,12 +23,12 @@ func ExampleOpen() {
 	}
 	defer cluster.Close(ctx)
 
-	ctx = cluster.Context(ctx) // carries the session
+	ctx = cluster.Context(ctx) // a context with the session
 	fmt.Println(upper.Submit(ctx, "tide").Get(ctx))
 	// Output: TIDE <nil>
 }
 
-// The cluster lets other NATS clients in, at an address that URL tells.
+// With Listen, other NATS clients can connect to the cluster at the address that URL returns.
 func ExampleCluster_URL() {
 	ctx := context.Background()
 	cluster, err := tidemill.Open(ctx, tidemill.Config{Listen: "127.0.0.1:0"})

@@ -13,42 +13,44 @@ import (
 	"time"
 )
 
-// ErrUsage marks an error of how a program was called: Main prints it with the usage, and exits 2.
+// ErrUsage marks an error in the command line of a program. If run returns an error that wraps it, Main refers to -h and
+// exits with code 2.
 var ErrUsage = errors.New("usage")
 
 // closeGrace is how long Main waits for running tasks after run has returned.
 const closeGrace = 10 * time.Second
 
-// Main runs a program: it parses the flags, opens a cluster, calls run with its context, closes the
-// cluster and exits: 0 if run returned nil, 1 after an error, 2 after a wrong call.
+// Main runs a program: it parses the flags, opens a cluster, calls run with a context that carries the session, closes the
+// cluster, and exits. The exit code is 0 if run returned nil, 1 after an error, and 2 if the command line was wrong
+// (ErrUsage).
 //
-// Main adds its flags to flag.CommandLine, beside the program's own, and parses; the program reads its
-// arguments with flag.Args(). Each flag has a variable, TIDEMILL_ and its name in capitals, which is
-// looked at where the flag is not given. A flag that the program has defined already is left to it; the
-// variable still works.
+// Main adds its flags to those that the program has defined in flag.CommandLine, and parses the command line; the program
+// reads its arguments with flag.Args(). Each flag of Main has an environment variable, TIDEMILL_ and the flag's name in
+// capitals, which is used if the flag is not given. If the program has defined a flag of the same name, the flag belongs
+// to the program, and Main only reads the variable.
 //
-// The first interrupt ends run's context; a second one ends the process at once.
+// The first interrupt (SIGINT or SIGTERM) cancels the context of run; the second one ends the process at once.
 func Main(run func(ctx context.Context) error) {
 	os.Exit(mainWith(run))
 }
 
 func mainWith(run func(ctx context.Context) error) int {
 	if len(os.Args) > 1 && os.Args[1] == "agent" {
-		return complain(fmt.Errorf("%w: agents in processes of their own are not built yet; a program runs its tasks itself", ErrUsage))
+		return exitCode(fmt.Errorf("%w: separate agent processes are not implemented yet; run the program without \"agent\", and it runs its tasks itself", ErrUsage))
 	}
 	settings := addFlags(flag.CommandLine)
 	flag.Parse()
 	cfg, err := settings.config(flag.CommandLine, os.LookupEnv)
 	if err != nil {
-		return complain(err)
+		return exitCode(err)
 	}
 	ctx, stop := interruptible(context.Background())
 	defer stop()
-	return complain(runWith(ctx, cfg, run))
+	return exitCode(runWith(ctx, cfg, run))
 }
 
-// interruptible returns a context that ends with the first interrupt. A second one finds the default
-// handling, which is in place before the context ends.
+// interruptible returns a context that the first interrupt cancels. The default handling of signals is restored before the
+// context is cancelled, so that a second interrupt ends the process.
 func interruptible(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 1)
@@ -81,25 +83,25 @@ func runWith(ctx context.Context, cfg Config, run func(ctx context.Context) erro
 	case err == nil:
 		err = cluster.End(grace)
 	case cfg.Job != "" && !errors.Is(err, ErrUsage):
-		fmt.Fprintf(os.Stderr, "%s: job %s has not ended: run again with the same -dir and -job, and it goes on\n", program(), cfg.Job)
+		fmt.Fprintf(os.Stderr, "%s: job %s has not finished: run the program again with the same -dir and -job to resume it\n", program(), cfg.Job)
 	}
 	return errors.Join(err, cluster.Close(grace))
 }
 
-// run calls the program's run with a context that ends too when the session can do nothing more, such as
-// a job's whose lease is lost; that is its error then.
+// run calls the program's run. If the session fails meanwhile, for example since a job has lost its lease, the context of
+// run is cancelled, and the session's error is returned.
 func (c *Cluster) run(ctx context.Context, run func(ctx context.Context) error) error {
-	running, stop := context.WithCancelCause(c.Context(ctx))
+	runCtx, stop := context.WithCancelCause(c.Context(ctx))
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		select {
 		case <-c.session.Done():
 			stop(c.session.Err())
-		case <-running.Done():
+		case <-runCtx.Done():
 		}
 	}()
-	err := run(running)
+	err := run(runCtx)
 	if broken := c.session.Err(); broken != nil {
 		err = broken
 	}
@@ -108,8 +110,8 @@ func (c *Cluster) run(ctx context.Context, run func(ctx context.Context) error) 
 	return err
 }
 
-// complain prints the error, if there is one, and returns the exit code.
-func complain(err error) int {
+// exitCode prints the error, if there is one, and returns the exit code for it.
+func exitCode(err error) int {
 	if err == nil {
 		return 0
 	}
@@ -126,29 +128,29 @@ func program() string {
 	return name[strings.LastIndexByte(name, '/')+1:]
 }
 
-// settings are Main's flags before they are a Config.
+// settings are the values of Main's flags, by flag name. A flag that the program has defined itself is not in it.
 type settings map[string]*string
 
-// setting is a flag of Main.
+// setting is a flag of Main and how it changes the Config.
 type setting struct {
 	name, help string
 	set        func(cfg *Config, value string) error
 }
 
 var flags = []setting{
-	{"listen", "let other NATS clients in at this `address`, such as 127.0.0.1:4222", func(cfg *Config, v string) error {
+	{"listen", "accept connections of other NATS clients at this `address`, such as 127.0.0.1:4222", func(cfg *Config, v string) error {
 		cfg.Listen = v
 		return nil
 	}},
-	{"dir", "keep streams in files in this `directory`: what is stored then survives a kill and a power cut (default: in memory)", func(cfg *Config, v string) error {
+	{"dir", "store tasks and results in this `directory`, so that they survive the process (default: in memory)", func(cfg *Config, v string) error {
 		cfg.Dir = v
 		return nil
 	}},
-	{"job", "a `name` that makes the run resumable: run again under it, and it goes on where it stopped; needs -dir", func(cfg *Config, v string) error {
+	{"job", "make the run resumable under this `name`: if it is killed, run it again with the same -job and -dir", func(cfg *Config, v string) error {
 		cfg.Job = v
 		return nil
 	}},
-	{"sync", "what a power cut may cost with -dir: `always` (nothing), or no-sync-for-two-minutes (so much)", func(cfg *Config, v string) error {
+	{"sync", "what a power cut may lose with -dir, by `mode`: always = nothing, no-sync-for-two-minutes = the last two minutes (default: always)", func(cfg *Config, v string) error {
 		modes := map[string]SyncMode{"always": SyncAlways, "no-sync-for-two-minutes": NoSyncForTwoMinutes}
 		mode, ok := modes[v]
 		if !ok {
@@ -157,19 +159,19 @@ var flags = []setting{
 		cfg.Sync = mode
 		return nil
 	}},
-	{"node", "this node's `name` (default: the host's)", func(cfg *Config, v string) error {
+	{"node", "the `name` of this node (default: the host name)", func(cfg *Config, v string) error {
 		cfg.NodeID = v
 		return nil
 	}},
-	{"namespace", "the first `token` of every subject and stream (default: tm)", func(cfg *Config, v string) error {
+	{"namespace", "the `prefix` of all NATS subjects and streams (default: tm)", func(cfg *Config, v string) error {
 		cfg.Namespace = v
 		return nil
 	}},
-	{"resources", "what tasks may take together, over what was detected: `name=amount`,… such as cpu=4,memory=8Gi,db=1", func(cfg *Config, v string) (err error) {
+	{"resources", "total resources of the tasks that run at a time, as a `list` such as cpu=4,memory=8Gi,db=1 (default: all CPUs and memory)", func(cfg *Config, v string) (err error) {
 		cfg.Resources, err = parseResources(v)
 		return err
 	}},
-	{"agent", "whether this process runs tasks: `auto`, on or off", func(cfg *Config, v string) error {
+	{"agent", "whether this process runs tasks, by `mode`: auto, on or off (default: auto, which is on)", func(cfg *Config, v string) error {
 		for mode := AgentAuto; mode <= AgentOff; mode++ {
 			if v == mode.String() {
 				cfg.Agent = mode
@@ -180,12 +182,12 @@ var flags = []setting{
 	}},
 }
 
-// addFlags adds Main's flags to the set, but for those that the program has.
+// addFlags adds Main's flags to the set, except those that the program has defined.
 func addFlags(set *flag.FlagSet) settings {
 	values := settings{}
 	for _, f := range flags {
 		if set.Lookup(f.name) == nil {
-			values[f.name] = set.String(f.name, "", f.help+"; or $"+variable(f.name))
+			values[f.name] = set.String(f.name, "", f.help+" [$"+variable(f.name)+"]")
 		}
 	}
 	return values
@@ -193,7 +195,8 @@ func addFlags(set *flag.FlagSet) settings {
 
 func variable(name string) string { return "TIDEMILL_" + strings.ToUpper(name) }
 
-// config returns what flags and variables say: flag before variable before default.
+// config returns the Config that flags and environment variables describe. A flag has precedence over its variable. An
+// error names every invalid value.
 func (s settings) config(set *flag.FlagSet, lookup func(string) (string, bool)) (Config, error) {
 	given := map[string]bool{}
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -217,13 +220,13 @@ func (s settings) config(set *flag.FlagSet, lookup func(string) (string, bool)) 
 	return cfg, errors.Join(errs...)
 }
 
-// parseResources reads cpu=4,memory=8Gi,db=1.
+// parseResources parses a list such as cpu=4,memory=8Gi,db=1. An amount may have a binary unit: Ki, Mi, Gi or Ti.
 func parseResources(list string) (map[string]float64, error) {
 	resources := map[string]float64{}
 	for item := range strings.SplitSeq(list, ",") {
 		name, amount, ok := strings.Cut(strings.TrimSpace(item), "=")
 		if !ok || name == "" {
-			return nil, fmt.Errorf("%q: want name=amount", item)
+			return nil, fmt.Errorf("%q: want name=amount, such as cpu=4", item)
 		}
 		scale := 1.0
 		for unit, bytes := range map[string]float64{"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40} {
@@ -233,7 +236,7 @@ func parseResources(list string) (map[string]float64, error) {
 		}
 		n, err := strconv.ParseFloat(amount, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%q: %q is no number", item, amount)
+			return nil, fmt.Errorf("%q: %q is not a number, want one such as 4, 0.5 or 8Gi", item, amount)
 		}
 		resources[name] = n * scale
 	}

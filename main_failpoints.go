@@ -9,10 +9,11 @@ import (
 	"github.com/tidemill/tidemill/internal/failpoint"
 )
 
-// TIDEMILL_FAILPOINT=place:count has the process killed there: for tests of what a kill must not break.
+// With TIDEMILL_FAILPOINT=place:count, the process kills itself when it reaches the failpoint for the count-th time. Tests
+// use this to show what survives a kill.
 func init() {
-	if what := os.Getenv("TIDEMILL_FAILPOINT"); what != "" {
-		if err := failpoint.Arm(what); err != nil {
+	if value := os.Getenv("TIDEMILL_FAILPOINT"); value != "" {
+		if err := failpoint.Arm(value); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(2)
 		}

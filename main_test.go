@@ -1,18 +1,18 @@
 package tidemill_test
 
 import (
-	"bytes"
+	"bufio"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
-// program is a program in a module of its own, which knows the checkout by a replace.
+// program is the source of a program in a module of its own, which uses this checkout by a replace directive.
 const program = `package main
 
 import (
@@ -30,7 +30,7 @@ var Square = engine.NewFunc("square", func(ctx context.Context, n int) (int, err
 	return n * n, nil
 })
 
-var node = flag.String("node", "mine", "a flag that Main has too")
+var node = flag.String("node", "mine", "a flag that Main has as well")
 
 func main() { tidemill.Main(run) }
 
@@ -39,16 +39,16 @@ func run(ctx context.Context) error {
 	case "fail":
 		return errors.New("it failed")
 	case "usage":
-		return fmt.Errorf("%w: not like this", tidemill.ErrUsage)
+		return fmt.Errorf("%w: wrong arguments", tidemill.ErrUsage)
 	case "wait":
 		fmt.Println("waiting")
 		<-ctx.Done()
-		fmt.Println("told to stop")
+		fmt.Println("cancelled")
 		return nil
 	case "hang":
 		fmt.Println("waiting")
 		<-ctx.Done()
-		fmt.Println("told to stop")
+		fmt.Println("cancelled")
 		select {}
 	}
 	v, err := Square.Submit(ctx, 7).Get(ctx)
@@ -60,7 +60,7 @@ func run(ctx context.Context) error {
 }
 `
 
-// build makes the program in a module of its own, and returns its path.
+// build builds the program in a module of its own, and returns its path.
 func build(t *testing.T) string {
 	t.Helper()
 	root, err := os.Getwd()
@@ -79,7 +79,7 @@ func build(t *testing.T) string {
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return filepath.Join(dir, "program")
 }
@@ -90,26 +90,26 @@ func TestProgramOfItsOwnModule(t *testing.T) {
 		args string
 		env  string
 		code int
-		out  string // what standard output and standard error say
+		out  string // a part of what the program prints to standard output and standard error
 	}{
 		{"", "", 0, "49 mine \n"},
 		{"-node x -namespace other -resources cpu=4,memory=8Gi,db=1", "", 0, "49 x \n"},
 		{"", "TIDEMILL_NODE=y", 0, "49 mine y\n"},
 		{"", "TIDEMILL_NODE=Not-a-Name", 1, "node name"},
-		{"-namespace a.b", "", 1, `the Namespace of Config: queues: namespace "a.b"`},
+		{"-namespace a.b", "", 1, `Config.Namespace: queues: namespace "a.b"`},
 		{"fail", "", 1, "program: it failed\n"},
-		{"usage", "", 2, "program: usage: not like this\nRun \"program -h\" for help.\n"},
+		{"usage", "", 2, "program: usage: wrong arguments\nRun \"program -h\" for help.\n"},
 		{"-resources cpu", "", 2, `-resources "cpu": "cpu": want name=amount`},
 		{"", "TIDEMILL_AGENT=maybe", 2, `$TIDEMILL_AGENT "maybe": want auto, on or off`},
 		{"-nosuchflag", "", 2, "flag provided but not defined: -nosuchflag"},
-		{"agent", "", 2, "agents in processes of their own are not built yet"},
+		{"agent", "", 2, "separate agent processes are not implemented yet"},
 		{"-h", "", 0, "-listen"},
 	} {
 		cmd := exec.Command(path, strings.Fields(c.args)...)
 		cmd.Env = append(os.Environ(), c.env)
 		out, err := cmd.CombinedOutput()
 		if code := exitCode(err); code != c.code || !strings.Contains(string(out), c.out) {
-			t.Errorf("%q with %q: exit %d, want %d:\n%s", c.args, c.env, code, c.code, out)
+			t.Errorf("arguments %q, environment %q: got exit code %d, want %d; got output:\n%s\nwant in it: %q", c.args, c.env, code, c.code, out, c.out)
 		}
 	}
 }
@@ -121,7 +121,7 @@ func exitCode(err error) int {
 	return 0
 }
 
-// The first interrupt ends run's context, and the second one the process.
+// The first interrupt cancels run's context, and the second one ends the process.
 func TestInterrupts(t *testing.T) {
 	path := build(t)
 	for _, c := range []struct {
@@ -129,47 +129,32 @@ func TestInterrupts(t *testing.T) {
 		second bool
 	}{{"wait", false}, {"hang", true}} {
 		cmd := exec.Command(path, c.arg)
-		var out said
-		out.changed = make(chan struct{}, 100)
-		cmd.Stdout = &out
+		stdout, err := cmd.StdoutPipe()
+		check(t, err)
 		check(t, cmd.Start())
-		out.until("waiting\n")
+		kill := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }) // a bound on all that follows
+		out := bufio.NewReader(stdout)
+		wantLine(t, out, "waiting\n")
 		check(t, cmd.Process.Signal(syscall.SIGINT))
-		out.until("waiting\ntold to stop\n")
+		wantLine(t, out, "cancelled\n")
 		if c.second {
 			check(t, cmd.Process.Signal(syscall.SIGINT))
 		}
-		err := cmd.Wait()
+		err = cmd.Wait()
+		if !kill.Stop() {
+			t.Fatalf("%s: the program did not end within a minute", c.arg)
+		}
 		var exit *exec.ExitError
-		if killed := errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled(); killed != c.second {
-			t.Errorf("%s: %v", c.arg, err)
+		if interrupted := errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGINT; interrupted != c.second {
+			t.Errorf("%s: the program ended with %v; want that the signal ended it: %t", c.arg, err, c.second)
 		}
 	}
 }
 
-// said is what a process has written. Its writer is the goroutine of package exec.
-type said struct {
-	mu      sync.Mutex
-	text    bytes.Buffer // guarded by mu
-	changed chan struct{}
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.changed <- struct{}{}
-	return s.text.Write(p)
-}
-
-// until returns when all that was written is this.
-func (s *said) until(want string) {
-	for {
-		s.mu.Lock()
-		have := s.text.String()
-		s.mu.Unlock()
-		if have == want {
-			return
-		}
-		<-s.changed
+// wantLine reads the next line of a program's output. It ends with the program, which the caller must bound.
+func wantLine(t *testing.T, out *bufio.Reader, want string) {
+	t.Helper()
+	if got, err := out.ReadString('\n'); got != want || err != nil {
+		t.Fatalf("the program printed %q (%v), want %q", got, err, want)
 	}
 }
