@@ -16,58 +16,100 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// removed waits until the store has removed so many values.
-func removed(t *testing.T, c *tidemill.Cluster, want int64) {
+// collectGarbage returns when the garbage collector has run, and cleanups of what it found unreachable have too. Nothing
+// in it depends on the clock, so that it may run in a synctest bubble.
+func collectGarbage(t *testing.T) {
 	t.Helper()
-	for until := time.Now().Add(time.Minute); c.Objects().Removed < want; {
-		if time.Now().After(until) {
-			t.Fatalf("%+v, want %d removed", c.Objects(), want)
-		}
-		runtime.GC() // finds Refs that were forgotten, and lets others run
+	var ran atomic.Bool
+	runtime.AddCleanup(new(*int), func(ran *atomic.Bool) { ran.Store(true) }, &ran)
+	if !collectUntil(ran.Load) {
+		t.Fatal("the cleanup of an unreachable object did not run within 1,000 garbage collections")
 	}
 }
 
+// collectUntil runs the garbage collector until the cleanups that it starts have made done true. It gives up, and returns
+// false, after 1,000 collections.
+func collectUntil(done func() bool) bool {
+	for range 1000 {
+		if runtime.GC(); done() {
+			return true
+		}
+	}
+	return false
+}
+
+// wantRemoved checks that the store of large values has removed exactly this many by now. It must run in a synctest
+// bubble, where it gives the session up to five virtual minutes: that is many of the rounds in which a session removes
+// the values that nothing refers to.
+func wantRemoved(t *testing.T, ctx context.Context, c *tidemill.Cluster, want int64) {
+	t.Helper()
+	for range 5 {
+		if err := pass(ctx, time.Minute); err != nil {
+			t.Fatalf("while the session removed values: %v", err)
+		}
+		if c.Objects().Removed == want {
+			return
+		}
+	}
+	t.Errorf("the store has removed %d values, want %d: %+v", c.Objects().Removed, want, c.Objects())
+}
+
+// opened opens a cluster with a registry of its own, and closes it with the test. It returns the option with which
+// functions are registered, the cluster, and its context.
 func opened(t *testing.T, cfg tidemill.Config) (engine.Option, *tidemill.Cluster, context.Context) {
 	t.Helper()
 	cfg.Registry = engine.NewRegistry()
 	c, err := tidemill.Open(t.Context(), cfg)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("open a cluster: %v", err)
 	}
-	t.Cleanup(func() { _ = c.Close(context.Background()) })
+	t.Cleanup(func() {
+		if err := c.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Errorf("close the cluster: %v", err)
+		}
+	})
 	return engine.In(cfg.Registry), c, c.Context(t.Context())
 }
 
-// An object goes with its last Ref, whether it was released or forgotten; one that a task needs stays until the
-// task has ended.
-func TestObjectsGoWithTheirLastRef(t *testing.T) {
-	in, c, ctx := opened(t, tidemill.Config{})
-	f, open := gate(t, in)
-	length := engine.NewFunc("length", func(_ context.Context, p pair) (int, error) { return len(p.Big), nil }, in)
-	size := engine.NewFunc("size", func(ctx context.Context, p refs) (int, error) {
-		b, err := p.Big.Get(ctx)
-		return len(b), err
-	}, in)
-	engine.Put(ctx, bytes.Repeat([]byte("a"), 100_000)).Release()
-	removed(t, c, 1)
-	engine.Put(ctx, bytes.Repeat([]byte("b"), 100_000)) // forgotten
-	removed(t, c, 2)
-	if n, err := length.Submit(ctx, pair{Big: make([]byte, 100_000)}).Get(ctx); n != 100_000 || err != nil {
-		t.Error(n, err)
-	}
-	removed(t, c, 3) // the input of a task that has ended
-	big := engine.Put(ctx, bytes.Repeat([]byte("c"), 100_000))
-	waits := size.Submit(ctx, refs{Big: big, Gate: f.Submit(ctx, 0)})
-	big.Release()
-	runtime.GC()
-	open(0)
-	if n, err := waits.Get(ctx); n != 100_000 || err != nil {
-		t.Error(n, err)
-	}
-	removed(t, c, 4)
-	if got := c.Objects(); got.Puts != 4 || got.Removed != 4 {
-		t.Errorf("%+v", got)
-	}
+// A large value is removed from the store after its Ref was released, after the last Ref to it was garbage collected, or
+// after the task that needed it has ended, and not before.
+func TestLargeValuesAreRemovedWithTheirLastRef(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in, c, ctx := opened(t, tidemill.Config{})
+		f, open := gate(t, in)
+		length := engine.NewFunc("length", func(_ context.Context, p pair) (int, error) { return len(p.Big), nil }, in)
+		size := engine.NewFunc("size", func(ctx context.Context, p refs) (int, error) {
+			b, err := p.Big.Get(ctx)
+			return len(b), err
+		}, in)
+		released := engine.Put(ctx, bytes.Repeat([]byte("a"), 100_000))
+		wantRemoved(t, ctx, c, 0)
+		released.Release()
+		wantRemoved(t, ctx, c, 1)
+
+		engine.Put(ctx, bytes.Repeat([]byte("b"), 100_000)) // nobody keeps the Ref
+		collectGarbage(t)
+		wantRemoved(t, ctx, c, 2)
+
+		if n, err := length.Submit(ctx, pair{Big: make([]byte, 100_000)}).Get(ctx); n != 100_000 || err != nil {
+			t.Errorf("a large input: got length %d, error %v; want 100,000", n, err)
+		}
+		wantRemoved(t, ctx, c, 3)
+
+		big := engine.Put(ctx, bytes.Repeat([]byte("c"), 100_000))
+		needsBig := size.Submit(ctx, refs{Big: big, Gate: f.Submit(ctx, 0)})
+		big.Release()
+		collectGarbage(t)
+		wantRemoved(t, ctx, c, 3) // the task still needs it
+		open(0)
+		if n, err := needsBig.Get(ctx); n != 100_000 || err != nil {
+			t.Errorf("a task whose input was released: got length %d, error %v; want 100,000", n, err)
+		}
+		wantRemoved(t, ctx, c, 4)
+		if got := c.Objects(); got.Puts != 4 {
+			t.Errorf("got %d values put, want 4: %+v", got.Puts, got)
+		}
+	})
 }
 
 type pair struct{ Big []byte }
@@ -77,27 +119,29 @@ type refs struct {
 	Gate engine.Ref[int]
 }
 
-// The same large argument by value, a thousand times, is kept once; and counted.
-func TestTheSameArgumentIsKeptOnce(t *testing.T) {
-	in, c, ctx := opened(t, tidemill.Config{})
-	length := engine.NewFunc("length", func(_ context.Context, b []byte) (int, error) { return len(b), nil }, in)
-	big := bytes.Repeat([]byte("x"), 300_000)
-	hold := engine.Put(ctx, big)
-	var all []engine.Ref[int]
-	for range 1000 {
-		all = append(all, length.Submit(ctx, big))
-	}
-	if _, err := engine.GetAll(ctx, all); err != nil {
-		t.Fatal(err)
-	}
-	if got := c.Objects(); got.Puts != 1001 || got.Shared != 1000 || got.Removed != 0 {
-		t.Errorf("%+v", got)
-	}
-	hold.Release()
-	removed(t, c, 1)
+// The same large argument, passed by value a thousand times, is stored once; the counters show it.
+func TestTheSameArgumentIsStoredOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in, c, ctx := opened(t, tidemill.Config{})
+		length := engine.NewFunc("length", func(_ context.Context, b []byte) (int, error) { return len(b), nil }, in)
+		big := bytes.Repeat([]byte("x"), 300_000)
+		hold := engine.Put(ctx, big)
+		var all []engine.Ref[int]
+		for range 1000 {
+			all = append(all, length.Submit(ctx, big))
+		}
+		if _, err := engine.GetAll(ctx, all); err != nil {
+			t.Fatalf("1,000 tasks with the same argument: %v", err)
+		}
+		if got := c.Objects(); got.Puts != 1001 || got.Shared != 1000 || got.Removed != 0 {
+			t.Errorf("got %+v, want 1,001 values put, 1,000 of them shared, and none removed", got)
+		}
+		hold.Release()
+		wantRemoved(t, ctx, c, 1)
+	})
 }
 
-// A named job finds its large results in the next run; when it ends, they go.
+// The next run of a named job finds the large results of the earlier ones.
 func TestLargeResultsOfAJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, runs := t.TempDir(), atomic.Int64{}
@@ -116,58 +160,51 @@ func TestLargeResultsOfAJob(t *testing.T) {
 			return total, nil
 		}, engine.In(registry))
 		for run := range 3 {
-			c, err := tidemill.Open(t.Context(), tidemill.Config{Dir: dir, Job: "j", Registry: registry, Sync: tidemill.NoSyncForTwoMinutes})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx := c.Context(t.Context())
-			var all []engine.Ref[string]
-			for i := range 3 {
-				all = append(all, repeat.Submit(ctx, strings.Repeat(fmt.Sprint(i), 50_000)))
-			}
-			if run > 0 { // the first run ends before
-				if n, err := join.Submit(ctx, all).Get(ctx); n != 1_500_000 || err != nil {
-					t.Errorf("run %d: %d, %v", run, n, err)
+			cfg := tidemill.Config{Dir: dir, Job: "j", Registry: registry, Sync: tidemill.NoSyncForTwoMinutes}
+			runJob(t, cfg, func(c *tidemill.Cluster, ctx context.Context, _ engine.Option) {
+				var all []engine.Ref[string]
+				for i := range 3 {
+					all = append(all, repeat.Submit(ctx, strings.Repeat(fmt.Sprint(i), 50_000)))
 				}
-			}
-			for i, r := range all {
-				s, err := r.Get(ctx)
-				if err != nil || len(s) != 500_000 || s[0] != byte('0'+i) || r.Resumed() != (run > 0) {
-					t.Errorf("run %d: %d bytes, resumed %v, %v", run, len(s), r.Resumed(), err)
+				if run > 0 { // the first run is closed before it submits this
+					if n, err := join.Submit(ctx, all).Get(ctx); n != 1_500_000 || err != nil {
+						t.Errorf("run %d: join returned %d, error %v; want 1,500,000", run, n, err)
+					}
 				}
-				r.Release()
-			}
-			if run == 2 {
-				if err := c.End(ctx); err != nil {
-					t.Error(err)
+				for i, r := range all {
+					s, err := r.Get(ctx)
+					if err != nil || len(s) != 500_000 || s[0] != byte('0'+i) || r.Resumed() != (run > 0) {
+						t.Errorf("run %d, result %d: got %d bytes, resumed %t, error %v; want 500,000 bytes of %q, resumed %t", run, i, len(s), r.Resumed(), err, byte('0'+i), run > 0)
+					}
+					r.Release()
 				}
-			}
-			if err := c.Close(t.Context()); err != nil {
-				t.Error(err)
-			}
+				if run == 2 {
+					if err := c.End(ctx); err != nil {
+						t.Errorf("end the job: %v", err)
+					}
+				}
+			})
 		}
 		if runs.Load() != 4 {
-			t.Errorf("%d runs of functions", runs.Load())
+			t.Errorf("functions ran %d times, want 4: three of repeat and one of join", runs.Load())
 		}
 	})
 }
 
-// What is exported outlives its session, until its time is over.
+// An exported value outlives its session, until its time to live has passed.
 func TestExport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		registry := engine.NewRegistry()
 		length := engine.NewFunc("length", func(_ context.Context, s string) (int, error) { return len(s), nil }, engine.In(registry))
 		with := func(job string, do func(ctx context.Context)) {
-			c, err := tidemill.Open(t.Context(), tidemill.Config{Dir: dir, Job: job, Registry: registry, Sync: tidemill.NoSyncForTwoMinutes})
-			if err != nil {
-				t.Fatal(err)
-			}
-			do(c.Context(t.Context()))
-			_ = c.End(t.Context())
-			if err := c.Close(t.Context()); err != nil {
-				t.Error(err)
-			}
+			cfg := tidemill.Config{Dir: dir, Job: job, Registry: registry, Sync: tidemill.NoSyncForTwoMinutes}
+			runJob(t, cfg, func(c *tidemill.Cluster, ctx context.Context, _ engine.Option) {
+				do(ctx)
+				if err := c.End(ctx); err != nil {
+					t.Errorf("end job %s: %v", job, err)
+				}
+			})
 		}
 		var small, large, nested string
 		with("first", func(ctx context.Context) {
@@ -180,42 +217,42 @@ func TestExport(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := engine.Put(ctx, 7).Export(ctx, 0); err == nil {
-				t.Error("for no time")
+				t.Error("Export with a ttl of 0: got no error")
 			}
 		})
 		with("second", func(ctx context.Context) {
 			n, err := engine.Import[int](ctx, small)
 			if v, err2 := n.Get(ctx); v != 7 || err != nil || err2 != nil {
-				t.Error(v, err, err2)
+				t.Errorf("import a small value: got %d, errors %v, %v; want 7", v, err, err2)
 			}
 			l, err := engine.Import[string](ctx, large)
 			if v, err2 := length.SubmitRef(ctx, l).Get(ctx); v != 200_000 || err != nil || err2 != nil {
-				t.Error(v, err, err2)
+				t.Errorf("a task with an imported large value: got length %d, errors %v, %v; want 200,000", v, err, err2)
 			}
 			in, err := engine.Import[[]engine.Ref[string]](ctx, nested)
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("import a value with Refs: %v", err)
 			}
 			inner, err := in.Get(ctx)
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("get an imported value with Refs: %v", err)
 			}
 			if v, err := inner[0].Get(ctx); len(v) != 200_000 || err != nil {
-				t.Error(len(v), err)
+				t.Errorf("a Ref in an imported value: got %d bytes, error %v; want 200,000", len(v), err)
 			}
-			if _, err := engine.Import[int](ctx, "x-nothing"); !errors.Is(err, engine.ErrNoExport) {
-				t.Error(err)
+			for _, token := range []string{"x-nothing", "no token"} {
+				if _, err := engine.Import[int](ctx, token); !errors.Is(err, engine.ErrNoExport) {
+					t.Errorf("import token %q: got error %v, want %v", token, err, engine.ErrNoExport)
+				}
 			}
-			if _, err := engine.Import[int](ctx, "no token"); !errors.Is(err, engine.ErrNoExport) {
-				t.Error(err)
+			if err := pass(ctx, 3*time.Minute); err != nil {
+				t.Fatal(err)
 			}
-			timer := time.NewTimer(3 * time.Minute)
-			<-timer.C
 			if _, err := engine.Import[int](ctx, nested); !errors.Is(err, engine.ErrNoExport) {
-				t.Errorf("after its time: %v", err)
+				t.Errorf("import after the time to live: got error %v, want %v", err, engine.ErrNoExport)
 			}
 			if _, err := engine.Import[int](ctx, large); err != nil {
-				t.Errorf("before its time: %v", err)
+				t.Errorf("import before the end of the time to live: %v", err)
 			}
 		})
 	})

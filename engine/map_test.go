@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/tidemill/tidemill"
 	"github.com/tidemill/tidemill/engine"
@@ -244,25 +245,55 @@ func TestMapKeyedYieldsKeysWithFinishedRefs(t *testing.T) {
 	}
 }
 
-// A Map keeps no memory of what was yielded.
-func TestMapMemoryIsFlat(t *testing.T) {
+// Map keeps no result that it has yielded: results with ten times as many bytes as the store can hold go through it.
+func TestMapKeepsNoYieldedResults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // a result that finds no space fails after 30 s, which are virtual
+		in, ctx := own(t, tidemill.Config{ObjectMemory: 2 << 20})
+		f := engine.NewFunc("pad", func(_ context.Context, n int) ([]byte, error) { return make([]byte, 100_000), nil }, in, engine.Retries(0))
+		const tasks = 200
+		results := 0
+		for v, err := range engine.Map(ctx, f, upTo(tasks), engine.Pending(8)) {
+			if err != nil || len(v) != 100_000 {
+				t.Fatalf("result %d: got %d bytes, error %v; want 100,000 bytes", results, len(v), err)
+			}
+			results++
+		}
+		if results != tasks {
+			t.Errorf("got %d results, want %d", results, tasks)
+		}
+	})
+}
+
+// MapKeyed keeps no Ref that it has yielded: the garbage collector finds those that the loop does not keep, while the loop
+// still runs.
+func TestMapKeyedKeepsNoYieldedRefs(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
-	f := engine.NewFunc("pad", func(_ context.Context, n int) ([]byte, error) { return make([]byte, 1000), nil }, in)
-	var before, after runtime.MemStats
-	n := 0
-	for _, err := range engine.Map(ctx, f, upTo(60_000)) {
-		if err != nil {
-			t.Fatal(err)
+	f := noopIn(in)
+	const tasks, pending = 2000, 10
+	var collected atomic.Int64
+	yielded := 0
+	for _, ref := range engine.MapKeyed(ctx, f, keyed(upTo(tasks)), engine.Pending(pending)) {
+		engine.OnCollect(ref, func() { collected.Add(1) })
+		if yielded++; yielded < tasks-pending {
+			continue
 		}
-		if n++; n == 20_000 {
-			runtime.GC()
-			runtime.ReadMemStats(&before)
+		// Up to pending handles may be of tasks in flight, or wait in the Map to be replaced.
+		want := int64(yielded - 2*pending)
+		if !collectUntil(func() bool { return collected.Load() >= want }) {
+			t.Fatalf("of %d yielded Refs, %d were collected, want at least %d", yielded, collected.Load(), want)
 		}
+		return
 	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	// 40,000 results of 1,000 bytes came in between; the server keeps what it was not told to trim yet.
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 30<<20 {
-		t.Errorf("the heap grew by %d MB", grown>>20)
+	t.Fatalf("got %d Refs, want %d", yielded, tasks)
+}
+
+// keyed returns the inputs with themselves as their keys.
+func keyed(in iter.Seq[int]) iter.Seq2[int, int] {
+	return func(yield func(int, int) bool) {
+		for n := range in {
+			if !yield(n, n) {
+				return
+			}
+		}
 	}
 }
