@@ -1,4 +1,4 @@
-// Command square is the smallest program: one function, one task.
+// Command square is the smallest Tidemill program: one function and one task.
 package main
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// Square runs under the name "square". The name is the protocol; the Go identifier is not.
+// Square is registered as "square": the name identifies it in the cluster, the Go identifier does not.
 var Square = engine.NewFunc("square", func(_ context.Context, n int) (int, error) {
 	return n * n, nil
 })

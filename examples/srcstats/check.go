@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -10,8 +9,8 @@ import (
 	"time"
 )
 
-// checkReport does the whole job again as a plain loop and compares. It writes to w what both took
-// and every figure that differs; if any does, it is an error.
+// checkReport counts the tree again in a plain loop and compares the figures. It writes to w how long both took and every
+// figure that differs. It returns an error if any does.
 func checkReport(ctx context.Context, w io.Writer, report Report) error {
 	start := time.Now()
 	plain, err := plainLoop(ctx, report.Root)
@@ -23,10 +22,10 @@ func checkReport(ctx context.Context, w io.Writer, report Report) error {
 
 	var t table
 	t.title("\nThe check")
-	t.row(fmt.Sprintf("%.2f", report.Seconds), "seconds as tasks")
+	t.row(fmt.Sprintf("%.2f", report.Seconds), "seconds by tasks")
 	t.row(fmt.Sprintf("%.2f", seconds), fmt.Sprintf(
-		"seconds as a plain loop, %.2f times as long", seconds/max(report.Seconds, 1e-9)))
-	t.row(count(len(differing)), "figures differ")
+		"seconds in a plain loop, %.2f times as long", seconds/max(report.Seconds, 1e-9)))
+	t.row(count(len(differing)), "figures that differ")
 	for _, line := range differing {
 		t.row("", line)
 	}
@@ -34,12 +33,12 @@ func checkReport(ctx context.Context, w io.Writer, report Report) error {
 		return err
 	}
 	if len(differing) > 0 {
-		return errors.New("-check: the tasks and the plain loop do not agree")
+		return fmt.Errorf("-check: %d figures of the tasks and of the plain loop differ", len(differing))
 	}
 	return nil
 }
 
-// plainLoop counts the tree one file after the other, without the engine.
+// plainLoop counts the tree one file after the other, without tasks.
 func plainLoop(ctx context.Context, root string) (Stats, error) {
 	files, err := walk(root)
 	if err != nil {
@@ -65,7 +64,7 @@ func plainLoop(ctx context.Context, root string) (Stats, error) {
 	return total, nil
 }
 
-// differences returns a line for each figure that is not the same in both.
+// differences returns a line for each figure that differs.
 func differences(tasks, plain Stats) []string {
 	a, b := figures(tasks), figures(plain)
 	all := maps.Clone(a)
@@ -73,14 +72,14 @@ func differences(tasks, plain Stats) []string {
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if a[name] != b[name] {
-			lines = append(lines, fmt.Sprintf("%s: %s as tasks, %s as a plain loop",
+			lines = append(lines, fmt.Sprintf("%s: %s by tasks, %s in a plain loop",
 				name, orNone(a[name]), orNone(b[name])))
 		}
 	}
 	return lines
 }
 
-// figures lays out everything in s by name, so that it can be compared and shown piece by piece.
+// figures returns everything in s as text, by name.
 func figures(s Stats) map[string]string {
 	f := map[string]string{
 		"files":   count(s.Files),

@@ -16,22 +16,22 @@ func TestDifferences(t *testing.T) {
 		Imports: map[string]int{"fmt": 2}, Unparsed: []Unparsed{{"b.go", "b.go:1:1: no"}},
 	}
 	if diff := differences(base, base); diff != nil {
-		t.Errorf("of the same: %q", diff)
+		t.Errorf("differences of equal Stats: got %q, want none", diff)
 	}
 	other := Stats{
 		Files: 2, Lines: 1001, Longest: []Func{{"g", "a.go", 1, 9}, {"f", "a.go", 1, 8}},
 		Imports: map[string]int{"os": 1}, Unparsed: []Unparsed{{"b.go", "b.go:1:2: no"}},
 	}
 	want := []string{
-		`imports of "fmt": 2 as tasks, none as a plain loop`,
-		`imports of "os": none as tasks, 1 as a plain loop`,
-		`lines: 1,000 as tasks, 1,001 as a plain loop`,
-		`longest  1: f (a.go:1, 9 lines) as tasks, g (a.go:1, 9 lines) as a plain loop`,
-		`longest  2: none as tasks, f (a.go:1, 8 lines) as a plain loop`,
-		`unparsed "b.go": b.go:1:1: no as tasks, b.go:1:2: no as a plain loop`,
+		`imports of "fmt": 2 by tasks, none in a plain loop`,
+		`imports of "os": none by tasks, 1 in a plain loop`,
+		`lines: 1,000 by tasks, 1,001 in a plain loop`,
+		`longest  1: f (a.go:1, 9 lines) by tasks, g (a.go:1, 9 lines) in a plain loop`,
+		`longest  2: none by tasks, f (a.go:1, 8 lines) in a plain loop`,
+		`unparsed "b.go": b.go:1:1: no by tasks, b.go:1:2: no in a plain loop`,
 	}
 	if diff := gocmp.Diff(want, differences(base, other)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+		t.Errorf("differences (-want +got):\n%s", diff)
 	}
 }
 
@@ -45,8 +45,8 @@ func TestEveryFigureIsCompared(t *testing.T) {
 	} {
 		var changed Stats
 		change(&changed)
-		if diff := differences(changed, Stats{}); len(diff) != 1 || !strings.HasPrefix(diff[0], name+": 1 as tasks") {
-			t.Errorf("%s: %q", name, diff)
+		if diff := differences(changed, Stats{}); len(diff) != 1 || !strings.HasPrefix(diff[0], name+": 1 by tasks") {
+			t.Errorf("after a change of %s: got differences %q, want one, of this figure", name, diff)
 		}
 	}
 }
@@ -59,18 +59,18 @@ func TestCheckReport(t *testing.T) {
 	var text bytes.Buffer
 	report := newReport("testdata/tree", stats, work{tasks: 9}, 1)
 	if err := checkReport(t.Context(), &text, report); err != nil {
-		t.Errorf("%v:\n%s", err, &text)
+		t.Errorf("check of a correct report: got error %v, want none; output:\n%s", err, &text)
 	}
 
 	report.Tests++
 	text.Reset()
 	err = checkReport(t.Context(), &text, report)
-	if want := "tests: 3 as tasks, 2 as a plain loop"; err == nil || !strings.Contains(text.String(), want) {
-		t.Errorf("got %v, want %q in:\n%s", err, want, &text)
+	if want := "tests: 3 by tasks, 2 in a plain loop"; err == nil || !strings.Contains(text.String(), want) {
+		t.Errorf("check of a wrong report: got error %v, want one, and want %q in the output:\n%s", err, want, &text)
 	}
 }
 
-func TestPlainLoopCountsWhatDoesNotParse(t *testing.T) {
+func TestPlainLoopCountsFilesThatDoNotParse(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "a/good.go", "package a\n")
 	write(t, root, "b/bad.go", "package )\n")
@@ -80,15 +80,15 @@ func TestPlainLoopCountsWhatDoesNotParse(t *testing.T) {
 		Unparsed: []Unparsed{{"b/bad.go", "b/bad.go:1:9: expected 'IDENT', found ')'"}},
 	}
 	if diff := gocmp.Diff(want, got); err != nil || diff != "" {
-		t.Errorf("%v (-want +got):\n%s", err, diff)
+		t.Errorf("got error %v, want none; Stats (-want +got):\n%s", err, diff)
 	}
 }
 
-func TestPlainLoopStops(t *testing.T) {
+func TestPlainLoopEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
 	cancel(why)
 	if _, err := plainLoop(ctx, "testdata/tree"); !errors.Is(err, why) {
-		t.Errorf("got %v", err)
+		t.Errorf("with an ended context: got error %v, want %v", err, why)
 	}
 }

@@ -7,14 +7,14 @@ import (
 	"unicode"
 )
 
-// span is a comment's place in the source: its bytes are src[start:end].
+// span is the position of a comment in the source: its bytes are src[start:end].
 type span struct{ start, end int }
 
-// commentSpans returns the places of a file's comments, in order. Where a comment ends is looked up
-// in src, since the Text of an ast.Comment lacks the carriage returns of the source and is shorter
-// than its place in files with CRLF line ends. The line feed after a // comment is no part of it.
+// commentSpans returns the positions of a file's comments, in order. It finds the end of a comment in src, since the Text
+// of an ast.Comment lacks the carriage returns of files with CRLF line ends. The line feed after a // comment does not
+// belong to it.
 //
-// The source must have parsed: every comment in it ends.
+// The source must have been parsed without errors, so that every comment has an end.
 func commentSpans(src []byte, file *token.File, groups []*ast.CommentGroup) []span {
 	var spans []span
 	for _, group := range groups {
@@ -33,9 +33,9 @@ func commentSpans(src []byte, file *token.File, groups []*ast.CommentGroup) []sp
 	return spans
 }
 
-// countLines counts the lines of src by kind. A line is blank if it holds white space alone, also
-// inside of a comment or a raw string; it is comment if every other byte of it belongs to a comment;
-// it is code otherwise. The last line needs no newline.
+// countLines counts the lines of src by kind. A line is blank if it has only white space, also inside a comment or a raw
+// string; it is a comment line if all its other bytes belong to comments; otherwise it is code. The last line needs no
+// newline.
 func countLines(src []byte, comments []span) (code, comment, blank int) {
 	var end int // of the line
 	for start := 0; start < len(src); start = end {
@@ -46,11 +46,11 @@ func countLines(src []byte, comments []span) (code, comment, blank int) {
 			continue
 		}
 		for at < end && len(comments) > 0 && comments[0].start <= at {
-			if comments[0].end > end { // it goes on in the next line
+			if comments[0].end > end { // the comment continues on the next line
 				at = end
 				break
 			}
-			at = skipSpace(src, max(at, comments[0].end), end) // max: it may have ended on a line before
+			at = skipSpace(src, max(at, comments[0].end), end) // max: the comment may have ended on an earlier line
 			comments = comments[1:]
 		}
 		if at == end {

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// kinds is what countLines tells apart.
+// kinds is the result of countLines.
 type kinds struct{ code, comment, blank int }
 
 var lineCases = []struct {
@@ -60,13 +60,13 @@ func TestCountLines(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := statsOf(File{Path: "p.go"}, []byte(c.src))
 			if got := (kinds{s.Code, s.Comment, s.Blank}); got != c.want {
-				t.Errorf("got %+v, want %+v of %q", got, c.want, c.src)
+				t.Errorf("source %q: got %+v, want %+v", c.src, got, c.want)
 			}
 		})
 	}
 }
 
-// FuzzCountLines compares the count with a slow one, for whatever parses.
+// FuzzCountLines compares countLines with slowCount, for every source that parses.
 func FuzzCountLines(f *testing.F) {
 	for _, c := range lineCases {
 		f.Add([]byte(c.src))
@@ -76,10 +76,10 @@ func FuzzCountLines(f *testing.F) {
 		if len(s.Unparsed) > 0 {
 			message := s.Unparsed[0].Error
 			if !strings.HasPrefix(message, "p.go:") || !utf8.ValidString(message) || strings.Contains(message, "\n") {
-				t.Errorf("a bad message: %q", message)
+				t.Errorf("got message %q, want one line of UTF-8 that begins with the file's name", message)
 			}
 			if s.Lines != 0 {
-				t.Errorf("%d lines counted in a file that does not parse", s.Lines)
+				t.Errorf("a file that does not parse: got %d lines, want 0", s.Lines)
 			}
 			return
 		}
@@ -91,14 +91,13 @@ func FuzzCountLines(f *testing.F) {
 			lines++
 		}
 		if s.Lines != lines {
-			t.Errorf("%d lines counted, there are %d", s.Lines, lines)
+			t.Errorf("got %d lines, want %d", s.Lines, lines)
 		}
 	})
 }
 
-// slowCount is countLines in a way that shares nothing with it: a small lexer copies the source
-// twice, once with blanks for comments and once with blanks for everything else, and a line's kind
-// is told by what is left of it in the copies.
+// slowCount is another implementation of countLines: a small lexer copies the source twice, once with blanks in place of
+// comments and once with blanks in place of everything else; which copy of a line is not blank decides its kind.
 func slowCount(src []byte) (n kinds) {
 	src = bytes.TrimPrefix(src, []byte("\uFEFF"))
 	code, comments := bytes.Clone(src), bytes.Clone(src)
@@ -146,7 +145,7 @@ func lexeme(src []byte, start int) (end int, isComment bool) {
 	case bytes.HasPrefix(rest, []byte("//")):
 		return until("\n", false), true
 	case bytes.HasPrefix(rest, []byte("/*")):
-		start, rest = start+1, rest[1:] // the star of the beginning is not that of the end
+		start, rest = start+1, rest[1:] // the star of /* cannot be the star of */
 		return until("*/", false), true
 	case rest[0] == '`':
 		return until("`", false), false

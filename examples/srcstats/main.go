@@ -1,15 +1,14 @@
-// Command srcstats counts the Go source below a directory: files, lines by kind, functions, tests, the
-// longest functions and the most imported packages. It is the first example of Tidemill with real
-// work in it.
+// Command srcstats counts the Go source below a directory: files, lines by kind, functions, tests, the longest functions
+// and the most imported packages.
 //
 //	srcstats [-json FILE] [-check] [-nested | -dir DIR -job JOB] ROOT
 //
-// With a directory and a name, a run that was killed is gone on with when it is run again: files whose
-// results were recorded are not parsed again, unless they have changed.
+// One task parses a file, one task adds up the files of a directory, and run, the driver, makes the report. With -dir and
+// -job, a run that was killed can be resumed: files whose results were recorded are not parsed again, unless they have
+// changed.
 //
-// One task parses a file, one task adds up the files of a directory, and run, the driver, makes the
-// report. With -nested, a task for a directory submits those for the files and directories in it: less to write, and
-// not for runs to be gone on with, since a job records what its driver submits.
+// With -nested, the task of a directory submits the tasks of the files and directories in it. That takes less code, but
+// such a run cannot be resumed, since a job records only what its driver submits.
 package main
 
 import (
@@ -27,22 +26,22 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// The functions that tasks run. Their names are what drivers and agents agree on.
+// The functions that tasks run. Drivers and agents identify them by their names.
 var (
 	ParseFile = engine.NewFunc("parse-file", parseFile)
 	SumDir    = engine.NewFunc("sum-dir", sumDir)
 )
 
-// sumLimit is how many parts one sum-dir task adds up at most: some hundred bytes each, they stay
-// well below the few megabytes that a task's input may have.
+// sumLimit is how many parts one sum-dir task adds up at most. A part has some hundred bytes, so that the input stays
+// small.
 const sumLimit = 1000
 
 var (
-	jsonFile = flag.String("json", "", "write the report to `FILE` too, as JSON")
+	jsonFile = flag.String("json", "", "also write the report to `FILE`, as JSON")
 	check    = flag.Bool("check", false,
-		"do the same job again as a plain loop, and fail if a figure differs")
+		"count again in a plain loop, without tasks, and fail if a figure differs")
 	nested = flag.Bool("nested", false,
-		"count each directory by a task that submits one for each file and directory in it; not with -job")
+		"let the task of a directory submit the tasks of what is in it; not together with -job")
 )
 
 func main() {
@@ -51,10 +50,12 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprint(flag.CommandLine.Output(), `Srcstats counts the Go source below the directory ROOT: a task for each file parses it,
-a task for each directory adds up its files.
+	fmt.Fprint(flag.CommandLine.Output(), `Srcstats counts the Go source below the directory ROOT: one task parses each file,
+one task adds up the files of each directory.
 
 usage: srcstats [flags] ROOT
+
+The flags -check, -json and -nested belong to srcstats, the others to every Tidemill program:
 
 `)
 	flag.PrintDefaults()
@@ -63,24 +64,24 @@ usage: srcstats [flags] ROOT
 // run is the driver.
 func run(ctx context.Context) error {
 	if *nested && inJob() {
-		return fmt.Errorf("%w: -nested and -job do not go together: a job records what its driver submits, and no nested tasks", tidemill.ErrUsage)
+		return fmt.Errorf("%w: -nested and -job cannot be used together: a job does not record nested tasks, so leave one of them out", tidemill.ErrUsage)
 	}
 	root, err := rootArg(flag.Args())
 	if err != nil {
 		return err
 	}
 	if *jsonFile != "" {
-		// Emptied before the work begins, so that a name that cannot be written costs no time, and
-		// what a former run left there is not taken for the outcome of one that failed.
+		// Truncate the file before the work begins: a path that cannot be written fails at once, and the report of an
+		// earlier run is not mistaken for that of a failed one.
 		if err := os.WriteFile(*jsonFile, nil, 0o666); err != nil {
 			return fmt.Errorf("-json: %w", err)
 		}
 	}
-	way := countTree
+	countRoot := countTree
 	if *nested {
-		way = countNested
+		countRoot = countNested
 	}
-	report, err := way(ctx, root)
+	report, err := countRoot(ctx, root)
 	if err != nil {
 		return err
 	}
@@ -98,20 +99,19 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// inJob reports whether tidemill.Main was given a job's name.
+// inJob reports whether this is a run of a named job.
 func inJob() bool {
 	job := flag.Lookup("job")
 	return job != nil && job.Value.String() != "" || os.Getenv("TIDEMILL_JOB") != ""
 }
 
-// rootArg returns the directory that the command line asks for, as an absolute path: an agent has a
-// working directory of its own.
+// rootArg returns the argument ROOT as an absolute path, since an agent can have another working directory.
 func rootArg(args []string) (string, error) {
 	switch {
 	case len(args) == 0:
-		return "", fmt.Errorf("%w: which directory? srcstats wants a ROOT", tidemill.ErrUsage)
+		return "", fmt.Errorf("%w: the argument ROOT is missing: which directory should be counted?", tidemill.ErrUsage)
 	case len(args) > 1:
-		return "", fmt.Errorf("%w: one ROOT, please, and flags before it; got %s",
+		return "", fmt.Errorf("%w: want one ROOT, after all flags; got arguments %s",
 			tidemill.ErrUsage, strings.Join(args, " "))
 	}
 	info, err := os.Stat(args[0])
@@ -119,13 +119,12 @@ func rootArg(args []string) (string, error) {
 		return "", fmt.Errorf("ROOT: %w", err)
 	}
 	if !info.IsDir() {
-		return "", fmt.Errorf("ROOT: %s is no directory", args[0])
+		return "", fmt.Errorf("ROOT: %s is not a directory", args[0])
 	}
 	return filepath.Abs(args[0])
 }
 
-// countTree counts the tree below root by tasks. What is left to add up here is one value for each
-// directory.
+// countTree counts the tree below root by tasks, and adds up their results: one for each directory.
 func countTree(ctx context.Context, root string) (Report, error) {
 	start := time.Now()
 	files, err := walk(root)
@@ -147,25 +146,24 @@ func countTree(ctx context.Context, root string) (Report, error) {
 	return newReport(root, total, work, time.Since(start)), nil
 }
 
-// work is what the tasks of a run were.
+// work describes the tasks of a run.
 type work struct {
-	sums    []engine.Ref[Stats] // of directories; they may not be there yet
+	sums    []engine.Ref[Stats] // one for each directory; they may not have ended yet
 	tasks   int                 // submitted
-	resumed int                 // files whose results a former run of the job had recorded
+	resumed int                 // files whose results an earlier run of the job had recorded
 }
 
-// parseAll runs a task for each file and, as soon as all files of a directory are done, submits one
-// that adds them up.
+// parseAll runs a task for each file. When all files of a directory are parsed, it submits a task that adds them up.
 func parseAll(ctx context.Context, files []File) (work, error) {
 	w := work{tasks: len(files)}
-	size := make(map[string]int) // of a directory, in files
+	size := make(map[string]int) // number of files, by directory
 	for _, file := range files {
 		size[file.dir()]++
 	}
 	progress := newProgress("srcstats", len(files), "files")
 	defer progress.end()
 
-	parts := make(map[string]map[int]Stats) // of a directory, by file, until it is complete
+	parts := make(map[string]map[int]Stats) // of the incomplete directories: results by index of the file
 	for i, ref := range engine.MapKeyed(ctx, ParseFile, slices.All(files)) {
 		stats, err := ref.Get(ctx)
 		if err != nil {
@@ -190,11 +188,11 @@ func parseAll(ctx context.Context, files []File) (work, error) {
 		w.sums, w.tasks = append(w.sums, sum), w.tasks+more
 		delete(parts, dir)
 	}
-	return w, context.Cause(ctx) // the loop may have ended before its time
+	return w, context.Cause(ctx) // MapKeyed ends early if ctx does
 }
 
-// inOrder returns the parts in the order of the files, whichever was parsed first: a job that is run again
-// makes the same sums of them, and so finds those that it has.
+// inOrder returns the parts in the order of the files, independently of which was parsed first. So the sum-dir tasks have
+// the same inputs in each run of a job, and their recorded results are found.
 func inOrder(parts map[int]Stats) []Stats {
 	all := make([]Stats, 0, len(parts))
 	for _, i := range slices.Sorted(maps.Keys(parts)) {
@@ -203,16 +201,16 @@ func inOrder(parts map[int]Stats) []Stats {
 	return all
 }
 
-// addUp submits the sum of a directory's parts, and tells how many tasks that takes. More parts than
-// one task may have are added up in pieces first; only then does it wait.
+// addUp submits a task that adds up the parts of a directory, and returns how many tasks it has submitted. If there are
+// more than sumLimit parts, it first adds them up in chunks, and waits for the results.
 func addUp(ctx context.Context, parts []Stats) (sum engine.Ref[Stats], tasks int, err error) {
 	for len(parts) > sumLimit {
-		var pieces []engine.Ref[Stats]
-		for piece := range slices.Chunk(parts, sumLimit) {
-			pieces = append(pieces, SumDir.Submit(ctx, piece))
+		var chunks []engine.Ref[Stats]
+		for chunk := range slices.Chunk(parts, sumLimit) {
+			chunks = append(chunks, SumDir.Submit(ctx, chunk))
 		}
-		tasks += len(pieces)
-		if parts, err = engine.GetAll(ctx, pieces); err != nil {
+		tasks += len(chunks)
+		if parts, err = engine.GetAll(ctx, chunks); err != nil {
 			return sum, tasks, err
 		}
 	}

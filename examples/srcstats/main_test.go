@@ -23,19 +23,19 @@ func TestRootArg(t *testing.T) {
 		usage   bool
 		message string
 	}{
-		{nil, true, "wants a ROOT"},
-		{[]string{".", "-check"}, true, "flags before it; got . -check"},
+		{nil, true, "the argument ROOT is missing"},
+		{[]string{".", "-check"}, true, "after all flags; got arguments . -check"},
 		{[]string{"gone"}, false, "ROOT: stat gone: no such file or directory"},
-		{[]string{"file"}, false, "ROOT: file is no directory"},
+		{[]string{"file"}, false, "ROOT: file is not a directory"},
 		{[]string{""}, false, "ROOT: "},
 	} {
 		_, err := rootArg(c.args)
 		if err == nil || !strings.Contains(err.Error(), c.message) || errors.Is(err, tidemill.ErrUsage) != c.usage {
-			t.Errorf("%q: %v", c.args, err)
+			t.Errorf("arguments %q: got error %v, want %q in it; want ErrUsage: %t", c.args, err, c.message, c.usage)
 		}
 	}
 	if root, err := rootArg([]string{"."}); err != nil || !filepath.IsAbs(root) {
-		t.Errorf("got %q, %v; want an absolute path", root, err)
+		t.Errorf("argument .: got %q, error %v; want an absolute path", root, err)
 	}
 }
 
@@ -54,8 +54,8 @@ func open(t *testing.T) context.Context {
 	return cluster.Context(t.Context())
 }
 
-// A job that is run again parses what has changed, and nothing else.
-func TestAJobGoesOn(t *testing.T) {
+// A job that is run again parses only the files that have changed.
+func TestJobIsResumed(t *testing.T) {
 	root, dir := t.TempDir(), t.TempDir()
 	for i := range 20 {
 		write(t, root, fmt.Sprintf("p%d/f%d.go", i%3, i), fmt.Sprintf("package p\n\nfunc f%d() {}\n", i))
@@ -85,7 +85,7 @@ func TestAJobGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := gocmp.Diff(want, report.Stats, cmpopts.EquateEmpty()); diff != "" || report.Resumed != c.resumed {
-			t.Errorf("run %d: %d resumed, want %d; (-plain loop +tasks):\n%s", run, report.Resumed, c.resumed, diff)
+			t.Errorf("run %d: got %d files resumed, want %d; Stats (-plain loop +tasks):\n%s", run, report.Resumed, c.resumed, diff)
 		}
 	}
 }
@@ -128,13 +128,13 @@ func TestTasksAndPlainLoopAgree(t *testing.T) {
 				t.Fatal(err)
 			}
 			if report.Tasks != c.tasks || nested.Tasks != c.nested {
-				t.Errorf("%d tasks, want %d; %d nested ones, want %d", report.Tasks, c.tasks, nested.Tasks, c.nested)
+				t.Errorf("got %d tasks, want %d; got %d nested tasks, want %d", report.Tasks, c.tasks, nested.Tasks, c.nested)
 			}
 			if diff := gocmp.Diff(want, report.Stats, cmpopts.EquateEmpty()); diff != "" {
-				t.Errorf("(-plain loop +tasks):\n%s", diff)
+				t.Errorf("Stats (-plain loop +tasks):\n%s", diff)
 			}
 			if diff := gocmp.Diff(want, nested.Stats, cmpopts.EquateEmpty()); diff != "" {
-				t.Errorf("(-plain loop +nested tasks):\n%s", diff)
+				t.Errorf("Stats (-plain loop +nested tasks):\n%s", diff)
 			}
 		})
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// CountDir counts what is below a directory by nested tasks, one for each directory and file in it. It submits itself,
-// and so is assigned in init.
+// CountDir counts everything below a directory by nested tasks, one for each directory and file in it. It submits itself,
+// so it is assigned in init.
 var CountDir *engine.Func[Dir, Tree]
 
 func init() { CountDir = engine.NewFunc("count-dir", countDir) }
@@ -20,17 +20,17 @@ type Dir struct {
 	Path string // relative to Root, with slashes
 }
 
-// Tree is what is known of all below a directory.
+// Tree is the sum of everything below a directory.
 type Tree struct {
 	Stats Stats
-	Tasks int // that counted it
+	Tasks int // how many tasks counted it
 }
 
-// countNested counts the tree below root as countTree does, by nested tasks. Directories are listed by many tasks at
-// once, and the first files are parsed before the last directory is known.
+// countNested counts the tree below root as countTree does, but by nested tasks. Many tasks list directories at the same
+// time, and the first files are parsed before the last directory is listed.
 //
-// It is nothing for a named job, which records what its driver submits. Here those are few and large, so that little
-// would be gone on with; and they are the same tasks whatever has changed below, so that it would not be seen.
+// Do not use it in a named job. A job records only the tasks of its driver. Those are few and large here, so little could
+// be resumed; and their inputs do not change when files do, so recorded results would be out of date.
 func countNested(ctx context.Context, root string) (Report, error) {
 	start := time.Now()
 	b, err := submitBelow(ctx, Dir{root, "."})
@@ -45,7 +45,7 @@ func countNested(ctx context.Context, root string) (Report, error) {
 	return newReport(root, all.Stats, work{tasks: all.Tasks}, time.Since(start)), nil
 }
 
-// below is what counts a directory.
+// below has the results of what is directly in a directory.
 type below struct {
 	files []engine.Ref[Stats]
 	dirs  []engine.Ref[Tree]
@@ -66,7 +66,7 @@ func submitBelow(ctx context.Context, dir Dir) (b below, err error) {
 	return b, nil
 }
 
-// show shows progress until all have ended, or the waiting has. It leaves to sum what came of them.
+// show shows progress until all tasks or ctx have ended. Failures are left to sum.
 func (b below) show(ctx context.Context) {
 	progress := newProgress("srcstats", len(b.files)+len(b.dirs), "files and directories of the root")
 	defer progress.end()
@@ -82,7 +82,7 @@ func (b below) show(ctx context.Context) {
 	}
 }
 
-// sum waits for all and adds them up.
+// sum waits for all results and adds them up.
 func (b below) sum(ctx context.Context) (Tree, error) {
 	files, err := engine.GetAll(ctx, b.files)
 	if err != nil {
@@ -96,7 +96,7 @@ func (b below) sum(ctx context.Context) (Tree, error) {
 	for _, file := range files {
 		all.Stats.Add(file)
 	}
-	all.Stats.Dirs = min(len(files), 1) // those that hold no Go files do not count
+	all.Stats.Dirs = min(len(files), 1) // only directories with Go files count
 	for _, dir := range dirs {
 		all.Stats.Add(dir.Stats)
 		all.Tasks += dir.Tasks
@@ -104,7 +104,7 @@ func (b below) sum(ctx context.Context) (Tree, error) {
 	return all, nil
 }
 
-// countDir is the work of one task. While it waits, its slot runs what it waits for.
+// countDir is the function of CountDir. While it waits for its nested tasks, they use its CPU.
 func countDir(ctx context.Context, dir Dir) (Tree, error) {
 	b, err := submitBelow(ctx, dir)
 	if err != nil {

@@ -20,12 +20,11 @@ import (
 	"unicode/utf8"
 )
 
-// parseFile is the work of one task: it reads and parses a file, and counts. It must depend on
-// nothing but the file, since it may run on any node, and more than once.
+// parseFile is the function of ParseFile: it reads, parses and counts a file. Its result must depend on nothing but the
+// file, since a task may run on any node, and more than once.
 //
-// A file that does not parse, or that cannot be read, is a result and no error: trying again would
-// not help. That the whole tree is missing says something about the node, not about the file; this
-// is an error, so that the task is tried again and the job fails if that does not help.
+// A file that cannot be read or parsed gives a result, not an error, since another attempt would not help. If the whole
+// tree is missing, that is an error of the node, so that there is another attempt, and the run fails if that fails too.
 func parseFile(_ context.Context, f File) (Stats, error) {
 	src, err := os.ReadFile(filepath.Join(f.Root, filepath.FromSlash(f.Path)))
 	if err == nil {
@@ -35,14 +34,14 @@ func parseFile(_ context.Context, f File) (Stats, error) {
 		return Stats{}, fmt.Errorf("the tree is not on this machine: %w", missing)
 	}
 	if wrapped := (*fs.PathError)(nil); errors.As(err, &wrapped) {
-		err = wrapped.Err // without the absolute path
+		err = wrapped.Err // the error without the absolute path
 	}
 	return unparsed(f, f.Path+": "+err.Error()), nil
 }
 
 // statsOf counts what is in a file with the given content, which it may change.
 func statsOf(f File, src []byte) Stats {
-	// A byte order mark is no part of the text. Blanks in its place leave all offsets as they are.
+	// A byte order mark does not belong to the text. It is replaced by blanks, so that offsets do not change.
 	if bom := []byte("\uFEFF"); bytes.HasPrefix(src, bom) {
 		copy(src, "   ")
 	}
@@ -66,13 +65,13 @@ func statsOf(f File, src []byte) Stats {
 	return s
 }
 
-// unparsed is what is known of a file that does not parse.
+// unparsed returns the Stats of a file that could not be read or parsed.
 func unparsed(f File, message string) Stats {
 	return Stats{Files: 1, Bytes: f.Size, Unparsed: []Unparsed{{f.Path, oneLine(message)}}}
 }
 
-// firstError returns the parser's first message as path:line:column: text. The position is made
-// from the offset, since a //line comment changes the line and the file name that the parser tells.
+// firstError returns the parser's first message as path:line:column: text. The position is computed from the offset, since
+// //line comments change the line and the file name that the parser reports.
 func firstError(path string, src []byte, err error) string {
 	var list scanner.ErrorList
 	if !errors.As(err, &list) || len(list) == 0 {
@@ -87,8 +86,8 @@ func firstError(path string, src []byte, err error) string {
 	return fmt.Sprintf("%s:%d:%d: %s", path, line, column, first.Msg)
 }
 
-// oneLine makes a message fit for a line of a report. The parser quotes what it found, which can be
-// a raw string of many lines, or bytes that are not UTF-8.
+// oneLine shortens a message to a line of a report. The parser quotes what it found, which can be a raw string of many lines,
+// or bytes that are not UTF-8.
 func oneLine(message string) string {
 	const most = 500 // bytes
 	first, _, cut := strings.Cut(message, "\n")
@@ -108,19 +107,19 @@ func (s *Stats) addFunc(path string, file *token.File, decl *ast.FuncDecl) {
 	if isTest(path, decl) {
 		s.Tests++
 	}
-	// Positions as they stand in the file, whatever //line says.
+	// Positions in the file, without regard to //line comments.
 	first := file.PositionFor(decl.Pos(), false).Line
 	last := file.PositionFor(decl.End()-1, false).Line
 	s.Longest = longest(append(s.Longest, Func{funcName(decl), path, first, last - first + 1}))
 }
 
-// isTest tells whether go test takes the function for a test, by its name.
+// isTest reports whether go test runs the function as a test, by its name.
 func isTest(path string, decl *ast.FuncDecl) bool {
 	rest, found := strings.CutPrefix(decl.Name.Name, "Test")
 	if !found || rest == "Main" || decl.Recv != nil || !strings.HasSuffix(path, "_test.go") {
 		return false
 	}
-	next, _ := utf8.DecodeRuneInString(rest) // RuneError, no lower case letter, for a plain "Test"
+	next, _ := utf8.DecodeRuneInString(rest) // RuneError, which is not a lower case letter, for a plain "Test"
 	return !unicode.IsLower(next)
 }
 
@@ -143,13 +142,13 @@ func funcName(decl *ast.FuncDecl) string {
 			receiver = r.X
 		case *ast.IndexListExpr:
 			receiver = r.X
-		default: // it parses, and no compiler takes it: func (struct{}) M()
+		default: // func (struct{}) M() parses, but does not compile
 			return decl.Name.Name
 		}
 	}
 }
 
-// addImport notes that the file imports a path; a second import of the same path adds nothing.
+// addImport adds a path that the file imports. Importing the same path again has no effect.
 func (s *Stats) addImport(spec *ast.ImportSpec) {
 	path, err := strconv.Unquote(spec.Path.Value)
 	if err != nil {
@@ -158,5 +157,5 @@ func (s *Stats) addImport(spec *ast.ImportSpec) {
 	if s.Imports == nil {
 		s.Imports = make(map[string]int)
 	}
-	s.Imports[strings.ToValidUTF8(path, "\uFFFD")] = 1 // "\xff" parses
+	s.Imports[strings.ToValidUTF8(path, "\uFFFD")] = 1 // the path "\xff" parses
 }

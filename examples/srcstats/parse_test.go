@@ -47,7 +47,7 @@ func TestLongestKeepsTen(t *testing.T) {
 	src := "package p\n" + strings.Repeat("func f() {}\n", 12) + "func long() {\n}\n"
 	s := statsOf(File{Path: "p.go"}, []byte(src))
 	if s.Funcs != 13 || len(s.Longest) != 10 || s.Longest[0].Name != "long" || s.Longest[9].Line != 10 {
-		t.Errorf("of %d functions kept %v", s.Funcs, s.Longest)
+		t.Errorf("got %d functions, the longest %v; want 13, and the ten longest, longest first, then by line", s.Funcs, s.Longest)
 	}
 }
 
@@ -76,7 +76,7 @@ func TestTests(t *testing.T) {
 	}
 	for _, c := range cases {
 		if s := statsOf(File{Path: c.file}, []byte("package p\n"+c.decl)); s.Tests != c.want {
-			t.Errorf("%s: %s: %d tests, want %d", c.file, c.decl, s.Tests, c.want)
+			t.Errorf("%s: %s: got %d tests, want %d", c.file, c.decl, s.Tests, c.want)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func TestImports(t *testing.T) {
 	s := statsOf(File{Path: "p.go"}, []byte(src))
 	want := map[string]int{"fmt": 1, "os": 1, "a/b": 1, "C": 1, "\uFFFD": 1}
 	if diff := gocmp.Diff(want, s.Imports); diff != "" {
-		t.Errorf("(-want +got):\n%s%v", diff, s.Unparsed)
+		t.Errorf("imports (-want +got):\n%s(parse errors: %v)", diff, s.Unparsed)
 	}
 }
 
@@ -125,7 +125,7 @@ func TestParseFileReads(t *testing.T) {
 	write(t, root, "a/b.go", "package b\n")
 	got, err := parseFile(t.Context(), File{Root: root, Path: "a/b.go", Size: 10})
 	if want := (Stats{Files: 1, Bytes: 10, Lines: 1, Code: 1}); err != nil || !gocmp.Equal(got, want) {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("got %+v, error %v; want %+v", got, err, want)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestParseFileThatCannotBeRead(t *testing.T) {
 		got, err := parseFile(t.Context(), File{Root: root, Path: file, Size: 10})
 		want := Stats{Files: 1, Bytes: 10, Unparsed: []Unparsed{{file, message}}}
 		if err != nil || !gocmp.Equal(got, want) {
-			t.Errorf("%s: got %+v, %v", file, got, err)
+			t.Errorf("%s: got %+v, error %v; want %+v", file, got, err, want)
 		}
 	}
 }
@@ -149,20 +149,20 @@ func TestParseFileWithoutTheTree(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "gone")
 	got, err := parseFile(t.Context(), File{Root: root, Path: "a.go", Size: 10})
 	if err == nil || !strings.Contains(err.Error(), root) {
-		t.Errorf("got %+v, %v; want an error that names the root", got, err)
+		t.Errorf("got %+v, error %v; want an error that names the root", got, err)
 	}
 }
 
-func TestStatsOfKeepsNothingOfTheSource(t *testing.T) {
+func TestStatsOfCopiesFromTheSource(t *testing.T) {
 	src := []byte("package p\nimport \"fmt\"\nfunc f() {}\n")
 	s := statsOf(File{Path: "p.go"}, src)
 	copy(src, bytes.Repeat([]byte("x"), len(src)))
 	if s.Longest[0].Name != "f" || s.Imports["fmt"] != 1 {
-		t.Errorf("got %+v", s)
+		t.Errorf("after a change of the source: got %+v, want function f and import fmt", s)
 	}
 }
 
-// write makes a file below root, and its directories.
+// write creates a file below root, and its directories.
 func write(t *testing.T, root, path, content string) {
 	t.Helper()
 	name := filepath.Join(root, path)

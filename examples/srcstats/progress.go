@@ -10,15 +10,16 @@ import (
 	"golang.org/x/term"
 )
 
-// progress shows how far a loop has come, over files in most cases. One goroutine may use it.
+// progress shows how far a loop has come. It is not safe for concurrent use.
 type progress interface {
-	step() // one more is done
-	end()  // no more follow, whether all are done or not
+	step() // one more item is done
+	end()  // the loop has ended, with or without all items done
 }
 
-// newProgress shows progress on standard error: a bar on a terminal, plain lines elsewhere. of says what is counted.
+// newProgress shows progress on standard error: a bar on a terminal, plain lines elsewhere. of names the items, such as
+// "files".
 func newProgress(label string, total int, of string) progress {
-	if total > 0 && term.IsTerminal(int(os.Stderr.Fd())) { // a bar cannot be full of nothing
+	if total > 0 && term.IsTerminal(int(os.Stderr.Fd())) { // the bar needs a total
 		return newBar(os.Stderr, label, total)
 	}
 	return &lines{w: os.Stderr, label: label, total: total, of: of, now: time.Now, next: time.Now().Add(time.Second)}
@@ -35,11 +36,11 @@ func newBar(w io.Writer, label string, total int) bar {
 		progressbar.OptionSetWriter(w),
 		progressbar.OptionSetDescription(label),
 		progressbar.OptionShowCount(),
-		progressbar.OptionThrottle(100*time.Millisecond), // drawing costs more than most files do
+		progressbar.OptionThrottle(100*time.Millisecond), // drawing takes longer than parsing most files
 	)}
 }
 
-// A bar that cannot be drawn is no reason to stop: its errors are left alone.
+// Errors of drawing the bar are ignored: they are no reason to stop.
 
 func (b bar) step() { _ = b.Add(1) }
 
@@ -48,13 +49,13 @@ func (b bar) end() {
 	fmt.Fprintln(b.w)
 }
 
-// lines is the progress elsewhere: at most a line a second, and one at the end.
+// lines shows progress as text: at most one line a second, and one at the end.
 type lines struct {
 	w           io.Writer
 	label, of   string
 	done, total int
 	now         func() time.Time
-	next        time.Time // no line before it
+	next        time.Time // when the next line may be printed
 }
 
 func (l *lines) step() {

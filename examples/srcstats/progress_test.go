@@ -16,14 +16,14 @@ func TestLines(t *testing.T) {
 		l.step()
 	}
 	now = now.Add(time.Minute)
-	l.step() // the last one is told by end
+	l.step() // end prints the last line
 	l.end()
 	want := `srcstats: 1,000 of 3,000 files
 srcstats: 2,000 of 3,000 files
 srcstats: 3,000 of 3,000 files
 `
 	if text.String() != want {
-		t.Errorf("got:\n%s", &text)
+		t.Errorf("got:\n%s\nwant:\n%s", &text, want)
 	}
 }
 
@@ -35,6 +35,6 @@ func TestBar(t *testing.T) {
 	}
 	b.end()
 	if got := text.String(); !strings.Contains(got, "3/3") || !strings.HasSuffix(got, "\n") {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want 3/3 in it, and a newline at the end", got)
 	}
 }

@@ -13,29 +13,29 @@ import (
 	"unicode/utf8"
 )
 
-// Report is the outcome of a run, in the form of the -json file.
+// Report is the outcome of a run. Its JSON form is the file of -json.
 type Report struct {
 	Root string `json:"-"`
 	Stats
 
-	// Imports are the ten most imported packages. It stands in for Stats.Imports, which has all.
+	// Imports are the ten most imported packages. It hides Stats.Imports, which has all packages.
 	Imports []Import `json:"imports"`
 
 	Tasks          int     `json:"tasks"`
-	Resumed        int     `json:"resumed"` // files whose result a former run had recorded
-	Seconds        float64 `json:"seconds"` // from before the walk to the last sum
+	Resumed        int     `json:"resumed"` // files whose result an earlier run had recorded
+	Seconds        float64 `json:"seconds"` // from the start of the walk to the last sum
 	TasksPerSecond float64 `json:"tasksPerSecond"`
 }
 
-// Import is a package as others see it.
+// Import is an imported package.
 type Import struct {
 	Path  string `json:"path"`
-	Files int    `json:"files"` // that import it
+	Files int    `json:"files"` // number of files that import it
 }
 
-// newReport makes the report of a run that took the given time and work.
+// newReport returns the report of a run.
 func newReport(root string, stats Stats, w work, took time.Duration) Report {
-	// Empty lists, and no null, for the readers of the JSON.
+	// The JSON has empty lists instead of null.
 	stats.Longest = append([]Func{}, stats.Longest...)
 	stats.Unparsed = append([]Unparsed{}, stats.Unparsed...)
 	return Report{
@@ -45,12 +45,11 @@ func newReport(root string, stats Stats, w work, took time.Duration) Report {
 		Tasks:          w.tasks,
 		Resumed:        w.resumed,
 		Seconds:        took.Seconds(),
-		TasksPerSecond: float64(w.tasks) / max(took.Seconds(), 1e-9), // no division by 0
+		TasksPerSecond: float64(w.tasks) / max(took.Seconds(), 1e-9), // avoids a division by 0
 	}
 }
 
-// mostImported returns the ten paths that most files import, the first of the alphabet first where
-// as many files import them.
+// mostImported returns the ten paths that the most files import, sorted by the number of files, then by path.
 func mostImported(files map[string]int) []Import {
 	imports := make([]Import, 0, len(files))
 	for path, n := range files {
@@ -74,7 +73,7 @@ func (r Report) save(name string) error {
 	return nil
 }
 
-// print writes the report for people: a table with the figures on the left.
+// print writes the report as text: a table with the figures on the left.
 func (r Report) print(w io.Writer) error {
 	var t table
 	t.title(r.Root)
@@ -90,10 +89,10 @@ func (r Report) print(w io.Writer) error {
 	t.longest(r.Longest)
 	t.imports(r.Imports)
 	t.unparsed(r.Unparsed)
-	t.title("The work")
-	t.row(count(r.Tasks), "tasks run")
-	t.row(count(r.Resumed), "files known from a former run")
-	t.row(count(int(r.TasksPerSecond)), "tasks a second")
+	t.title("Tasks")
+	t.row(count(r.Tasks), "tasks submitted")
+	t.row(count(r.Resumed), "files whose results an earlier run had recorded")
+	t.row(count(int(r.TasksPerSecond)), "tasks per second")
 	t.row(fmt.Sprintf("%.2f", r.Seconds), "seconds")
 	return t.writeTo(w)
 }
@@ -118,7 +117,7 @@ func (t *table) imports(imports []Import) {
 
 func (t *table) unparsed(files []Unparsed) {
 	t.title("Files that did not parse")
-	t.row(count(len(files)), "in all")
+	t.row(count(len(files)), "in total")
 	shown := min(len(files), 10)
 	for _, file := range files[:shown] {
 		t.row("", file.Error)
@@ -128,7 +127,7 @@ func (t *table) unparsed(files []Unparsed) {
 	}
 }
 
-// table collects rows of a figure and what it counts, the figures flush right below each other.
+// table collects rows of a figure, aligned to the right, and what it counts.
 type table struct{ text bytes.Buffer }
 
 func (t *table) title(title string) {

@@ -12,9 +12,9 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the tests got to testdata, instead of comparing")
+var rewrite = flag.Bool("rewrite", false, "write the results of tests to testdata instead of comparing with it")
 
-// golden compares with a file below testdata. After -rewrite, read the diff.
+// golden compares got with a file below testdata. After -rewrite, check the changes of the files.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
@@ -32,7 +32,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// The report of a small tree, every figure of which can be counted by hand.
+// The report of a small tree, whose figures can be checked by hand.
 func TestReportOfATree(t *testing.T) {
 	stats, err := plainLoop(t.Context(), "testdata/tree")
 	if err != nil {
@@ -49,7 +49,7 @@ func TestReportOfAnEmptyTree(t *testing.T) {
 	goldenReport(t, "empty", newReport("/empty", stats, work{}, 0))
 }
 
-// The report of a large tree: what is too much for it, and thousands.
+// The report of a large tree: it shows ten of each list, and separators of thousands.
 func TestReportOfALargeTree(t *testing.T) {
 	stats := Stats{
 		Files: 7711, Dirs: 1065, Bytes: 90_363_980, Lines: 2_850_074, Code: 2_233_065,

@@ -7,13 +7,12 @@ import (
 	"slices"
 )
 
-// Stats is what is known of one file, of one directory, or of a whole tree. Adding is associative
-// and commutative and the zero value is neutral, so files can be counted in any order and added up
-// in any grouping. It stays small: a file's Stats holds at most ten functions and one entry for
-// each import.
+// Stats are the figures of one file, one directory, or a whole tree. Add is associative and commutative, and the zero value
+// is neutral, so files can be counted in any order and added up in any grouping. Stats stay small: those of a file have at
+// most ten functions and one entry for each import.
 type Stats struct {
 	Files    int            `json:"files"`
-	Dirs     int            `json:"dirs"` // directories that hold Go files; 0 for a file
+	Dirs     int            `json:"dirs"` // directories with Go files; 0 for a file
 	Bytes    int64          `json:"bytes"`
 	Lines    int            `json:"lines"` // Invariant: Code + Comment + Blank
 	Code     int            `json:"code"`
@@ -22,7 +21,7 @@ type Stats struct {
 	Funcs    int            `json:"funcs"`    // function and method declarations
 	Tests    int            `json:"tests"`    // those of Funcs that go test runs
 	Longest  []Func         `json:"longest"`  // the ten longest; Invariant: sorted by compareFuncs
-	Imports  map[string]int `json:"imports"`  // path: number of files that import it
+	Imports  map[string]int `json:"imports"`  // number of files that import a path, by path
 	Unparsed []Unparsed     `json:"unparsed"` // Invariant: sorted by file
 }
 
@@ -40,18 +39,17 @@ type Unparsed struct {
 	Error string `json:"error"`
 }
 
-// sumDir is the work of the second kind of task: it adds up what is known of a directory's files,
-// or of parts of the same directory.
+// sumDir is the function of SumDir: it adds up the Stats of files, or of groups of files, of one directory.
 func sumDir(_ context.Context, parts []Stats) (Stats, error) {
 	var sum Stats
 	for _, part := range parts {
 		sum.Add(part)
 	}
-	sum.Dirs = 1 // however many parts it came in
+	sum.Dirs = 1 // all parts are of the same directory
 	return sum, nil
 }
 
-// Add adds what is known of other files to s. It keeps nothing of other and leaves it as it is.
+// Add adds the Stats of other files to s. s shares no memory with other afterwards, and other does not change.
 func (s *Stats) Add(other Stats) {
 	s.Files += other.Files
 	s.Dirs += other.Dirs
@@ -82,9 +80,8 @@ func longest(funcs []Func) []Func {
 	return funcs[:min(len(funcs), 10)]
 }
 
-// compareFuncs orders functions by length, the longest first, then by file, then by line. The name
-// comes last, for two functions on one line: without it the order in which files are done would
-// show.
+// compareFuncs orders functions by length, the longest first, then by file, line and name. The name matters for two
+// functions on one line: without it, the order would depend on which was added first.
 func compareFuncs(a, b Func) int {
 	return cmp.Or(
 		cmp.Compare(b.Lines, a.Lines),

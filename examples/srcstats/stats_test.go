@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// However a tree's files are ordered and grouped, the sum is the same.
+// The sum does not depend on the order or the grouping of the files.
 func TestAddingIsAssociativeAndCommutative(t *testing.T) {
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -33,7 +33,7 @@ func addInGroups(random *rand.Rand, parts []Stats) Stats {
 	for len(parts) > 1 {
 		from := random.IntN(len(parts))
 		to := from + random.IntN(len(parts)-from) + 1
-		var sum Stats // of nothing, sometimes
+		var sum Stats
 		for _, part := range parts[from:to] {
 			sum.Add(part)
 		}
@@ -42,7 +42,7 @@ func addInGroups(random *rand.Rand, parts []Stats) Stats {
 	return parts[0]
 }
 
-// randomFiles returns the Stats of up to 30 files. Its figures are small, so that there are ties.
+// randomFiles returns the Stats of 1 to 30 files. The figures are small, so that many functions have the same length.
 func randomFiles(random *rand.Rand) []Stats {
 	files := make([]Stats, 1+random.IntN(30))
 	for i := range files {
@@ -65,7 +65,7 @@ func randomFiles(random *rand.Rand) []Stats {
 	return files
 }
 
-func TestAddLeavesTheOtherAlone(t *testing.T) {
+func TestAddDoesNotChangeItsArgument(t *testing.T) {
 	newOther := func() Stats {
 		return Stats{
 			Longest:  []Func{{"f", "b.go", 1, 5}},
@@ -82,7 +82,7 @@ func TestAddLeavesTheOtherAlone(t *testing.T) {
 		Unparsed: []Unparsed{{"a.go", "no"}},
 	})
 	if diff := gocmp.Diff(newOther(), other); diff != "" {
-		t.Errorf("(-before +after):\n%s", diff)
+		t.Errorf("the argument of Add (-before +after):\n%s", diff)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestLongestOrder(t *testing.T) {
 	got := slices.Clone(want)
 	slices.Reverse(got)
 	if diff := gocmp.Diff(want, longest(got)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }
 
@@ -108,7 +108,7 @@ func TestSumDirIsOneDirectory(t *testing.T) {
 	for name, parts := range map[string][]Stats{"files": files, "pieces": {head, tail}} {
 		sum, err := sumDir(t.Context(), parts)
 		if want := (Stats{Files: 3, Dirs: 1, Lines: 12, Code: 12}); err != nil || !gocmp.Equal(sum, want) {
-			t.Errorf("of %s: %+v, %v", name, sum, err)
+			t.Errorf("sum of %s: got %+v, error %v; want %+v", name, sum, err, want)
 		}
 	}
 }

@@ -10,9 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// File is the input of one parse-file task. Its size and its modification time are part of it so
-// that a changed file is another task, and a result that was recorded for the old one is not taken
-// for the new one's.
+// File is the input of one parse-file task. It includes the size and the modification time, so that the task of a changed
+// file is another one in a named job, and the recorded result of the old file is not used for it.
 type File struct {
 	Root    string // absolute
 	Path    string // relative to Root, with slashes
@@ -23,7 +22,7 @@ type File struct {
 // dir returns the file's directory, relative to Root, with slashes.
 func (f File) dir() string { return path.Dir(f.Path) }
 
-// walk lists the Go files below root. It follows no symbolic link but root itself, which may well be one.
+// walk returns the Go files below root. It follows no symbolic links, except if root itself is one.
 func walk(root string) ([]File, error) {
 	var all []File
 	for dirs := []string{"."}; len(dirs) > 0; {
@@ -38,12 +37,12 @@ func walk(root string) ([]File, error) {
 	return all, nil
 }
 
-// list lists what is in a directory, a path below root with slashes: the Go files, which are regular files named
-// *.go, and the directories. A name that is not UTF-8 is an error: neither a task's input nor the report could hold it.
+// list returns the Go files and the directories in the directory dir, a path relative to root with slashes. Go files are
+// regular files named *.go. A name that is not UTF-8 is an error, since the JSON report could not represent it.
 func list(root, dir string) (files []File, dirs []string, err error) {
 	entries, err := fs.ReadDir(os.DirFS(root), dir)
 	if vanished(dir, err) {
-		_, err = os.Stat(root) // if that is missing, too, the tree is not on this machine
+		_, err = os.Stat(root) // if root is missing too, the tree is not on this machine
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the Go files below %s: %w", root, err)
@@ -69,8 +68,8 @@ func list(root, dir string) (files []File, dirs []string, err error) {
 	return files, dirs, nil
 }
 
-// vanished tells whether err says that name was removed after its directory had been listed, and
-// so is no part of the tree. A root that is not there is an error.
+// vanished reports whether err means that name was removed after its directory had been listed. It is then not a part of
+// the tree. A missing root is an error.
 func vanished(name string, err error) bool {
 	return errors.Is(err, fs.ErrNotExist) && name != "."
 }

@@ -27,17 +27,17 @@ func TestWalk(t *testing.T) {
 		"dir.go/in.go", "testdata/f.go", "vendor/e.go", "z.go",
 	}
 	if got := paths(t, root); !slices.Equal(got, want) {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want %q", got, want)
 	}
 
 	link := filepath.Join(t.TempDir(), "root")
 	symlink(t, root, link)
 	if got := paths(t, link); !slices.Equal(got, want) {
-		t.Errorf("through a link to the root: got %q", got)
+		t.Errorf("through a symbolic link to the root: got %q, want %q", got, want)
 	}
 }
 
-func TestWalkTellsWhatMakesATask(t *testing.T) {
+func TestWalkReturnsSizeAndModTime(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "a/b.go", "package b\n")
 	changed := time.Unix(1_700_000_000, 123_456_000)
@@ -47,23 +47,23 @@ func TestWalkTellsWhatMakesATask(t *testing.T) {
 	files, err := walk(root)
 	want := File{Root: root, Path: "a/b.go", Size: 10, ModTime: 1_700_000_000_123_456_000}
 	if err != nil || len(files) != 1 || files[0] != want {
-		t.Errorf("got %+v, %v", files, err)
+		t.Fatalf("got %+v, error %v; want %+v", files, err, want)
 	}
 	if dir := files[0].dir(); dir != "a" {
-		t.Errorf("its directory is %q", dir)
+		t.Errorf("got directory %q, want a", dir)
 	}
 }
 
 func TestWalkOfAnEmptyTree(t *testing.T) {
 	if files, err := walk(t.TempDir()); err != nil || len(files) != 0 {
-		t.Errorf("got %v, %v", files, err)
+		t.Errorf("got %v, error %v; want no files", files, err)
 	}
 }
 
 func TestWalkWithoutARoot(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "gone")
 	if files, err := walk(root); err == nil || !strings.Contains(err.Error(), root) {
-		t.Errorf("got %v, %v; want an error that names the root", files, err)
+		t.Errorf("got %v, error %v; want an error that names the root", files, err)
 	}
 }
 
@@ -71,7 +71,7 @@ func TestWalkRefusesANameThatIsNotUTF8(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "a\xff.go", "package a\n")
 	if files, err := walk(root); err == nil || !strings.Contains(err.Error(), `the name "a\xff.go" is not UTF-8`) {
-		t.Errorf("got %v, %v", files, err)
+		t.Errorf("got %v, error %v; want an error that names the file", files, err)
 	}
 }
 
