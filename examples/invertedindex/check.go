@@ -12,7 +12,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// checkIndex indexes the files by a plain loop, and compares every line.
+// checkIndex indexes the files again in a plain loop, and compares every line of the index.
 func checkIndex(ctx context.Context, w io.Writer, x *index, paths []string) error {
 	want := map[posting]bool{}
 	for i, path := range paths {
@@ -37,14 +37,14 @@ func checkIndex(ctx context.Context, w io.Writer, x *index, paths []string) erro
 		delete(want, line)
 	}
 	differ += len(want)
-	fmt.Fprintf(w, "\nThe check\n%9d  lines in the index of %d files\n%9d  differ from a plain loop's\n", lines, len(paths), differ)
+	fmt.Fprintf(w, "\nThe check\n%9d  lines in the index of %d files\n%9d  lines that differ from a plain loop\n", lines, len(paths), differ)
 	if differ > 0 {
-		return fmt.Errorf("%d lines differ", differ)
+		return fmt.Errorf("-check: %d lines of the index differ from a plain loop", differ)
 	}
 	return nil
 }
 
-// linesOf returns all lines of the index.
+// linesOf returns all lines of the index as a set.
 func linesOf(ctx context.Context, parts []engine.Ref[arrow.RecordBatch]) (map[posting]bool, error) {
 	lines := map[posting]bool{}
 	for _, ref := range parts {

@@ -17,34 +17,34 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// Job is some files to index.
+// Job is the input of an index-files task.
 type Job struct {
-	First int // the number of the first path
+	First int // index of the first path among all files
 	Paths []string
 }
 
-// Merge is a range of words of all records.
+// Merge is the input of a merge-range task: a range of words, and all records.
 type Merge struct {
-	From, To string // To is behind the last; "" = there is no end
+	From, To string // From <= word < To; To "" = no upper bound
 	All      []engine.Ref[arrow.RecordBatch]
 }
 
-// Query asks for the files in a range that have a word most often.
+// Query is the input of a find-word task: it searches a range for the files with the most occurrences of a word.
 type Query struct {
 	Part engine.Ref[arrow.RecordBatch]
 	Word string
 	Top  int
 }
 
-// Hit is a file in which a word stands so often.
+// Hit is a file that contains a word.
 type Hit struct {
-	File  int
-	Count int
+	File  int // index among all files
+	Count int // occurrences of the word
 }
 
 // goFiles returns the Go files below the root, sorted.
 func goFiles(root string) (paths []string, err error) {
-	root, err = filepath.Abs(root) // agents have working directories of their own
+	root, err = filepath.Abs(root) // an agent can have another working directory
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func record(postings []posting) arrow.RecordBatch {
 	return b.NewRecordBatch()
 }
 
-// columns are a record's, to be read where they lie.
+// columns are the columns of a record. They share its memory.
 type columns struct {
 	words         *array.String
 	files, counts []int32
@@ -91,12 +91,12 @@ func columnsOf(r arrow.RecordBatch) columns {
 	return columns{r.Column(0).(*array.String), r.Column(1).(*array.Int32).Int32Values(), r.Column(2).(*array.Int32).Int32Values()}
 }
 
-// from returns the first row whose word is not less than this one.
+// from returns the first row whose word is at least this one.
 func (c columns) from(word string) int {
 	return sort.Search(c.words.Len(), func(i int) bool { return c.words.Value(i) >= word })
 }
 
-// indexFiles counts the words of some files.
+// indexFiles is the function of IndexFiles: it counts the words of some files.
 func indexFiles(ctx context.Context, job Job) (arrow.RecordBatch, error) {
 	var postings []posting
 	for i, path := range job.Paths {
@@ -119,7 +119,7 @@ func byWord(a, b posting) int {
 	return cmp.Or(cmp.Compare(a.word, b.word), cmp.Compare(a.file, b.file))
 }
 
-// countWords counts words of letters, digits and _ that begin with a letter, without regard to case.
+// countWords counts the words of ASCII letters, digits and _ that begin with a letter. It ignores case.
 func countWords(text string) map[string]int {
 	counts := map[string]int{}
 	for _, word := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool {
@@ -132,7 +132,7 @@ func countWords(text string) map[string]int {
 	return counts
 }
 
-// mergeRange merges the postings of a range of words. The records are read where they lie.
+// mergeRange is the function of MergeRange: it merges the postings of a range of words. It reads the records in place.
 func mergeRange(ctx context.Context, m Merge) (arrow.RecordBatch, error) {
 	var postings []posting
 	for _, ref := range m.All {
@@ -153,7 +153,7 @@ func mergeRange(ctx context.Context, m Merge) (arrow.RecordBatch, error) {
 	return record(postings), nil
 }
 
-// findWord returns the files that have the word most often.
+// findWord is the function of FindWord: it returns the files with the most occurrences of the word.
 func findWord(ctx context.Context, q Query) ([]Hit, error) {
 	r, err := q.Part.Get(ctx)
 	if err != nil {
@@ -173,7 +173,7 @@ type wordRange struct{ from, to string }
 
 func (r wordRange) has(word string) bool { return word >= r.from && (r.to == "" || word < r.to) }
 
-// wordRanges cuts the words of Go source into ranges of about the same size.
+// wordRanges divides the words of Go source into ranges of about the same size.
 func wordRanges() (ranges []wordRange) {
 	from := "a"
 	for _, to := range []string{"b", "d", "f", "i", "m", "o", "q", "s", "t", "u", ""} {

@@ -1,11 +1,11 @@
-// Command invertedindex finds in which Go files below a directory a word stands, most often first. It shows how data
-// goes by reference: what tasks make stays where it is, and other tasks refer to it.
+// Command invertedindex finds the Go files below a directory that contain a word, those with the most occurrences first. It
+// shows how tasks pass large data by reference, without moving it through the driver.
 //
 //	invertedindex [-check] [-files N] [-top N] ROOT WORD...
 //
-// One task indexes some files: an Arrow record of words, files and counts, sorted by word. One task merges a range of
-// words of all those records, which it reads where they lie. A query goes to the range that its word is in. The
-// driver sees references, and the answers.
+// One kind of task indexes some files: its result is an Arrow record of words, files and counts, sorted by word. Another
+// kind merges a range of words of all those records, which it reads without copying them. A third searches the range
+// that contains the word. The driver handles only references, and the answers.
 package main
 
 import (
@@ -29,14 +29,15 @@ var (
 )
 
 var (
-	check = flag.Bool("check", false, "index the same files by a plain loop too, and fail if a word differs")
-	files = flag.Int("files", 200, "`N` files are indexed by one task")
-	top   = flag.Int("top", 5, "print the `N` files that have a word most often")
+	check = flag.Bool("check", false, "index the files again in a plain loop, without tasks, and fail if a line differs")
+	files = flag.Int("files", 200, "let one task index `N` files")
+	top   = flag.Int("top", 5, "print the `N` files with the most occurrences of a word")
 )
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), "Invertedindex finds in which Go files below the directory ROOT words stand.\n\nusage: invertedindex [flags] ROOT WORD...\n\n")
+		fmt.Fprint(flag.CommandLine.Output(), "Invertedindex finds the Go files below the directory ROOT that contain a word.\n\nusage: invertedindex [flags] ROOT WORD...\n\n"+
+			"The flags -check, -files and -top belong to invertedindex, the others to every Tidemill program:\n\n")
 		flag.PrintDefaults()
 	}
 	tidemill.Main(run)
@@ -44,7 +45,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	if flag.NArg() < 2 || *files < 1 || *top < 1 {
-		return fmt.Errorf("%w: want a ROOT and a WORD, and 1 or more for -files and -top", tidemill.ErrUsage)
+		return fmt.Errorf("%w: want the arguments ROOT and WORD, and 1 or more for -files and -top", tidemill.ErrUsage)
 	}
 	paths, err := goFiles(flag.Arg(0))
 	if err != nil {
@@ -67,13 +68,14 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// index is what the driver has of an index: references to its ranges, in their order.
+// index is an index as the driver has it: references to its ranges, in order.
 type index struct {
 	ranges []wordRange
 	parts  []engine.Ref[arrow.RecordBatch]
 }
 
-// build indexes the files. Ranges are merged when all files are indexed, which no slot waits for.
+// build indexes the files. The merge tasks depend on all index tasks: they are dispatched when those have ended, and occupy
+// no CPU before.
 func build(ctx context.Context, paths []string) (*index, error) {
 	var indexed []engine.Ref[arrow.RecordBatch]
 	for from := 0; from < len(paths); from += *files {
@@ -87,7 +89,7 @@ func build(ctx context.Context, paths []string) (*index, error) {
 	return x, err
 }
 
-// find asks for a word where it is.
+// find submits a task that searches for the word in its range.
 func (x *index) find(ctx context.Context, word string) ([]Hit, error) {
 	word = strings.ToLower(word)
 	for i, r := range x.ranges {
@@ -95,13 +97,13 @@ func (x *index) find(ctx context.Context, word string) ([]Hit, error) {
 			return FindWord.Submit(ctx, Query{Part: x.parts[i], Word: word, Top: *top}).Get(ctx)
 		}
 	}
-	return nil, nil // no word begins like this
+	return nil, nil // no indexed word begins with this character
 }
 
 func printHits(paths []string, word string, hits []Hit) {
 	fmt.Printf("%s\n", word)
 	if len(hits) == 0 {
-		fmt.Println("         in no file")
+		fmt.Println("        0  files")
 	}
 	for _, h := range hits {
 		fmt.Printf("%9d  %s\n", h.Count, paths[h.File])

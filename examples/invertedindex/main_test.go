@@ -33,7 +33,7 @@ func TestIndex(t *testing.T) {
 	ctx := cluster.Context(t.Context())
 	paths, err := goFiles(root)
 	if err != nil || len(paths) != 3 {
-		t.Fatal(paths, err)
+		t.Fatalf("got Go files %q, error %v; want 3 files", paths, err)
 	}
 	*files = 2
 	x, err := build(ctx, paths)
@@ -44,17 +44,17 @@ func TestIndex(t *testing.T) {
 		"TIDE": {{0, 3}}, "package": {{0, 1}, {1, 1}}, "tide_mill": {{1, 1}}, "zebra": {{2, 1}}, "1783": nil, "nothing": {},
 	} {
 		if got, err := x.find(ctx, word); err != nil || len(got) != len(want) || len(want) > 0 && !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %v, %v; want %v", word, got, err, want)
+			t.Errorf("find %s: got %v, error %v; want %v", word, got, err, want)
 		}
 	}
 	var out bytes.Buffer
-	if err := checkIndex(ctx, &out, x, paths); err != nil || !strings.Contains(out.String(), "0  differ") {
-		t.Errorf("%v\n%s", err, out.String())
+	if err := checkIndex(ctx, &out, x, paths); err != nil || !strings.Contains(out.String(), "0  lines that differ") {
+		t.Errorf("check of a correct index: got error %v, output:\n%s\nwant no error, and 0 lines that differ", err, out.String())
 	}
 	if err := os.WriteFile(paths[2], []byte("zebra zebra"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := checkIndex(ctx, &out, x, paths); err == nil {
-		t.Error("a changed file is not noticed")
+		t.Error("check after a file has changed: got no error")
 	}
 }

@@ -11,7 +11,7 @@ import (
 func TestPlainRecursionFindsTheKnownAnswers(t *testing.T) {
 	for i, want := range known[:10] {
 		if got := countFrom(empty(i + 1)); got != want {
-			t.Errorf("%d queens: %d ways, want %d", i+1, got, want)
+			t.Errorf("%d queens: got %d ways, want %d", i+1, got, want)
 		}
 	}
 }
@@ -25,16 +25,16 @@ func TestTasksFindTheKnownAnswers(t *testing.T) {
 	ctx := cluster.Context(t.Context())
 	for _, c := range []struct{ size, depth, tasks int }{
 		{1, 0, 1},
-		{1, 5, 2}, // deeper than there are rows
-		{2, 2, 3}, // no way: nothing is left in the second row
+		{1, 5, 2}, // a depth greater than the number of rows
+		{2, 2, 3}, // no way: all squares of the second row are attacked
 		{4, 4, 17},
 		{6, 2, 1 + 6 + 20},
 		{8, 3, 1 + 8 + 42 + 140},
-		{8, 8, 2057}, // all of the tree
+		{8, 8, 2057}, // a task for each node of the search tree
 	} {
 		found, err := Place.Submit(ctx, Branch{empty(c.size), c.depth}).Get(ctx)
 		if want := (Found{known[c.size-1], c.tasks}); err != nil || found != want {
-			t.Errorf("%d queens, %d rows by tasks: %+v, %v; want %+v", c.size, c.depth, found, err, want)
+			t.Errorf("%d queens, depth %d: got %+v, error %v; want %+v", c.size, c.depth, found, err, want)
 		}
 	}
 }
@@ -45,7 +45,7 @@ func TestFlagsOutOfRange(t *testing.T) {
 	for _, c := range []struct{ size, depth int }{{0, 3}, {len(known) + 1, 3}, {-1, 3}, {8, -1}} {
 		*size, *depth = c.size, c.depth
 		if err := run(t.Context()); !errors.Is(err, tidemill.ErrUsage) {
-			t.Errorf("-n %d -depth %d: %v", c.size, c.depth, err)
+			t.Errorf("-n %d -depth %d: got error %v, want %v", c.size, c.depth, err, tidemill.ErrUsage)
 		}
 	}
 }

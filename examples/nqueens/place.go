@@ -6,25 +6,25 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// Place counts the ways below a branch. It submits itself, and so is assigned in init.
+// Place counts the ways to complete a board. It submits itself, so it is assigned in init.
 var Place *engine.Func[Branch, Found]
 
 func init() { Place = engine.NewFunc("place", place) }
 
-// Branch is the input of a task.
+// Branch is the input of a place task.
 type Branch struct {
 	Board Board
-	Depth int // so many rows are still placed by tasks
+	Depth int // how many more rows are placed by tasks
 }
 
-// Found is what is below a branch.
+// Found is the result of a branch.
 type Found struct {
 	Ways  int
-	Tasks int // that have counted them
+	Tasks int // how many tasks counted them
 }
 
-// place submits a task for each square of the next row, and adds up what they find. While it waits, its slot runs
-// those tasks.
+// place is the function of Place: it submits a task for each square of the next row, and adds up the results. While it
+// waits, those tasks use its CPU.
 func place(ctx context.Context, branch Branch) (Found, error) {
 	if branch.Depth == 0 || branch.Board.full() {
 		return Found{countFrom(branch.Board), 1}, nil

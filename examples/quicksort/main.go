@@ -1,10 +1,10 @@
-// Command quicksort sorts numbers in three ways: serial, as one level of tasks, and as nested tasks. It shows pattern
-// 1, "nested tasks for nested parallelism": a task that submits tasks.
+// Command quicksort sorts numbers serially, by one level of tasks, and by nested tasks. It shows pattern 1 of Ray's users,
+// "nested tasks for nested parallelism": a task that submits tasks.
 //
 //	quicksort [-n N] [-threshold N]
 //
-// In the one-level way, the driver cuts the numbers into pieces, and a task sorts each. In the nested way, a task cuts
-// its numbers in two, submits a task for each half, and returns references to both results: it waits for nothing.
+// With one level, the driver partitions the numbers into pieces, and a task sorts each piece. With nested tasks, a task
+// partitions its numbers, submits a task for the greater part, and returns references to the results without waiting.
 package main
 
 import (
@@ -21,12 +21,13 @@ import (
 
 var (
 	size      = flag.Int("n", 8_000_000, "sort `N` numbers")
-	threshold = flag.Int("threshold", 200_000, "`N` numbers or fewer are sorted by one task, which cuts them no further")
+	threshold = flag.Int("threshold", 200_000, "let one task sort up to `N` numbers without partitioning them")
 )
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), "Quicksort sorts random numbers: serial, as one level of tasks, and as nested tasks.\n\nusage: quicksort [flags]\n\n")
+		fmt.Fprint(flag.CommandLine.Output(), "Quicksort sorts random numbers serially, by one level of tasks, and by nested tasks.\n\nusage: quicksort [flags]\n\n"+
+			"The flags -n and -threshold belong to quicksort, the others to every Tidemill program:\n\n")
 		flag.PrintDefaults()
 	}
 	tidemill.Main(run)
@@ -51,24 +52,24 @@ func run(ctx context.Context) error {
 		}
 		fmt.Println()
 		if want == nil {
-			want = got // the library's
+			want = got // of slices.Sort
 		}
 		if !slices.Equal(got, want) {
-			return errors.New(w.name + ": the numbers are not in order")
+			return errors.New(w.name + ": the result differs from that of slices.Sort")
 		}
 	}
 	return nil
 }
 
-// way sorts a copy of the numbers, and says by how many tasks.
+// way is one way to sort. sort returns a sorted copy of the numbers, and how many tasks it took.
 type way struct {
 	name string
 	sort func(ctx context.Context, numbers []int64, threshold int) (sorted []int64, tasks int, err error)
 }
 
-var ways = []way{{"slices.Sort", library}, {"serial quicksort", serial}, {"one level", oneLevel}, {"nested", nested}}
+var ways = []way{{"slices.Sort", library}, {"serial quicksort", serial}, {"one level of tasks", oneLevel}, {"nested tasks", nested}}
 
-// numbers returns random numbers, the same ones in each run.
+// numbers returns random numbers, the same in each run.
 func numbers(n int) []int64 {
 	random := rand.New(rand.NewPCG(1, 2))
 	numbers := make([]int64, n)

@@ -9,7 +9,7 @@ import (
 	"github.com/tidemill/tidemill"
 )
 
-// orders are numbers in orders that are hard on a quicksort.
+// orders are inputs that are difficult for quicksort.
 var orders = map[string][]int64{
 	"none":            {},
 	"one":             {7},
@@ -44,17 +44,17 @@ func TestAllWaysSort(t *testing.T) {
 		for _, w := range ways {
 			got, _, err := w.sort(ctx, unsorted, leastThreshold)
 			if err != nil || !slices.Equal(got, want) {
-				t.Errorf("%s, %s: %d numbers of %d, %v, in order: %t", name, w.name, len(got), len(want), err, slices.IsSorted(got))
+				t.Errorf("input %s, %s: got %d numbers, sorted: %t, error %v; want the %d numbers sorted", name, w.name, len(got), slices.IsSorted(got), err, len(want))
 			}
 		}
 		if !slices.Equal(unsorted, given) {
-			t.Errorf("%s: what was given has changed", name)
+			t.Errorf("input %s: it has changed, want that only copies are sorted", name)
 		}
 	}
 }
 
-// Both ways of tasks cut alike, so that they have one task for each piece.
-func TestATaskForEachPiece(t *testing.T) {
+// One level and nested tasks partition in the same way: both have one task for each piece.
+func TestOneTaskForEachPiece(t *testing.T) {
 	cluster, err := tidemill.Open(t.Context(), tidemill.Config{Resources: map[string]float64{"cpu": 1}})
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestATaskForEachPiece(t *testing.T) {
 	_, one, err := oneLevel(ctx, unsorted, 10_000)
 	_, many, err2 := nested(ctx, unsorted, 10_000)
 	if err := errors.Join(err, err2); err != nil || pieces < 10 || one != pieces || many != pieces {
-		t.Errorf("%d pieces, %d tasks of one level, %d nested, %v", pieces, one, many, err)
+		t.Errorf("got %d tasks of one level, %d nested tasks, error %v; want %d each (one for each piece, at least 10)", one, many, err, pieces)
 	}
 }
 
@@ -80,7 +80,7 @@ func TestPartition(t *testing.T) {
 		}
 		less, greater := partition(slices.Clone(numbers))
 		if len(less) == 0 || len(greater) == 0 || len(less)+len(greater) != len(numbers) || slices.Max(less) > slices.Min(greater) {
-			t.Errorf("%s: %d and %d numbers", name, len(less), len(greater))
+			t.Errorf("input %s: got parts of %d and %d numbers; want two parts with %d in total, the first with no greater number than the second", name, len(less), len(greater), len(numbers))
 		}
 	}
 }
@@ -91,7 +91,7 @@ func TestFlagsOutOfRange(t *testing.T) {
 	for _, c := range []struct{ size, threshold int }{{-1, 200_000}, {10, 0}, {10, leastThreshold - 1}} {
 		*size, *threshold = c.size, c.threshold
 		if err := run(t.Context()); !errors.Is(err, tidemill.ErrUsage) {
-			t.Errorf("-n %d -threshold %d: %v", c.size, c.threshold, err)
+			t.Errorf("-n %d -threshold %d: got error %v, want %v", c.size, c.threshold, err, tidemill.ErrUsage)
 		}
 	}
 }

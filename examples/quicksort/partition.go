@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// cut partitions the numbers until no piece has more than the threshold, and yields the pieces in their order, each as
-// soon as it is cut. Sorted, one behind the other, they are the whole in its order.
+// cut partitions the numbers in place until no piece has more than threshold numbers. It yields the pieces in ascending
+// order, each as soon as it is complete: no number of a piece is greater than one of the next.
 func cut(numbers []int64, threshold int) iter.Seq[[]int64] {
 	return func(yield func([]int64) bool) {
 		cutOff(numbers, threshold, yield)
@@ -21,15 +21,15 @@ func cutOff(numbers []int64, threshold int, yield func([]int64) bool) bool {
 	return cutOff(less, threshold, yield) && cutOff(greater, threshold, yield)
 }
 
-// samples is of how many numbers a pivot is the middle one. Halves are about as large as each other then, so that
-// trees of results stay far from the depth that references may have (32).
+// samples is the number of samples whose median is the pivot. It makes the two parts about equally large, so that the trees
+// of results do not reach the limit on nested references (32).
 const samples = 101
 
-// leastThreshold bounds the pieces, which are tasks, from below; so what is cut has more numbers than samples.
+// leastThreshold is the smallest threshold, so that there are more numbers to partition than samples.
 const leastThreshold = 1000
 
-// partition orders the numbers, more than leastThreshold, such that none of the first half is greater than one of the
-// second (Hoare, 1961). Neither half is empty, since the pivot is neither the least nor the greatest.
+// partition reorders more than leastThreshold numbers in place so that no number of less is greater than one of greater
+// (Hoare, 1961). Neither part is empty.
 func partition(numbers []int64) (less, greater []int64) {
 	pivot := middle(numbers)
 	i, j := 0, len(numbers)-1
@@ -49,7 +49,7 @@ func partition(numbers []int64) (less, greater []int64) {
 	return numbers[:j+1], numbers[j+1:]
 }
 
-// middle returns the median of samples from all over the numbers.
+// middle returns the median of evenly spaced samples.
 func middle(numbers []int64) int64 {
 	var some [samples]int64
 	for i := range some {

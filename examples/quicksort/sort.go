@@ -7,7 +7,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// The functions that tasks run. SortNested submits itself, and so is assigned in init.
+// The functions that tasks run. SortNested submits itself, so it is assigned in init.
 var (
 	SortPiece  = engine.NewFunc("sort-piece", sortPiece)
 	SortNested *engine.Func[Piece, Sorted]
@@ -15,7 +15,7 @@ var (
 
 func init() { SortNested = engine.NewFunc("sort-nested", sortNested) }
 
-// library is what others are compared with.
+// library sorts with slices.Sort, the reference for the other ways.
 func library(_ context.Context, numbers []int64, _ int) (sorted []int64, tasks int, err error) {
 	sorted = slices.Clone(numbers)
 	slices.Sort(sorted)
@@ -31,8 +31,8 @@ func serial(_ context.Context, numbers []int64, threshold int) (sorted []int64, 
 	return sorted, 0, nil
 }
 
-// oneLevel has the driver cut the numbers into pieces and submit a task for each. The first are sorted while it cuts
-// the rest.
+// oneLevel partitions the numbers in the driver and submits a task for each piece. The first pieces are sorted while it
+// partitions the rest.
 func oneLevel(ctx context.Context, numbers []int64, threshold int) (sorted []int64, tasks int, err error) {
 	var pieces []engine.Ref[Packed]
 	for piece := range cut(slices.Clone(numbers), threshold) {
@@ -42,26 +42,26 @@ func oneLevel(ctx context.Context, numbers []int64, threshold int) (sorted []int
 	return sorted, len(pieces), err
 }
 
-// sortPiece sorts all by itself. What a task gets is its own, and so may be sorted where it lies.
+// sortPiece is the function of SortPiece. The input of a task belongs to the task, so it may sort in place.
 func sortPiece(_ context.Context, piece Packed) (Packed, error) {
 	slices.Sort(unpack(piece))
 	return piece, nil
 }
 
-// Piece is some numbers to be sorted by nested tasks.
+// Piece is the input of a sort-nested task.
 type Piece struct {
 	Numbers   engine.Ref[Packed]
-	Threshold int // so many or fewer are cut no further
+	Threshold int // up to this many numbers are sorted without partitioning
 }
 
-// Sorted is a tree of sorted numbers: the least, and behind them those of other tasks' trees, in their order.
+// Sorted is a tree of sorted numbers: the least numbers, followed by the trees of other tasks, in ascending order.
 type Sorted struct {
 	Least engine.Ref[Packed]
 	More  []engine.Ref[Sorted]
 }
 
-// nested submits one task, which submits all others. Numbers stay where the task that sorted them left them: nothing
-// is merged on the way up, and nobody waits but the driver, for the whole tree.
+// nested submits one task, which submits all others. Results are not merged by tasks: each piece stays where it was sorted,
+// and only the driver waits, for the whole tree.
 func nested(ctx context.Context, numbers []int64, threshold int) (sorted []int64, tasks int, err error) {
 	whole := SortNested.Submit(ctx, Piece{engine.Put(ctx, pack(numbers)), threshold})
 	pieces, err := leaves(ctx, nil, whole)
@@ -72,10 +72,11 @@ func nested(ctx context.Context, numbers []int64, threshold int) (sorted []int64
 	return sorted, len(pieces), err
 }
 
-// sortNested submits a task for the greater half, goes on with the other one itself, and so on until few are left,
-// which it sorts. Its result refers to those tasks' results: it returns at once, and is settled when they are.
+// sortNested is the function of SortNested. It submits a task for the greater part of the numbers, continues with the other
+// part, and so on, and sorts the rest itself. It returns Refs to the results of those tasks without waiting for them; its
+// own result is recorded when they have ended.
 func sortNested(ctx context.Context, piece Piece) (Sorted, error) {
-	packed, err := piece.Numbers.Get(ctx) // it came with the input: this returns at once
+	packed, err := piece.Numbers.Get(ctx) // does not wait, since the value came with the input
 	if err != nil {
 		return Sorted{}, err
 	}
@@ -87,11 +88,11 @@ func sortNested(ctx context.Context, piece Piece) (Sorted, error) {
 		more = append(more, SortNested.Submit(ctx, Piece{engine.Put(ctx, pack(greater)), piece.Threshold}))
 	}
 	slices.Sort(least)
-	slices.Reverse(more) // the first one cut off is the greatest
+	slices.Reverse(more) // the first task got the greatest numbers
 	return Sorted{engine.Put(ctx, pack(least)), more}, nil
 }
 
-// leaves appends the pieces of a tree, one for each task.
+// leaves appends the sorted pieces of a tree, one for each task, in ascending order.
 func leaves(ctx context.Context, to []engine.Ref[Packed], tree engine.Ref[Sorted]) ([]engine.Ref[Packed], error) {
 	sorted, err := tree.Get(ctx)
 	if err != nil {
