@@ -7,18 +7,18 @@ import (
 	"testing"
 )
 
-// flags are what some programs are run with.
+// flags are the command line flags of some programs, by name.
 var flags = map[string][]string{"resources": {"-resources", "cpu=4,memory=4Gi,db=1"}}
 
-// Each program prints what stands beside it in want.txt.
+// Each program prints the text of the file want.txt in its directory.
 func TestPatterns(t *testing.T) {
 	bin := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", bin, "./...").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("build the programs: %v\n%s", err, out)
 	}
 	wants, err := filepath.Glob("*/want.txt")
 	if err != nil || len(wants) < 9 {
-		t.Fatalf("%d programs, %v", len(wants), err)
+		t.Fatalf("found %d programs with a want.txt, error %v; want at least 9", len(wants), err)
 	}
 	for _, path := range wants {
 		name := filepath.Dir(path)
@@ -31,7 +31,7 @@ func TestPatterns(t *testing.T) {
 			cmd.Stderr = os.Stderr
 			got, err := cmd.Output()
 			if err != nil || string(got) != string(want) {
-				t.Errorf("%v\ngot:\n%s\nwant:\n%s", err, got, want)
+				t.Errorf("got error %v, output:\n%s\nwant no error, output:\n%s", err, got, want)
 			}
 		})
 	}

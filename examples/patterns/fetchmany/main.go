@@ -1,7 +1,8 @@
-// Command fetchmany shows anti-pattern 5, "fetch too many at once": it is an error here, and not the end of the process.
+// Command fetchmany shows anti-pattern 5 of Ray's users, "fetch too many at once": here it is an error, and the process
+// does not run out of memory.
 //
-// Sizes are known before a byte moves, so GetAll of more than its budget (tidemill.Config.Budget) is ErrTooLarge, which
-// names the total. Taken one by one, and let go, the same values go through a store of a fraction of their size.
+// GetAll knows the sizes before it fetches a value. If they exceed the budget (tidemill.Config.Budget), it returns
+// ErrTooLarge, which names the total. Fetched one at a time and released, the same values need little memory.
 package main
 
 import (
@@ -13,7 +14,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// Produce makes a large value.
+// Produce returns a large value.
 var Produce = engine.NewFunc("produce", func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil })
 
 func main() { tidemill.Main(run) }

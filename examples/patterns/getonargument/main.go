@@ -1,8 +1,8 @@
-// Command getonargument shows anti-pattern 13, "get on a task's arguments": it costs nothing here.
+// Command getonargument shows anti-pattern 13 of Ray's users, "get on a task's arguments": here it costs nothing.
 //
-// Elsewhere a task that waits for a reference in its argument holds a worker while it waits, and enough of them hold
-// all of them. Here a Ref anywhere in an input is a dependency: the task is dispatched when all are there, so that
-// Get inside the task returns at once, and a thousand tasks that need a slow one hold no slot.
+// In Ray, a task that waits for a reference inside its argument occupies a worker, and enough such tasks occupy all
+// workers. Here a Ref anywhere in an input is a dependency: the task is dispatched when all values exist. Get inside the
+// task does not wait, and a thousand tasks that need a slow one occupy no CPU.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// Slow is what all others need; Add needs it.
+// Slow takes long; Add needs its result.
 var (
 	Slow = engine.NewFunc("slow", func(context.Context, engine.None) (int, error) {
 		sum := 0
@@ -28,7 +28,7 @@ var (
 	})
 )
 
-// Sum refers to a result.
+// Sum is the input of Add. It refers to the result of another task.
 type Sum struct {
 	Base engine.Ref[int]
 	N    int
@@ -42,7 +42,7 @@ func run(ctx context.Context) error {
 	for n := range 1000 {
 		refs = append(refs, Add.Submit(ctx, Sum{base, n}))
 	}
-	other, err := Add.Submit(ctx, Sum{engine.Put(ctx, 1), 1}).Get(ctx) // a slot is free for it
+	other, err := Add.Submit(ctx, Sum{engine.Put(ctx, 1), 1}).Get(ctx) // a CPU is free for it
 	if err != nil {
 		return err
 	}
@@ -50,6 +50,6 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("beside them:", other, "- and the last of a thousand:", all[999])
+	fmt.Println("a task that does not need the slow one:", other, "- the last of a thousand that do:", all[999])
 	return nil
 }

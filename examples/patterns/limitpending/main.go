@@ -1,8 +1,8 @@
-// Command limitpending shows pattern 3, "wait to limit pending tasks": it is there by construction.
+// Command limitpending shows pattern 3 of Ray's users, "wait to limit pending tasks": here it is built in.
 //
-// A driver that submits without a bound fills memory in other systems, so that one counts what is open and waits.
-// Here Map has a bounded number under way; Submit waits by itself at the bound that Pending gives; and Wait and
-// Completed are there for everything else.
+// In Ray, a driver that submits without limit fills the memory, so it must count its pending tasks and wait. Here Map
+// limits the tasks in flight, and Submit waits at the limit that Pending sets. Wait and Completed are there for
+// everything else.
 package main
 
 import (
@@ -26,12 +26,12 @@ func run(ctx context.Context) error {
 	return byPending(ctx)
 }
 
-// byMap goes through a hundred thousand inputs that are never all in memory: inputs are asked for as results come.
+// byMap maps over a hundred thousand inputs. They are never all in memory: Map reads inputs as results are yielded.
 func byMap(ctx context.Context) error {
-	var asked, yielded, widest atomic.Int64
+	var read, yielded, most atomic.Int64 // inputs read, results yielded, and the largest difference
 	inputs := func(yield func(int) bool) {
 		for n := range 100_000 {
-			widest.Store(max(widest.Load(), asked.Add(1)-yielded.Load()))
+			most.Store(max(most.Load(), read.Add(1)-yielded.Load()))
 			if !yield(n) {
 				return
 			}
@@ -45,11 +45,11 @@ func byMap(ctx context.Context) error {
 		yielded.Add(1)
 		sum += v
 	}
-	fmt.Println("Map: sum", sum, "- all were under way at once:", widest.Load() == 100_000)
+	fmt.Println("Map: sum", sum, "- all tasks in flight at once:", most.Load() == 100_000)
 	return nil
 }
 
-// byPending submits by itself, and waits at a bound: the loop needs no counting.
+// byPending submits in a loop. Submit waits at the limit, so the loop need not count.
 func byPending(ctx context.Context) error {
 	var refs []engine.Ref[int]
 	for n := range 1000 {
@@ -59,6 +59,6 @@ func byPending(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("Pending(100): at the end at most 100 were open:", len(pending) <= 100, "- and ready are at least", len(ready)/900*900)
+	fmt.Println("Pending(100): at most 100 tasks pending:", len(pending) <= 100, "- at least 900 ready:", len(ready) >= 900)
 	return nil
 }

@@ -1,8 +1,7 @@
-// Command needlessget shows anti-pattern 3, "get needlessly": the naive program is fine here, as long as it passes
-// the Ref.
+// Command needlessget shows anti-pattern 3 of Ray's users, "get needlessly": pass the Ref of a result, not the result.
 //
-// Who gets a result only to pass it on moves it to the driver and back. A Ref in an input is a dependency: the value
-// goes from where it is to where it is needed, and small ones travel with the messages that are sent anyway.
+// A driver that gets a result only to pass it on moves it to itself and back. A Ref in an input is a dependency: a large
+// value moves only to the task that needs it, and a small one is sent with messages that are sent anyway.
 package main
 
 import (
@@ -13,13 +12,13 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// Rollout makes something large; Reduce needs only to refer to it.
+// Rollout returns a large value; Reduce takes Refs to many of them.
 var (
 	Rollout = engine.NewFunc("rollout", func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil })
 	Reduce  = engine.NewFunc("reduce", func(ctx context.Context, all []engine.Ref[[]byte]) (int, error) {
 		total := 0
 		for _, r := range all {
-			b, err := r.Get(ctx) // it is here already: this returns at once
+			b, err := r.Get(ctx) // does not wait: the value came with the input
 			if err != nil {
 				return 0, err
 			}
@@ -40,6 +39,6 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(total>>20, "MiB reduced; what came to the driver is one number")
+	fmt.Println(total>>20, "MiB reduced; the driver received one number")
 	return nil
 }

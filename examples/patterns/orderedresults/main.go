@@ -1,7 +1,6 @@
-// Command orderedresults shows anti-pattern 4, "process results in submission order": the naive loop over Map is fine
-// here, since Map and Completed yield as things complete.
-//
-// InOrder is there for who needs the order, and says so.
+// Command orderedresults shows anti-pattern 4 of Ray's users, "process results in submission order": here the simple loop
+// over Map is right, since Map and Completed yield results as they complete. The option InOrder restores the order of
+// submission.
 package main
 
 import (
@@ -15,13 +14,13 @@ import (
 
 var started = make(chan int, 100)
 
-// Work is slow for its first input: it ends when all others have begun.
+// Work is slow for input 0: that task ends when all 20 tasks have started.
 var Work = engine.NewFunc("work", func(_ context.Context, n int) (int, error) {
 	started <- n
 	if n == 0 {
 		for len(started) < 20 {
 			select {
-			case started <- <-started: // look again
+			case started <- <-started: // check again
 			default:
 			}
 		}
@@ -32,7 +31,7 @@ var Work = engine.NewFunc("work", func(_ context.Context, n int) (int, error) {
 func main() { tidemill.Main(run) }
 
 func run(ctx context.Context) error {
-	place := 0
+	position := 0 // of the slow task's result
 	var order []int
 	for v, err := range engine.Map(ctx, Work, slices.Values(numbers(20))) {
 		if err != nil {
@@ -40,10 +39,10 @@ func run(ctx context.Context) error {
 		}
 		order = append(order, v)
 		if v == 0 {
-			place = len(order)
+			position = len(order)
 		}
 	}
-	fmt.Println("the slow one was submitted first, and others were not kept waiting:", place > 10)
+	fmt.Println("the slow task was submitted first, and its result came after most others:", position > 10)
 	var refs []engine.Ref[int]
 	for n := range 5 {
 		refs = append(refs, Work.Submit(ctx, n+1))
@@ -55,7 +54,7 @@ func run(ctx context.Context) error {
 		}
 		done++
 	}
-	fmt.Println(done, "of 5, each as it was done")
+	fmt.Println(done, "of 5 yielded as they completed")
 	return nil
 }
 

@@ -1,7 +1,8 @@
-// Command outofband shows anti-pattern 11, "references serialised out of band": it cannot happen by accident here.
+// Command outofband shows anti-pattern 11 of Ray's users, "references serialised out of band": here it cannot happen by
+// accident.
 //
-// A reference that travels in a way that the engine does not see keeps nothing alive, or everything for ever. So every
-// encoding of a Ref refuses; Export is the deliberate way out: a copy with a time to live.
+// If a reference leaves the program in a way that the engine does not see, its value is either lost or kept forever. So
+// every encoder refuses a Ref. Export is the explicit way: it stores a copy with a time to live.
 package main
 
 import (
@@ -21,7 +22,7 @@ func run(ctx context.Context) error {
 	ref := engine.Put(ctx, "a value")
 	_, err := json.Marshal(map[string]any{"ref": ref})
 	fmt.Println("JSON refuses:", errors.Is(err, engine.ErrOutOfBand))
-	fmt.Println("a print tells nothing:", ref)
+	fmt.Println("printing a Ref does not identify its value:", ref)
 	token, err := ref.Export(ctx, time.Hour)
 	if err != nil {
 		return err

@@ -1,8 +1,9 @@
-// Command pipelining shows pattern 7, "pipelining for throughput": agents draw the next tasks while they compute.
+// Command pipelining shows pattern 7 of Ray's users, "pipelining for throughput": agents pull the next tasks while they
+// compute.
 //
-// In other systems one writes two stages with a queue between, so that fetching and computing overlap. Here an agent
-// holds the next few milliseconds of work, its inputs already brought; stages overlap since each task is dispatched
-// when its own input exists, and not when a stage is through.
+// In Ray, a program connects its stages by a queue so that fetching and computing overlap. Here an agent pulls tasks for the
+// next few milliseconds ahead and fetches their inputs. Stages overlap too, since a task is dispatched when its own input
+// exists, not when the stage before has ended.
 package main
 
 import (
@@ -17,7 +18,7 @@ import (
 // Decode, Clean and Count are three stages.
 var (
 	Decode = engine.NewFunc("decode", func(_ context.Context, n int) (string, error) {
-		return strings.Repeat(fmt.Sprint("word", n, " "), 20_000), nil // over 64 KiB: it goes by reference
+		return strings.Repeat(fmt.Sprint("word", n, " "), 20_000), nil // over 64 KiB, so it is passed by reference
 	})
 	Clean = engine.NewFunc("clean", func(_ context.Context, text string) (string, error) { return strings.ToUpper(text), nil })
 	Count = engine.NewFunc("count", func(_ context.Context, text string) (int, error) { return strings.Count(text, "WORD"), nil })
@@ -41,6 +42,6 @@ func run(ctx context.Context) error {
 		}
 		total += n
 	}
-	fmt.Println(total, "words through three stages; the driver moved none of the texts")
+	fmt.Println(total, "words counted in three stages; the driver received none of the texts")
 	return nil
 }

@@ -1,12 +1,13 @@
-// Command resources shows pattern 4, "resources to limit what runs at a time": a task says what it takes, and a node
-// is never overdrawn.
+// Command resources shows pattern 4 of Ray's users, "resources to limit concurrency": a task says which resources it
+// occupies, and a node never runs more tasks than its resources allow.
 //
-// Memory keeps tasks that need much of it from running side by side until the machine has none; a resource of a
-// name of one's own stands for whatever there is few of, such as connections to a database.
+// Memory limits how many tasks with a large memory footprint run at the same time. A custom resource stands for anything
+// scarce, such as connections to a database.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -15,7 +16,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// gauge notes how many were inside at a time.
+// gauge counts the tasks that run now, and keeps the largest count.
 type gauge struct{ now, most atomic.Int64 }
 
 func (g *gauge) enter() {
@@ -23,14 +24,14 @@ func (g *gauge) enter() {
 	for most := g.most.Load(); now > most && !g.most.CompareAndSwap(most, now); most = g.most.Load() {
 	}
 	for range 1000 {
-		runtime.Gosched() // others may come in now
+		runtime.Gosched() // lets other tasks run, if they may
 	}
 	g.now.Add(-1)
 }
 
 var connections, large gauge
 
-// Query takes one of the node's connections to a database, and Load half of its memory.
+// Query occupies one of the node's connections to a database, and Load half of its memory.
 var (
 	Query = engine.NewFunc("query", func(_ context.Context, n int) (int, error) { connections.enter(); return n, nil }, engine.Resource("db", 1))
 	Load  = engine.NewFunc("load", func(_ context.Context, n int) (int, error) { large.enter(); return n, nil }, engine.Memory(2<<30))
@@ -46,9 +47,9 @@ func run(ctx context.Context) error {
 	if _, err := engine.GetAll(ctx, refs); err != nil {
 		return err
 	}
-	fmt.Println("connections in use at a time:", connections.most.Load())
-	fmt.Println("tasks of 2 GiB at a time, on a node of 4 GiB: two or fewer:", large.most.Load() <= 2)
+	fmt.Println("connections in use at the same time:", connections.most.Load())
+	fmt.Println("at most two tasks of 2 GiB at the same time on a node of 4 GiB:", large.most.Load() <= 2)
 	_, err := Query.Submit(ctx, 0, engine.Resource("dbs", 1)).Get(ctx)
-	fmt.Println("a name that no node has:", err != nil)
+	fmt.Println("a resource that no node has is an error:", errors.Is(err, engine.ErrInfeasible))
 	return nil
 }

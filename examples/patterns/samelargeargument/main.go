@@ -1,7 +1,7 @@
-// Command samelargeargument shows anti-pattern 8, "pass the same large argument by value again and again": the naive
-// program is fine here, since equal bytes are stored once.
+// Command samelargeargument shows anti-pattern 8 of Ray's users, "pass the same large argument by value repeatedly": here it
+// needs no more memory, since equal bytes are stored once.
 //
-// What is saved by Put is finding that out: a pass over the bytes for each call.
+// Put saves time all the same: without it, each call compares the bytes with those in the store.
 package main
 
 import (
@@ -13,16 +13,16 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// Look looks at one byte of something large.
+// Look returns one byte of a large argument.
 var Look = engine.NewFunc("look", func(_ context.Context, q Question) (byte, error) { return q.Model[q.At], nil })
 
-// Question has the large argument in a field, by value.
+// Question is the input of Look, with the large argument in a field, by value.
 type Question struct {
 	Model []byte
 	At    int
 }
 
-// Peek has it as the whole input.
+// Peek has the large argument as its whole input.
 var Peek = engine.NewFunc("peek", func(_ context.Context, model []byte) (int, error) { return len(model), nil })
 
 func main() { tidemill.Main(run) }
@@ -40,7 +40,7 @@ func ask(ctx context.Context, cluster *tidemill.Cluster) error {
 	model := make([]byte, 8<<20)
 	var refs []engine.Ref[int]
 	for range 100 {
-		refs = append(refs, Peek.Submit(ctx, model)) // by value, and again, and again
+		refs = append(refs, Peek.Submit(ctx, model)) // by value in each call
 	}
 	if _, err := engine.GetAll(ctx, refs); err != nil {
 		return err
@@ -49,6 +49,6 @@ func ask(ctx context.Context, cluster *tidemill.Cluster) error {
 		return err
 	}
 	stats := cluster.Objects()
-	fmt.Println("100 calls with 8 MiB each: few copies were stored:", stats.Puts-stats.Shared < 10)
+	fmt.Println("100 calls with 8 MiB each, fewer than 10 copies stored:", stats.Puts-stats.Shared < 10)
 	return nil
 }
