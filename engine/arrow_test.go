@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"unsafe"
@@ -65,7 +64,7 @@ type query struct {
 	Ref   engine.Ref[arrow18.RecordBatch]
 }
 
-// Arrow records and tables of both versions are inputs, results, fields, and values that are put.
+// Arrow records and tables of both versions of the library can be inputs, results, fields, and values for Put.
 func TestArrow(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	const rows = 30_000
@@ -75,11 +74,11 @@ func TestArrow(t *testing.T) {
 	}, in)
 	table, err := double.Submit(ctx, record18(rows)).Get(ctx)
 	if err != nil || table.NumRows() != 2*rows {
-		t.Fatalf("%v, %v", table, err)
+		t.Fatalf("a record as input and a table as result: got %v, error %v; want %d rows", table, err, 2*rows)
 	}
 	old := engine.NewFunc("old", func(_ context.Context, r arrow15.Record) (arrow15.Record, error) { return r.NewSlice(0, 10), nil }, in)
 	if r, err := old.Submit(ctx, record15(rows)).Get(ctx); err != nil || r.NumRows() != 10 || sum15(r) != 45 {
-		t.Errorf("arrow v15: %v, %v", r, err)
+		t.Errorf("a record of version 15: got %v, error %v; want 10 rows with sum 45", r, err)
 	}
 	add := engine.NewFunc("add", func(ctx context.Context, q query) (map[string]int64, error) {
 		ref, err := q.Ref.Get(ctx)
@@ -97,14 +96,14 @@ func TestArrow(t *testing.T) {
 		Many: []arrow18.RecordBatch{record18(3), record18(rows)}, Ref: engine.Put(ctx, record18(rows)),
 	}).Get(ctx)
 	if err != nil || got["rows"] != want || got["whole"] != 2*rows || got["old"] != want || got["older"] != 11 || got["many"] != want+3 || got["ref"] != want {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("fields: got %v, error %v; want rows, old and ref %d, whole %d, older 11, many %d", got, err, want, 2*rows, want+3)
 	}
 	if r, err := engine.Put(ctx, arrow18.RecordBatch(nil)).Get(ctx); r != nil || err != nil {
-		t.Errorf("nil: %v, %v", r, err)
+		t.Errorf("a nil record: got %v, error %v; want nil", r, err)
 	}
 }
 
-// Get of Arrow data copies nothing: two of them share the store's own bytes.
+// Get does not copy Arrow data: two calls return the bytes that are in the store.
 func TestArrowIsNotCopied(t *testing.T) {
 	_, ctx := own(t, tidemill.Config{})
 	ref := engine.Put(ctx, record18(100_000))
@@ -117,7 +116,7 @@ func TestArrowIsNotCopied(t *testing.T) {
 		at[i] = unsafe.Pointer(unsafe.SliceData(r.Column(0).(*array18.Int64).Int64Values()))
 	}
 	if at[0] != at[1] {
-		t.Error("each Get has a copy of its own")
+		t.Error("version 18: two Gets returned different memory, want the same")
 	}
 	old := engine.Put(ctx, record15(100_000))
 	for i := range at {
@@ -128,18 +127,18 @@ func TestArrowIsNotCopied(t *testing.T) {
 		at[i] = unsafe.Pointer(unsafe.SliceData(r.Column(0).(*array15.Int64).Int64Values()))
 	}
 	if at[0] != at[1] {
-		t.Error("each Get of arrow v15 has a copy of its own")
+		t.Error("version 15: two Gets returned different memory, want the same")
 	}
 }
 
-// A value of another type is an error that names both.
-func TestOtherTypesAreNamed(t *testing.T) {
+// If an input has another type than the function, the error names both types.
+func TestErrorNamesBothTypes(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f := engine.NewFunc("f", func(_ context.Context, r arrow18.RecordBatch) (int64, error) { return r.NumRows(), nil }, in)
 	other := engine.NewFunc("f", func(_ context.Context, n []int) (int, error) { return 0, nil }, engine.In(engine.NewRegistry()))
 	_, err := other.Submit(ctx, []int{1}, engine.Retries(0)).Get(ctx)
 	contains(t, failure(t, err).Message, "CBOR array", "arrow.RecordBatch")
-	if _, err := f.Submit(ctx, record18(3)).Get(ctx); err != nil || errors.Is(err, engine.ErrCancelled) {
-		t.Error(err)
+	if _, err := f.Submit(ctx, record18(3)).Get(ctx); err != nil {
+		t.Errorf("an input of the right type: %v", err)
 	}
 }

@@ -10,22 +10,22 @@ import (
 
 var noop = engine.NewFunc("noop", func(_ context.Context, n int) (int, error) { return n, nil })
 
-// open returns the context of a cluster that ends with the test.
+// open opens a cluster, which is closed with the test, and returns its context.
 func open(t testing.TB, cfg tidemill.Config) context.Context {
 	t.Helper()
 	cluster, err := tidemill.Open(t.Context(), cfg)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("open a cluster: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := cluster.Close(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
+			t.Errorf("close the cluster: %v", err)
 		}
 	})
 	return cluster.Context(t.Context())
 }
 
-// One task after the other: submit, get, again.
+// One task after the other: submit it, get its result.
 func BenchmarkRoundTrip(b *testing.B) {
 	ctx := open(b, tidemill.Config{})
 	b.ReportAllocs()
@@ -36,7 +36,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 	}
 }
 
-// 100,000 submits, then all results.
+// Submit 100,000 tasks, then get all results.
 func BenchmarkSubmitGetAll(b *testing.B) {
 	const n = 100_000
 	ctx := open(b, tidemill.Config{})
@@ -53,7 +53,7 @@ func BenchmarkSubmitGetAll(b *testing.B) {
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 }
 
-// A Map over a million small inputs.
+// Map over a million small inputs.
 func BenchmarkMap(b *testing.B) {
 	const n = 1_000_000
 	ctx := open(b, tidemill.Config{})
@@ -74,7 +74,7 @@ func BenchmarkMap(b *testing.B) {
 			got++
 		}
 		if got != n {
-			b.Fatalf("%d of %d results", got, n)
+			b.Fatalf("got %d results, want %d", got, n)
 		}
 	}
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "tasks/s")

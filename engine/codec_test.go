@@ -14,7 +14,7 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// maker makes types, and values of them.
+// maker makes random types, and random values of them.
 type maker struct{ *rand.Rand }
 
 var basic = []reflect.Type{
@@ -59,7 +59,7 @@ func (m maker) aType(depth int) reflect.Type {
 	return m.aType(0)
 }
 
-// fill puts something random everywhere. Nil and empty are told apart.
+// fill sets v to a random value. Slices, maps and pointers are sometimes nil, slices and maps sometimes empty.
 func (m maker) fill(v reflect.Value) {
 	switch x := v.Addr().Interface().(type) {
 	case *time.Time:
@@ -117,15 +117,15 @@ func (m maker) fillAll(v reflect.Value) {
 	}
 }
 
-// equal is reflect.DeepEqual, but for big numbers, whose insides may differ.
+// equal compares encodings, since equal values of big.Int can differ for reflect.DeepEqual.
 func equal(a, b reflect.Value) bool {
 	x, err1 := appendCBOR(nil, a.Interface())
 	y, err2 := appendCBOR(nil, b.Interface())
 	return err1 == nil && err2 == nil && bytes.Equal(x, y)
 }
 
-// Whatever the type, what is encoded is decoded to the same, and equal values have equal bytes.
-func TestAnyTypeThereAndBack(t *testing.T) {
+// A value of any type is decoded to an equal value, which has equal bytes.
+func TestEncodeAndDecodeAnyType(t *testing.T) {
 	for seed := range uint64(3000) {
 		m := maker{rand.New(rand.NewPCG(seed, 1))}
 		typ := m.aType(4)
@@ -133,14 +133,14 @@ func TestAnyTypeThereAndBack(t *testing.T) {
 		m.fill(want)
 		data, err := appendCBOR(nil, want.Interface())
 		if err != nil {
-			t.Fatalf("seed %d: %s: %v", seed, typ, err)
+			t.Fatalf("seed %d: encode a %s: %v", seed, typ, err)
 		}
 		got := reflect.New(typ)
 		if err := decoder.Unmarshal(data, got.Interface()); err != nil {
-			t.Fatalf("seed %d: %s: %v", seed, typ, err)
+			t.Fatalf("seed %d: decode a %s: %v", seed, typ, err)
 		}
 		if !equal(want, got.Elem()) {
-			t.Fatalf("seed %d: %s:\n%#v\n%#v", seed, typ, want, got.Elem())
+			t.Fatalf("seed %d: %s:\ngot  %#v\nwant %#v", seed, typ, got.Elem(), want)
 		}
 	}
 }
@@ -152,28 +152,28 @@ type doc struct {
 	Ref   Ref[int]       `json:"-"`
 }
 
-// JSON from others is decoded as it is; what does not fit names both types.
+// JSON from other NATS clients is decoded; if it does not fit, the error names both types.
 func TestJSON(t *testing.T) {
 	c := codecOf[doc]()
 	got, err := c.decode(&task.Value{Type: task.JSON, Data: []byte(`{"title":"t","pages":[1,2],"more":{"x":{"title":"y"}}}`)}, refSource{})
 	if err != nil || got.Title != "t" || len(got.Pages) != 2 || got.More["x"].Title != "y" {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("got %+v, error %v; want title t, pages 1 and 2, and y under x", got, err)
 	}
 	n := codecOf[int]()
 	if v, err := n.decode(&task.Value{Type: task.JSON, Data: []byte("7")}, refSource{}); v != 7 || err != nil {
-		t.Error(v, err)
+		t.Errorf("JSON 7: got %d, error %v; want 7", v, err)
 	}
 	_, err = n.decode(&task.Value{Type: task.JSON, Data: []byte(` {"a":1}`)}, refSource{})
 	if err == nil || !strings.Contains(err.Error(), "JSON object cannot be decoded into int") {
-		t.Error(err)
+		t.Errorf("a JSON object as an int: got error %v", err)
 	}
 	_, err = c.decode(&task.Value{Type: task.Text, Data: []byte("text")}, refSource{})
 	if err == nil || !strings.Contains(err.Error(), "a string cannot be decoded into engine.doc") {
-		t.Error(err)
+		t.Errorf("a string as a struct: got error %v", err)
 	}
 }
 
-// However hostile, a value is decoded or refused, and costs memory by its length.
+// Any bytes are decoded or refused, and the memory that this takes is limited by their length.
 func FuzzDecode(f *testing.F) {
 	good, _ := appendCBOR(nil, doc{Title: "t", More: map[string]doc{"x": {}}, Ref: Ref[int]{h: session.Hole(0)}})
 	f.Add(good)
@@ -190,7 +190,7 @@ func FuzzDecode(f *testing.F) {
 			_, _ = codecOf[[]Ref[int]]().decode(&v, refSource{refs: refs})
 			runtime.ReadMemStats(&after)
 			if used := after.TotalAlloc - before.TotalAlloc; used > 32<<20+uint64(len(data))*512 {
-				t.Fatalf("%d bytes cost %d", len(data), used)
+				t.Fatalf("decoding %d bytes allocated %d bytes, want at most 32 MiB and 512 for each byte", len(data), used)
 			}
 		}
 	})

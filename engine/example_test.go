@@ -13,7 +13,7 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// The functions of the examples. Programs register theirs in package variables too.
+// The functions of the examples. Programs also register theirs in package variables.
 var (
 	square = engine.NewFunc("square", func(_ context.Context, n int) (int, error) {
 		return n * n, nil
@@ -23,7 +23,7 @@ var (
 	})
 )
 
-// cluster returns the context of a whole cluster in this process, and what closes it.
+// cluster opens a cluster in this process, and returns its context and a function that closes it.
 func cluster(cfg tidemill.Config) (context.Context, func()) {
 	ctx := context.Background()
 	c, err := tidemill.Open(ctx, cfg)
@@ -56,8 +56,7 @@ func ExampleFunc_Submit() {
 	// Output: 49 <nil>
 }
 
-// A failure crossed the wire: it says what failed, where and why.
-// A function submits tasks itself, with its context. While it waits, its slot runs them.
+// A function submits tasks with its own context. While it waits for them, they use its CPU.
 func ExampleFunc_Submit_nested() {
 	ctx, end := cluster(tidemill.Config{})
 	defer end()
@@ -82,6 +81,7 @@ func ExampleFunc_Submit_nested() {
 
 var total *engine.Func[[]string, int]
 
+// The error of a failed task says what failed, where and why.
 func ExampleRef_Get() {
 	ctx, end := cluster(tidemill.Config{NodeID: "n1"})
 	defer end()
@@ -103,12 +103,12 @@ func ExampleRef_Done() {
 	case <-ref.Done(ctx):
 		fmt.Println("done")
 	case <-ctx.Done():
-		fmt.Println("not waiting any more; the task goes on")
+		fmt.Println("no longer waiting; the task continues")
 	}
 	// Output: done
 }
 
-// A result is kept while a Ref to it is reachable, or until it is released.
+// A result is kept while a Ref to it is reachable, or until Release.
 func ExampleRef_Release() {
 	ctx, end := cluster(tidemill.Config{})
 	defer end()
@@ -130,7 +130,7 @@ func ExampleMap() {
 	sum := 0
 	for v, err := range engine.Map(ctx, square, slices.Values([]int{1, 2, 3, 4})) {
 		if err != nil {
-			fmt.Println(err) // of one task; the rest goes on
+			fmt.Println(err) // of one task; the others continue
 			continue
 		}
 		sum += v
@@ -139,7 +139,7 @@ func ExampleMap() {
 	// Output: 30
 }
 
-// Keys say which result is whose: here, the keys of a map.
+// MapKeyed yields each result with the key of its input, here the keys of a map.
 func ExampleMapKeyed() {
 	ctx, end := cluster(tidemill.Config{})
 	defer end()
@@ -166,7 +166,7 @@ func ExampleInOrder() {
 	// 9 <nil>
 }
 
-// At most four inputs are taken ahead of the results.
+// Map reads at most four inputs ahead of the results.
 func ExamplePending() {
 	ctx, end := cluster(tidemill.Config{})
 	defer end()
@@ -208,7 +208,7 @@ func ExampleWait() {
 	defer end()
 
 	refs := []engine.Ref[int]{square.Submit(ctx, 1), square.Submit(ctx, 2), square.Submit(ctx, 3)}
-	ready, pending, err := engine.Wait(ctx, refs, 2) // two of three, whichever they are
+	ready, pending, err := engine.Wait(ctx, refs, 2) // any two of the three
 	fmt.Println(len(ready) >= 2, len(ready)+len(pending), err)
 	// Output: true 3 <nil>
 }
@@ -221,17 +221,17 @@ func ExampleCompleted() {
 	sum := 0
 	for ref, err := range engine.Completed(ctx, refs) { // in the order of completion
 		if err != nil {
-			fmt.Println(err) // the waiting ended
+			fmt.Println(err) // ctx has ended
 			return
 		}
-		v, _ := ref.Get(ctx) // does not wait
+		v, _ := ref.Get(ctx) // the task has ended: Get does not wait
 		sum += v
 	}
 	fmt.Println(sum)
 	// Output: 14
 }
 
-// After Flush, what was submitted is stored in its queue.
+// When Flush has returned, the tasks submitted before are stored in their streams.
 func ExampleFlush() {
 	ctx, end := cluster(tidemill.Config{})
 	defer end()
@@ -244,7 +244,7 @@ func ExampleFlush() {
 	// 25 <nil>
 }
 
-// Put makes a Ref to a value that is there already, for code that wants Refs.
+// Put returns a Ref to a value, for example for functions that take Refs.
 func ExamplePut() {
 	ctx, end := cluster(tidemill.Config{})
 	defer end()
@@ -254,7 +254,7 @@ func ExamplePut() {
 	// Output: [1 4] <nil>
 }
 
-// A registry of one's own keeps a test's functions apart from the program's.
+// A test can register its functions in a registry of its own, separate from that of the program.
 func ExampleIn() {
 	registry := engine.NewRegistry()
 	ctx, end := cluster(tidemill.Config{Registry: registry})
@@ -262,14 +262,14 @@ func ExampleIn() {
 
 	cube := engine.NewFunc("cube", func(_ context.Context, n int) (int, error) { return n * n * n, nil }, engine.In(registry))
 	fmt.Println(cube.Submit(ctx, 3).Get(ctx))
-	_, err := square.Submit(ctx, 3).Get(ctx) // of the default registry, which this cluster does not have
+	_, err := square.Submit(ctx, 3).Get(ctx) // square is in the default registry, which this cluster does not use
 	fmt.Println(errors.Is(err, engine.ErrUnknownFunc))
 	// Output:
 	// 27 <nil>
 	// true
 }
 
-// A function without input or result.
+// A function without input and without result.
 func ExampleNone() {
 	ctx, end := cluster(tidemill.Config{})
 	defer end()
@@ -280,19 +280,19 @@ func ExampleNone() {
 	// Output: <nil>
 }
 
-// One connection to a database, however many CPUs: tasks that need it run one at a time.
+// The node has one connection to a database: tasks that need it run one at a time, however many CPUs there are.
 func ExampleResource() {
 	ctx, end := cluster(tidemill.Config{Resources: map[string]float64{"db": 1}})
 	defer end()
 
-	running := make(chan bool, 1) // has room for one
+	running := make(chan bool, 1)
 	query := engine.NewFunc("query", func(_ context.Context, n int) (int, error) {
 		select {
 		case running <- true:
 			defer func() { <-running }()
 			return n, nil
 		default:
-			return 0, errors.New("two at a time")
+			return 0, errors.New("two tasks at the same time")
 		}
 	}, engine.Resource("db", 1), engine.Retries(0))
 	n := 0
@@ -305,7 +305,7 @@ func ExampleResource() {
 	// Output: 20
 }
 
-// What no node has is an error at once, that says what there is.
+// If no node has the resources of a task, the error says so at once, with what the nodes have.
 func ExampleCPUs() {
 	ctx, end := cluster(tidemill.Config{NodeID: "n1", Resources: map[string]float64{"cpu": 2, "memory": 1 << 30}})
 	defer end()
@@ -318,7 +318,7 @@ func ExampleCPUs() {
 	// square: infeasible: it needs cpu=64, and no node has that: n1 has cpu=2 memory=1Gi
 }
 
-// Two tasks of 512 MiB fit beside each other into a node of 1 GiB, whatever its CPUs.
+// A node with 1 GiB runs at most two tasks of 512 MiB at the same time, however many CPUs it has.
 func ExampleMemory() {
 	ctx, end := cluster(tidemill.Config{Resources: map[string]float64{"memory": 1 << 30}})
 	defer end()
@@ -327,7 +327,7 @@ func ExampleMemory() {
 	// Output: 4 <nil>
 }
 
-// A task whose first attempts fail.
+// A task whose first two attempts fail.
 func ExampleRetries() {
 	ctx, end := cluster(tidemill.Config{})
 	defer end()
@@ -342,21 +342,21 @@ func ExampleRetries() {
 	// Output: attempt 3 <nil>
 }
 
-// An error that another attempt would not mend ends its task at once.
+// A task whose error another attempt would not avoid fails at once.
 func ExampleNonRetryable() {
 	ctx, end := cluster(tidemill.Config{NodeID: "n1"})
 	defer end()
 
 	parse := engine.NewFunc("parse", func(_ context.Context, s string) (int, error) {
-		return 0, engine.NonRetryable(fmt.Errorf("%q is no number", s))
+		return 0, engine.NonRetryable(fmt.Errorf("%q is not a number", s))
 	})
 	_, err := parse.Submit(ctx, "x").Get(ctx)
 	var f *task.Failure
 	fmt.Println(errors.As(err, &f), f.Attempt, f.Message)
-	// Output: true 1 "x" is no number
+	// Output: true 1 "x" is not a number
 }
 
-// The version is part of a task's identity: it changes when the code's answer changes.
+// The version is a part of a task's identity: change it when the function returns something else for the same input.
 func ExampleVersion() {
 	ctx, end := cluster(tidemill.Config{})
 	defer end()
@@ -366,13 +366,13 @@ func ExampleVersion() {
 	// Output: 6 <nil>
 }
 
-// What a function can learn about the task that it runs for.
+// A function can ask for the task, the attempt and the node that it runs in.
 func ExampleTaskID() {
 	ctx, end := cluster(tidemill.Config{NodeID: "mill"})
 	defer end()
 
 	whoami := engine.NewFunc("whoami", func(ctx context.Context, _ engine.None) (string, error) {
-		engine.Logger(ctx).Debug("lines of this logger carry func, task, attempt and node")
+		engine.Logger(ctx).Debug("this line has the attributes func, task, attempt and node")
 		return fmt.Sprintf("task %d, attempt %d on %s", engine.TaskID(ctx).Number, engine.Attempt(ctx), engine.NodeID(ctx)), nil
 	})
 	fmt.Println(whoami.Submit(ctx, engine.None{}).Get(ctx))

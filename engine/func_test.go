@@ -22,27 +22,30 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// own returns a registry of the test's own, and the context of a cluster that runs its functions.
+// own opens a cluster with a registry of its own, which is closed with the test. It returns the option with which functions
+// are registered, and the context of the cluster.
 func own(t testing.TB, cfg tidemill.Config) (engine.Option, context.Context) {
 	t.Helper()
 	cfg.Registry = engine.NewRegistry()
 	return engine.In(cfg.Registry), open(t, cfg)
 }
 
+// failure returns the error as the failure of a task.
 func failure(t *testing.T, err error) *task.Failure {
 	t.Helper()
 	var f *task.Failure
 	if !errors.As(err, &f) {
-		t.Fatalf("%v (%T) is no *task.Failure", err, err)
+		t.Fatalf("got error %v (%T), want a *task.Failure", err, err)
 	}
 	return f
 }
 
+// contains checks that the text has all the parts in it.
 func contains(t *testing.T, what string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
 		if !strings.Contains(what, part) {
-			t.Errorf("%q does not say %q", what, part)
+			t.Errorf("got %q, want %q in it", what, part)
 		}
 	}
 }
@@ -66,8 +69,8 @@ type value struct {
 	Skip  func() `cbor:"-"`
 }
 
-// Every value comes back as it went, through two encodings.
-func TestValuesTravelWhole(t *testing.T) {
+// A value is the same after it has been encoded and decoded as an input and as a result.
+func TestValuesAreEncodedWithoutLoss(t *testing.T) {
 	seven := 7
 	at := time.Date(2026, 11, 22, 1, 2, 3, 456789, time.FixedZone("", 3600))
 	ctx := open(t, tidemill.Config{})
@@ -110,7 +113,7 @@ func echo[T any](t *testing.T, ctx context.Context, name string, v T) {
 	}
 	if diff := cmp.Diff(v, got, cmp.Comparer(func(a, b *big.Int) bool { return a == b || a != nil && b != nil && a.Cmp(b) == 0 }),
 		cmp.AllowUnexported(value{}), cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Skip" }, cmp.Ignore())); err != nil || diff != "" {
-		t.Errorf("%s: %v (-sent +got):\n%s", name, err, diff)
+		t.Errorf("%s: got error %v, want none; value (-sent +got):\n%s", name, err, diff)
 	}
 }
 
@@ -123,11 +126,11 @@ func TestSubmitCopiesTheInput(t *testing.T) {
 	ref := f.Submit(ctx, input)
 	input[0] = 2
 	if v, err := ref.Get(ctx); v != 1 || err != nil {
-		t.Errorf("got %d, %v", v, err)
+		t.Errorf("got %d, error %v; want 1, the input at the time of Submit", v, err)
 	}
 }
 
-func TestErrorIsRetriedThenAFailure(t *testing.T) {
+func TestErrorsAreRetried(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{NodeID: "n1"})
 	var runs atomic.Int64
 	f := engine.NewFunc("fails", func(ctx context.Context, upTo int) (int, error) {
@@ -138,22 +141,22 @@ func TestErrorIsRetriedThenAFailure(t *testing.T) {
 	}, engine.Retries(1), in)
 
 	if v, err := f.Submit(ctx, 1).Get(ctx); v != 2 || err != nil {
-		t.Errorf("got %d, %v; want the second attempt's result", v, err)
+		t.Errorf("got %d, error %v; want 2, the result of the second attempt", v, err)
 	}
 	runs.Store(0)
 	_, err := f.Submit(ctx, 9).Get(ctx)
 	got := failure(t, err)
 	if runs.Load() != 2 || got.Kind != task.KindError || got.Func != "fails" || got.Attempt != 2 || got.Node != "n1" || got.Task.Number != 2 {
-		t.Errorf("after %d runs: %+v", runs.Load(), got)
+		t.Errorf("got %d runs, failure %+v; want 2 runs, and an error of fails, attempt 2, on n1, of task 2", runs.Load(), got)
 	}
 	contains(t, got.Message, "attempt 2 of", got.Task.String(), "EOF")
 	runs.Store(0)
 	if _, err := f.Submit(ctx, 9, engine.Retries(0)).Get(ctx); err == nil || runs.Load() != 1 {
-		t.Errorf("%d runs without retries: %v", runs.Load(), err)
+		t.Errorf("with Retries(0): got %d runs, error %v; want 1 run and an error", runs.Load(), err)
 	}
 }
 
-func TestNonRetryableEndsAtOnce(t *testing.T) {
+func TestNonRetryableIsNotRetried(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	var runs atomic.Int64
 	f := engine.NewFunc("never", func(context.Context, int) (int, error) {
@@ -162,31 +165,31 @@ func TestNonRetryableEndsAtOnce(t *testing.T) {
 	}, engine.Retries(5), in)
 	_, err := f.Submit(ctx, 0).Get(ctx)
 	if got := failure(t, err); got.Message != "wrapped: EOF" || runs.Load() != 1 {
-		t.Errorf("after %d runs: %v", runs.Load(), err)
+		t.Errorf("got %d runs, error %v; want 1 run, and message \"wrapped: EOF\"", runs.Load(), err)
 	}
 	if engine.NonRetryable(nil) != nil {
-		t.Error("NonRetryable(nil) is an error")
+		t.Error("NonRetryable(nil): got an error, want nil")
 	}
 }
 
-func TestPanicIsAFailureWithItsStack(t *testing.T) {
+func TestPanicIsAFailureWithStack(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f := engine.NewFunc("panics", func(_ context.Context, why string) (int, error) { panic(why) }, engine.Retries(0), in)
 	exits := engine.NewFunc("exits", func(context.Context, int) (int, error) { runtime.Goexit(); return 0, nil }, engine.Retries(0), in)
 	_, err := f.Submit(ctx, "out of luck").Get(ctx)
 	got := failure(t, err)
 	if got.Kind != task.KindPanic || got.Message != "out of luck" {
-		t.Errorf("%+v", got)
+		t.Errorf("got failure %+v, want kind %v, message \"out of luck\"", got, task.KindPanic)
 	}
-	contains(t, got.Stack, "TestPanicIsAFailureWithItsStack", "func_test.go")
+	contains(t, got.Stack, "TestPanicIsAFailureWithStack", "func_test.go")
 	_, err = f.Submit(ctx, strings.Repeat("long ", 1<<20/5)).Get(ctx)
 	if n := len(failure(t, err).Message); n > task.MaxText {
-		t.Errorf("a message of %d bytes", n)
+		t.Errorf("got a message of %d bytes, want at most %d", n, task.MaxText)
 	}
-	for range 10 { // more than there are slots
+	for range 10 { // more tasks than CPUs: runtime.Goexit must not lose one
 		_, err = exits.Submit(ctx, 0).Get(ctx)
 		if got := failure(t, err); got.Kind != task.KindExited {
-			t.Errorf("%+v", got)
+			t.Errorf("runtime.Goexit: got failure %+v, want kind %v", got, task.KindExited)
 		}
 	}
 	if v, err := noopIn(in).Submit(ctx, 3).Get(ctx); v != 3 || err != nil {
@@ -206,41 +209,41 @@ type wildError struct{}
 
 func (wildError) Error() string { panic("in Error") }
 
-// Whatever a function returns as an error, the agent goes on.
+// An error whose method Error panics is a failure of its task; the agent runs other tasks.
 func TestErrorsThatPanicAreFailures(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	for i, bad := range []error{(*nilError)(nil), (*task.Failure)(nil), wildError{}} {
 		f := engine.NewFunc(fmt.Sprint("bad", i), func(context.Context, int) (int, error) { return 0, bad }, engine.Retries(0), in)
 		if _, err := f.Submit(ctx, 1).Get(ctx); failure(t, err).Kind != task.KindPanic {
-			t.Errorf("%T: %v", bad, err)
+			t.Errorf("error %T: got %v, want kind %v", bad, err, task.KindPanic)
 		}
 	}
 	f := engine.NewFunc("wild", func(context.Context, int) (int, error) { panic(wildError{}) }, engine.Retries(0), in)
 	if _, err := f.Submit(ctx, 1).Get(ctx); failure(t, err).Kind != task.KindPanic {
-		t.Error(err)
+		t.Errorf("panic with an error that panics: got %v, want kind %v", err, task.KindPanic)
 	}
 	if v, err := noopIn(in).Submit(ctx, 3).Get(ctx); v != 3 || err != nil {
 		t.Errorf("afterwards: %d, %v", v, err)
 	}
 }
 
-func TestUnknownFunctionSaysWhatThereIs(t *testing.T) {
+func TestUnknownFunctionSuggestsAName(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	noopIn(in)
 	other := engine.NewFunc("nop", func(context.Context, int) (int, error) { return 0, nil }, engine.In(engine.NewRegistry()))
 	_, err := other.Submit(ctx, 1).Get(ctx)
 	if !errors.Is(err, engine.ErrUnknownFunc) {
-		t.Errorf("got %v", err)
+		t.Errorf("got error %v, want %v", err, engine.ErrUnknownFunc)
 	}
 	contains(t, err.Error(), `"nop"`, `did you mean "noop"?`)
 }
 
-func TestInfeasibleSaysWhatThereIs(t *testing.T) {
+func TestInfeasibleNamesTheResources(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{NodeID: "n1", Resources: map[string]float64{"cpu": 3, "cpu_only_node": 1}})
 	f := noopIn(in)
 	for _, c := range []struct {
 		opt  engine.Option
-		says string
+		want string // a part of the error
 	}{
 		{engine.CPUs(4), "it needs cpu=4, and no node has that: n1 has cpu=3 cpu_only_node=1 memory="},
 		{engine.Resource("cpu_only_nod", 1), `did you mean "cpu_only_node"?`},
@@ -248,13 +251,13 @@ func TestInfeasibleSaysWhatThereIs(t *testing.T) {
 	} {
 		_, err := f.Submit(ctx, 1, c.opt).Get(ctx)
 		if !errors.Is(err, engine.ErrInfeasible) {
-			t.Errorf("got %v", err)
+			t.Errorf("got error %v, want %v", err, engine.ErrInfeasible)
 			continue
 		}
-		contains(t, err.Error(), c.says)
+		contains(t, err.Error(), c.want)
 	}
 	if v, err := f.Submit(ctx, 5, engine.CPUs(3)).Get(ctx); v != 5 || err != nil {
-		t.Errorf("three CPUs of three: %d, %v", v, err)
+		t.Errorf("a task with all three CPUs: got %d, error %v; want 5", v, err)
 	}
 	_, err := f.Submit(ctx, 1, engine.CPUs(0)).Get(ctx)
 	contains(t, fmt.Sprint(err), "CPUs(0)")
@@ -267,32 +270,32 @@ func TestTooLargeValuesAreRefused(t *testing.T) {
 	const most = 3 << 20
 	whole := f.Submit(ctx, most)
 	if v, err := whole.Get(ctx); len(v) != most || err != nil {
-		t.Errorf("%d bytes, %v", len(v), err)
+		t.Errorf("got %d bytes, error %v; want %d", len(v), err, most)
 	}
 	whole.Release()
 	_, err := f.Submit(ctx, 2*most).Get(ctx)
 	if !errors.Is(err, engine.ErrTooLarge) {
-		t.Errorf("result: %v", err)
+		t.Errorf("a large result: got error %v, want %v", err, engine.ErrTooLarge)
 	}
 	if _, err := g.Submit(ctx, make([]byte, 2*most)).Get(ctx); !errors.Is(err, engine.ErrTooLarge) {
-		t.Errorf("input: %v", err)
+		t.Errorf("a large input: got error %v, want %v", err, engine.ErrTooLarge)
 	}
 	if _, err := engine.Put(ctx, make([]byte, 2*most)).Get(ctx); !errors.Is(err, engine.ErrTooLarge) {
-		t.Errorf("put: %v", err)
+		t.Errorf("Put of a large value: got error %v, want %v", err, engine.ErrTooLarge)
 	}
 }
 
-func TestCyclesAndBadMarshalersAreErrors(t *testing.T) {
+func TestCyclesAreErrors(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	type list struct{ Next *list }
 	loop := &list{}
 	loop.Next = loop
 	f := engine.NewFunc("list", func(_ context.Context, l *list) (*list, error) { l.Next = l; return l, nil }, in)
 	if _, err := f.Submit(ctx, loop).Get(ctx); failure(t, err).Kind != task.KindInput {
-		t.Error(err)
+		t.Errorf("a cycle as input: got error %v, want kind %v", err, task.KindInput)
 	}
 	if _, err := f.Submit(ctx, &list{}).Get(ctx); failure(t, err).Kind != task.KindOutput {
-		t.Error(err)
+		t.Errorf("a cycle as result: got error %v, want kind %v", err, task.KindOutput)
 	}
 }
 
@@ -301,18 +304,18 @@ type tree struct {
 	Kids   []*tree
 }
 
-// What is left out of the encoding may point in circles.
-func TestLeftOutFieldsMayBeCycles(t *testing.T) {
+// Fields that are excluded from the encoding may contain cycles.
+func TestExcludedFieldsMayBeCycles(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f := engine.NewFunc("kids", func(_ context.Context, r *tree) (int, error) { return len(r.Kids), nil }, in)
 	root := &tree{}
 	root.Kids = []*tree{{Parent: root}, {Parent: root}}
 	if v, err := f.Submit(ctx, root).Get(ctx); v != 2 || err != nil {
-		t.Errorf("%d, %v", v, err)
+		t.Errorf("got %d kids, error %v; want 2", v, err)
 	}
 }
 
-func TestATaskKnowsItself(t *testing.T) {
+func TestFunctionsOfTheTaskContext(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{NodeID: "here"})
 	kept := make(chan context.Context, 1)
 	f := engine.NewFunc("self", func(ctx context.Context, _ engine.None) (string, error) {
@@ -321,11 +324,11 @@ func TestATaskKnowsItself(t *testing.T) {
 		return fmt.Sprint(engine.NodeID(ctx), engine.TaskID(ctx).Number, engine.Attempt(ctx), ctx.Err()), nil
 	}, in)
 	if s, err := f.Submit(ctx, engine.None{}).Get(ctx); s != "here1 1 <nil>" || err != nil {
-		t.Errorf("%q, %v", s, err)
+		t.Errorf("got %q, error %v; want \"here1 1 <nil>\" (node, task number, attempt, error of the context)", s, err)
 	}
-	<-(<-kept).Done() // its context ends with the task
+	<-(<-kept).Done() // the context ends with the task
 	if engine.NodeID(ctx) != "" || engine.Attempt(ctx) != 0 || !engine.TaskID(ctx).IsZero() || engine.Logger(ctx) == nil {
-		t.Error("a context outside of tasks names one")
+		t.Errorf("outside of a task: got node %q, attempt %d, task %v; want zero values", engine.NodeID(ctx), engine.Attempt(ctx), engine.TaskID(ctx))
 	}
 }
 
@@ -338,7 +341,7 @@ func TestWithoutASession(t *testing.T) {
 		third(engine.Wait(ctx, []engine.Ref[int]{noop.Submit(ctx, 1)}, 1)),
 	} {
 		if !errors.Is(err, engine.ErrNoSession) {
-			t.Errorf("%d: %v", i, err)
+			t.Errorf("call %d: got error %v, want %v", i, err, engine.ErrNoSession)
 		}
 	}
 	var none *engine.Func[int, int]
@@ -361,12 +364,12 @@ func TestRefRefusesEveryEncoding(t *testing.T) {
 	_, err5 := ref.MarshalCBOR()
 	for i, err := range []error{err1, err2, err3, err4, err5} {
 		if !errors.Is(err, engine.ErrOutOfBand) {
-			t.Errorf("%d: %v", i, err)
+			t.Errorf("encoding %d: got error %v, want %v", i, err, engine.ErrOutOfBand)
 		}
 	}
 }
 
-func TestNewFuncPanicsOnWhatIsWrong(t *testing.T) {
+func TestNewFuncPanics(t *testing.T) {
 	r := engine.NewRegistry()
 	ok := func(context.Context, int) (int, error) { return 0, nil }
 	engine.NewFunc("taken", ok, engine.In(r))
@@ -404,7 +407,7 @@ func lossy[T any](r *engine.Registry) {
 	engine.NewFunc("lossy", func(_ context.Context, v T) (T, error) { return v, nil }, engine.In(r))
 }
 
-func TestOptionsOfACallWin(t *testing.T) {
+func TestOptionsOfACallAreChecked(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f := noopIn(in)
 	_, err := f.Submit(ctx, 1, engine.InOrder()).Get(ctx)

@@ -42,22 +42,22 @@ func TestMapYieldsEveryResultOnce(t *testing.T) {
 		var got []int
 		for v, err := range engine.Map(ctx, f, upTo(n), c.opts...) {
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("after %d results: %v", len(got), err)
 			}
 			got = append(got, v)
 		}
 		ordered := slices.IsSorted(got)
 		slices.Sort(got)
 		if len(got) != n || got[0] != 0 || got[n-1] != n-1 || len(slices.Compact(got)) != n {
-			t.Errorf("%d results", len(got))
+			t.Errorf("got %d results, want each of 0 to %d once", len(got), n-1)
 		}
 		if c.ordered && !ordered {
-			t.Error("out of order")
+			t.Error("with InOrder: the results are not in the order of the inputs")
 		}
 	}
 }
 
-func TestMapYieldsFailuresAndGoesOn(t *testing.T) {
+func TestMapYieldsFailuresAndContinues(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f := engine.NewFunc("third", func(_ context.Context, n int) (int, error) {
 		if n%3 == 0 {
@@ -75,11 +75,11 @@ func TestMapYieldsFailuresAndGoesOn(t *testing.T) {
 		_ = failure(t, err)
 	}
 	if results != 66 || failures != 34 {
-		t.Errorf("%d results, %d failures", results, failures)
+		t.Errorf("got %d results and %d failures, want 66 and 34", results, failures)
 	}
 }
 
-// Handles are used again at once, also when all tasks fail and few are under way.
+// Map uses the handles of yielded tasks again, also if all tasks fail and few are in flight.
 func TestMapWithABoundYieldsEveryFailure(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f := engine.NewFunc("fails", func(context.Context, int) (int, error) { return 0, errors.New("no") }, engine.Retries(0), in)
@@ -87,16 +87,16 @@ func TestMapWithABoundYieldsEveryFailure(t *testing.T) {
 	got := 0
 	for _, err := range engine.Map(ctx, f, upTo(n), engine.Pending(22)) {
 		if got++; failure(t, err).Message != "no" {
-			t.Fatal(err)
+			t.Fatalf("got failure %v, want message no", err)
 		}
 	}
 	if got != n {
-		t.Errorf("%d of %d", got, n)
+		t.Errorf("got %d failures, want %d", got, n)
 	}
 }
 
-// Results come while inputs are still to come, and a bounded number is under way.
-func TestMapTakesInputsAsResultsAreTaken(t *testing.T) {
+// Map yields results before it has read all inputs, and at most Pending tasks are in flight.
+func TestMapReadsInputsAsItYieldsResults(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f := noopIn(in)
 	taken, yielded := 0, 0
@@ -108,10 +108,10 @@ func TestMapTakesInputsAsResultsAreTaken(t *testing.T) {
 		}
 	}, engine.Pending(10)) {
 		if yielded++; err != nil || taken-yielded > 10 {
-			t.Fatalf("%d inputs taken, %d results yielded", taken, yielded)
+			t.Fatalf("got %d inputs read and %d results yielded, error %v; want a difference of at most 10", taken, yielded, err)
 		}
 	}
-	// What the loop finds may be the inputs that come.
+	// The loop body may add inputs.
 	found := []int{1}
 	sum := 0
 	for v, err := range engine.Map(ctx, f, func(yield func(int) bool) {
@@ -128,11 +128,11 @@ func TestMapTakesInputsAsResultsAreTaken(t *testing.T) {
 		}
 	}
 	if sum != 127 {
-		t.Errorf("sum %d", sum)
+		t.Errorf("with inputs from the loop body: got sum %d, want 127", sum)
 	}
 }
 
-func TestMapBrokenSubmitsNothingMore(t *testing.T) {
+func TestMapSubmitsNothingAfterABreak(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	var runs atomic.Int64
 	f := engine.NewFunc("count", func(_ context.Context, n int) (int, error) { runs.Add(1); return n, nil }, in)
@@ -154,14 +154,14 @@ func TestMapBrokenSubmitsNothingMore(t *testing.T) {
 		}
 	}
 	if !stopped {
-		t.Error("the inputs were not told to stop")
+		t.Error("after the break, the iterator of the inputs has not ended")
 	}
 	before := taken
-	if _, err := noopIn(in).Submit(ctx, 1).Get(ctx); err != nil { // the session goes on
-		t.Error(err)
+	if _, err := noopIn(in).Submit(ctx, 1).Get(ctx); err != nil { // the session still works
+		t.Errorf("a submit after the break: %v", err)
 	}
 	if taken != before || runs.Load() > int64(before)+1 {
-		t.Errorf("%d inputs taken after the break, %d of %d run", taken-before, runs.Load(), before+1)
+		t.Errorf("after the break, got %d inputs read and %d tasks run; want 0 and at most %d", taken-before, runs.Load(), before+1)
 	}
 }
 
@@ -172,13 +172,13 @@ func TestMapEndsWithItsContext(t *testing.T) {
 	short, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var last error
-	for v, err := range engine.Map(short, f, upTo(9)) { // 1 to 8 wait for ever
+	for v, err := range engine.Map(short, f, upTo(9)) { // tasks 1 to 8 do not end
 		if last = err; err == nil && v == 0 {
 			cancel()
 		}
 	}
 	if !errors.Is(last, context.Canceled) {
-		t.Errorf("the last error is %v", last)
+		t.Errorf("got last error %v, want %v", last, context.Canceled)
 	}
 	for i := 1; i <= 9; i++ {
 		open(i)
@@ -187,7 +187,7 @@ func TestMapEndsWithItsContext(t *testing.T) {
 	short, cancel = context.WithCancel(ctx)
 	defer cancel()
 	for _, err := range engine.Map(short, noopIn(in), func(yield func(int) bool) {
-		for taken = 1; yield(taken); taken++ { // for ever
+		for taken = 1; yield(taken); taken++ { // without end
 		}
 	}) {
 		if cancel(); err != nil {
@@ -195,7 +195,7 @@ func TestMapEndsWithItsContext(t *testing.T) {
 		}
 	}
 	if failures != 1 {
-		t.Errorf("%d errors, the context's own comes once", failures)
+		t.Errorf("got %d errors, want 1, that of the context", failures)
 	}
 	short, cancel = context.WithCancel(ctx)
 	defer cancel()
@@ -210,7 +210,7 @@ func TestMapEndsWithItsContext(t *testing.T) {
 		}
 	}
 	if len(keys) != 2 || waiting != 1 {
-		t.Errorf("keys %v, %d still waiting", keys, waiting)
+		t.Errorf("got keys %v, %d of them of unfinished tasks; want both keys, and 1", keys, waiting)
 	}
 	open(10)
 }
@@ -225,22 +225,22 @@ func TestMapKeyedYieldsKeysWithFinishedRefs(t *testing.T) {
 		select {
 		case <-ref.Done(ctx):
 		default:
-			t.Error("a Ref that is not done")
+			t.Errorf("key %d: the Ref is not done", k)
 		}
 		refs[ref] = true
 		got[k], _ = ref.Get(ctx)
 	}
-	for ref := range refs { // they stay good after the loop
+	for ref := range refs { // the Refs stay valid after the loop
 		if _, err := ref.Get(ctx); err != nil {
-			t.Error(err)
+			t.Errorf("get after the loop: %v", err)
 		}
 	}
 	if !maps.Equal(got, map[int]int{1: 1, 2: 2, 3: 3}) || len(refs) != 3 {
-		t.Errorf("%v, %d refs", got, len(refs))
+		t.Errorf("got results %v and %d different Refs, want the length of each word, and 3", got, len(refs))
 	}
 	for _, ref := range engine.MapKeyed(context.Background(), f, maps.All(words)) {
 		if _, err := ref.Get(ctx); !errors.Is(err, engine.ErrNoSession) {
-			t.Errorf("got %v", err)
+			t.Errorf("without a session: got error %v, want %v", err, engine.ErrNoSession)
 		}
 	}
 }

@@ -8,17 +8,14 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// What a review by somebody else found.
-
 type link struct {
 	N    int
 	Next engine.Ref[link]
 }
 
-// Results may refer to results that refer to others, so deep as a reader takes them. What is deeper fails, and nothing
-// beside it does.
-func TestChainsOfResults(t *testing.T) {
-	in, ctx := own(t, oneSlot)
+// Results may have Refs to results with Refs, and so on, up to a limit. A task beyond the limit fails, and no other does.
+func TestDepthOfRefsInResultsIsLimited(t *testing.T) {
+	in, ctx := own(t, oneCPU)
 	var f *engine.Func[int, link]
 	f = engine.NewFunc("chain", func(ctx context.Context, n int) (link, error) {
 		if n == 0 {
@@ -30,48 +27,49 @@ func TestChainsOfResults(t *testing.T) {
 	for depth, fits := range map[int]bool{20: true, 31: true, 32: false} {
 		ref, other := f.Submit(ctx, depth), noop.Submit(ctx, 1)
 		if _, err := ref.Get(ctx); fits != (err == nil) {
-			t.Errorf("depth %d: %v", depth, err)
+			t.Errorf("depth %d: got error %v, want a result: %t", depth, err, fits)
 		} else if err != nil {
 			contains(t, err.Error(), "too large", "32 deep")
 		}
 		if _, err := other.Get(ctx); err != nil {
-			t.Errorf("beside depth %d: %v", depth, err)
+			t.Errorf("another task beside depth %d: %v", depth, err)
 		}
 	}
 }
 
-// A child that fits into what is free of the CPUs is begun.
-func TestAChildOfHalfACPU(t *testing.T) {
-	in, ctx := own(t, oneSlot)
+// A nested task starts while its parent runs, if there are enough free CPUs.
+func TestNestedTaskStartsOnFreeCPUs(t *testing.T) {
+	in, ctx := own(t, oneCPU)
 	began := make(chan struct{}, 1)
 	child := engine.NewFunc("child", func(_ context.Context, n int) (int, error) { began <- struct{}{}; return n, nil }, in, engine.CPUs(0.5))
 	parent := engine.NewFunc("parent", func(ctx context.Context, _ int) (int, error) {
 		r := child.Submit(ctx, 1)
-		<-began // the slot is not lent
+		<-began // the parent does not give up its CPU here
 		return r.Get(ctx)
 	}, in, engine.CPUs(0.5))
 	if _, err := parent.Submit(ctx, 1).Get(ctx); err != nil {
-		t.Error(err)
+		t.Errorf("the parent: %v", err)
 	}
 }
 
-// Who submits does not wait for room that those make who wait for it.
-func TestPendingOfNestedTasks(t *testing.T) {
-	in, ctx := own(t, oneSlot)
+// Submit inside a task does not wait at the bound on pending tasks: the pending tasks may be its own ancestors, so it could
+// wait forever.
+func TestNestedSubmitDoesNotWaitAtItsBound(t *testing.T) {
+	in, ctx := own(t, oneCPU)
 	var down *engine.Func[int, int]
 	down = engine.NewFunc("down", func(ctx context.Context, n int) (int, error) {
 		if n == 0 {
 			return 0, nil
 		}
-		return down.Submit(ctx, n-1, engine.CPUs(0.5+float64(n%2)/2)).Get(ctx) // of two classes, in turns
+		return down.Submit(ctx, n-1, engine.CPUs(0.5+float64(n%2)/2)).Get(ctx) // alternately of two scheduling classes
 	}, in, engine.Pending(4))
 	if _, err := down.Submit(ctx, 8).Get(ctx); err != nil {
-		t.Error(err)
+		t.Errorf("a chain of 8 with Pending(4): %v", err)
 	}
 }
 
-// A child may need what its parent holds if that does not wait for it.
-func TestWhatIsHeldNoLonger(t *testing.T) {
+// A nested task may require a resource that its parent occupies, if the parent ends without waiting for it.
+func TestResourcesOfAParentThatHasEnded(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{Resources: map[string]float64{"cpu": 1, "gpu": 1}})
 	child := noopIn(in)
 	type res struct{ R engine.Ref[int] }
@@ -80,15 +78,15 @@ func TestWhatIsHeldNoLonger(t *testing.T) {
 	}, in, engine.Resource("gpu", 1), engine.Retries(0))
 	r, err := parent.Submit(ctx, 5).Get(ctx)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("the parent: %v", err)
 	}
 	if n, err := r.R.Get(ctx); n != 5 || err != nil {
-		t.Errorf("%d, %v", n, err)
+		t.Errorf("the nested task: got %d, error %v; want 5", n, err)
 	}
 }
 
-// What is held is held by all that wait, however they wait, and wherever above they are.
-func TestWhatAGrandparentHolds(t *testing.T) {
+// A nested task that requires a resource which a waiting ancestor occupies could never run: it is refused.
+func TestResourcesOfAWaitingGrandparent(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{Resources: map[string]float64{"cpu": 1, "gpu": 1}})
 	leaf := noopIn(in)
 	mid := engine.NewFunc("mid", func(ctx context.Context, n int) (int, error) {
@@ -102,15 +100,15 @@ func TestWhatAGrandparentHolds(t *testing.T) {
 	}, in, engine.Resource("gpu", 1), engine.Retries(0))
 	_, err := top.Submit(ctx, 1).Get(ctx)
 	if err == nil {
-		t.Fatal("it ran")
+		t.Fatal("a task that requires the gpu of its waiting grandparent: got no error")
 	}
 	contains(t, err.Error(), "hold gpu=1", "could never run")
 }
 
-// A task that returns while another goroutine of it runs a child in its slot ends when that child has: nothing else is in
-// the slot meanwhile.
-func TestAGoroutineLeftBehind(t *testing.T) {
-	in, ctx := own(t, oneSlot)
+// If a function returns while another of its goroutines runs a nested task in Get, the task ends when the nested task has,
+// so that no other task gets the same CPU meanwhile.
+func TestFunctionReturnsWhileItsGoroutineRunsANestedTask(t *testing.T) {
+	in, ctx := own(t, oneCPU)
 	waits := make(chan struct{}, 1)
 	slow := engine.NewFunc("slow", func(ctx context.Context, n int) (int, error) { <-ctx.Done(); return n, ctx.Err() }, in, engine.CPUs(0.5))
 	child := engine.NewFunc("child", func(ctx context.Context, _ int) (int, error) {
@@ -126,7 +124,7 @@ func TestAGoroutineLeftBehind(t *testing.T) {
 	}, in, engine.Retries(0))
 	for range 20 {
 		if _, err := parent.Submit(ctx, 1).Get(ctx); err != nil {
-			t.Error(err)
+			t.Errorf("the parent: %v", err)
 		}
 	}
 }

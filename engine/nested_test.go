@@ -13,10 +13,10 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// oneSlot is a cluster of one node that runs one task at a time.
-var oneSlot = tidemill.Config{Resources: map[string]float64{"cpu": 1}}
+// oneCPU configures a cluster of one node with one CPU.
+var oneCPU = tidemill.Config{Resources: map[string]float64{"cpu": 1}}
 
-// fibIn is the function that calls itself twice.
+// fibIn returns a function that computes Fibonacci numbers by submitting itself twice.
 func fibIn(in engine.Option) *engine.Func[int, int] {
 	var fib *engine.Func[int, int]
 	fib = engine.NewFunc("fib", func(ctx context.Context, n int) (int, error) {
@@ -34,20 +34,20 @@ func fibIn(in engine.Option) *engine.Func[int, int] {
 	return fib
 }
 
-func TestATaskSubmitsTasks(t *testing.T) {
-	for _, cfg := range []tidemill.Config{oneSlot, {Resources: map[string]float64{"cpu": 4}}} {
+func TestNestedTasks(t *testing.T) {
+	for _, cfg := range []tidemill.Config{oneCPU, {Resources: map[string]float64{"cpu": 4}}} {
 		t.Run(fmt.Sprint(cfg.Resources), func(t *testing.T) {
 			in, ctx := own(t, cfg)
 			if v, err := fibIn(in).Submit(ctx, 15).Get(ctx); v != 610 || err != nil {
-				t.Errorf("%d, %v", v, err)
+				t.Errorf("fib(15): got %d, error %v; want 610", v, err)
 			}
 		})
 	}
 }
 
-// A chain of calls, each waiting for the next, is as deep as it likes on one slot.
-func TestDeepOnOneSlot(t *testing.T) {
-	in, ctx := own(t, oneSlot)
+// A long chain of nested tasks, each of which waits for the next, runs on one CPU.
+func TestDeepChainOnOneCPU(t *testing.T) {
+	in, ctx := own(t, oneCPU)
 	for _, depth := range []int{50, 1000, 3000} {
 		var down *engine.Func[int, int]
 		down = engine.NewFunc(fmt.Sprint("down", depth), func(ctx context.Context, n int) (int, error) {
@@ -58,13 +58,13 @@ func TestDeepOnOneSlot(t *testing.T) {
 			return below + 1, err
 		}, in)
 		if v, err := down.Submit(ctx, depth).Get(ctx); v != depth || err != nil {
-			t.Errorf("%d deep: %d, %v", depth, v, err)
+			t.Errorf("depth %d: got %d, error %v; want the depth", depth, v, err)
 		}
 	}
 }
 
-// However a task waits, its slot is lent.
-func TestWaysOfWaitingLendTheSlot(t *testing.T) {
+// A task gives up its CPU whichever function it waits in, so that its nested tasks can run on a node with one CPU.
+func TestAllWaysOfWaitingGiveUpTheCPU(t *testing.T) {
 	ways := map[string]func(ctx context.Context, f *engine.Func[int, int], refs []engine.Ref[int]) error{
 		"get": func(ctx context.Context, _ *engine.Func[int, int], refs []engine.Ref[int]) error {
 			_, err := refs[2].Get(ctx)
@@ -126,7 +126,7 @@ func TestWaysOfWaitingLendTheSlot(t *testing.T) {
 	}
 	for name, wait := range ways {
 		t.Run(name, func(t *testing.T) {
-			in, ctx := own(t, oneSlot)
+			in, ctx := own(t, oneCPU)
 			f := noopIn(in)
 			parent := engine.NewFunc("parent", func(ctx context.Context, n int) (int, error) {
 				refs := []engine.Ref[int]{f.Submit(ctx, 1), f.Submit(ctx, 2), f.Submit(ctx, 3)}
@@ -134,7 +134,7 @@ func TestWaysOfWaitingLendTheSlot(t *testing.T) {
 			}, in, engine.Retries(0))
 			for range 3 {
 				if v, err := parent.Submit(ctx, 7).Get(ctx); v != 7 || err != nil {
-					t.Fatalf("%d, %v", v, err)
+					t.Fatalf("got %d, error %v; want 7", v, err)
 				}
 			}
 		})
@@ -147,9 +147,9 @@ type both struct {
 	Name        string
 }
 
-// A Ref in a result is settled before the result is there.
-func TestARefInAResult(t *testing.T) {
-	in, ctx := own(t, oneSlot)
+// A result may contain Refs to a nested task and to a value that the task has put.
+func TestRefsToNestedTasksInAResult(t *testing.T) {
+	in, ctx := own(t, oneCPU)
 	f := noopIn(in)
 	var ran atomic.Int64
 	parent := engine.NewFunc("parent", func(ctx context.Context, n int) (both, error) {
@@ -161,17 +161,18 @@ func TestARefInAResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, err := engine.GetAll(ctx, []engine.Ref[int]{p.Left, p.Right})
-	if err != nil || all[1] != 6 || p.Name != "of its own" {
-		t.Errorf("%v, %v, %q", all, err, p.Name)
+	if err != nil || all[0] != 5 || all[1] != 6 || p.Name != "of its own" {
+		t.Errorf("got values %v, name %q, error %v; want 5 and 6, name \"of its own\"", all, p.Name, err)
 	}
 	if n := ran.Load(); n != 1 {
-		t.Errorf("it ran %d times", n)
+		t.Errorf("the parent ran %d times, want once", n)
 	}
 }
 
-// What a Ref in a result refers to may have failed: that is what the Ref says then, and the task has its result.
-func TestAFailedRefInAResult(t *testing.T) {
-	in, ctx := own(t, oneSlot)
+// A Ref in a result may be of a nested task that failed: the task has a result all the same, and Get of the Ref returns the
+// failure.
+func TestFailedRefInAResult(t *testing.T) {
+	in, ctx := own(t, oneCPU)
 	bad := engine.NewFunc("bad", func(context.Context, int) (int, error) { return 0, engine.NonRetryable(errors.New("it is bad")) }, in)
 	huge := engine.NewFunc("huge", func(context.Context, int) (int, error) { return 1, nil }, in, engine.CPUs(64))
 	parent := engine.NewFunc("parent", func(ctx context.Context, n int) (both, error) {
@@ -184,19 +185,19 @@ func TestAFailedRefInAResult(t *testing.T) {
 	}
 	var f *task.Failure
 	if _, err := p.Left.Get(ctx); !errors.As(err, &f) || f.Func != "bad" || f.Node == "" || f.Attempt != 1 {
-		t.Errorf("%v", err)
+		t.Errorf("the Ref of a failed task: got error %v, want the failure of bad, attempt 1, with its node", err)
 	}
 	if _, err := p.Right.Get(ctx); !errors.Is(err, engine.ErrInfeasible) {
-		t.Errorf("%v", err)
+		t.Errorf("the Ref of a task that no node can run: got error %v, want %v", err, engine.ErrInfeasible)
 	}
 	if _, err := look.Submit(ctx, p).Get(ctx); err == nil {
-		t.Error("a task whose input refers to a failure ran")
+		t.Error("a task whose input has a Ref to a failure: got no error")
 	} else {
 		contains(t, err.Error(), "bad", "it is bad")
 	}
 }
 
-// Children to which the result does not refer are cancelled with their parent, the others are not.
+// When a task ends, those of its children to which its result does not refer are cancelled.
 func TestChildrenAreCancelledWithTheirParent(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{Resources: map[string]float64{"cpu": 4}})
 	ended := make(chan error, 1)
@@ -213,16 +214,16 @@ func TestChildrenAreCancelledWithTheirParent(t *testing.T) {
 		return n, nil
 	}, in)
 	if v, err := parent.Submit(ctx, 5).Get(ctx); v != 5 || err != nil {
-		t.Errorf("%d, %v", v, err)
+		t.Errorf("the parent: got %d, error %v; want 5", v, err)
 	}
 	if err := <-ended; !errors.Is(err, engine.ErrCancelled) {
-		t.Errorf("the child ended with %v", err)
+		t.Errorf("the child's context ended with %v, want %v", err, engine.ErrCancelled)
 	}
 }
 
-// A child's failure is its parent's to deal with.
-func TestAChildFails(t *testing.T) {
-	in, ctx := own(t, oneSlot)
+// The failure of a nested task is an error of Get in its parent, which can handle it.
+func TestNestedTaskFails(t *testing.T) {
+	in, ctx := own(t, oneCPU)
 	bad := engine.NewFunc("bad", func(_ context.Context, n int) (int, error) {
 		switch n {
 		case 1:
@@ -241,7 +242,7 @@ func TestAChildFails(t *testing.T) {
 	}, in, engine.Retries(0))
 	for n, want := range map[int]string{1: "panic", 2: "an error of the child"} {
 		if text, err := parent.Submit(ctx, n).Get(ctx); err != nil {
-			t.Error(err)
+			t.Errorf("the parent of child %d: %v", n, err)
 		} else {
 			contains(t, text, "bad", want)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// gauge counts tasks under way, and remembers the most there were.
+// gauge counts tasks, and keeps the largest count.
 type gauge struct{ now, most atomic.Int64 }
 
 func (g *gauge) enter() {
@@ -21,8 +21,9 @@ func (g *gauge) enter() {
 
 func (g *gauge) leave() { g.now.Add(-1) }
 
-// A tree is walked in its depth, however its tasks wait: of a wide one, few tasks are under way at a time.
-func TestWideOnOneSlot(t *testing.T) {
+// One CPU runs a tree of nested tasks depth first, whichever function they wait in: few of a wide tree's tasks are blocked
+// at the same time.
+func TestTreesRunDepthFirstOnOneCPU(t *testing.T) {
 	const depth, mostBlocked = 14, 64
 	type sum = engine.Func[int, int]
 	ways := map[string]func(ctx context.Context, left, right engine.Ref[int]) (int, error){
@@ -55,7 +56,7 @@ func TestWideOnOneSlot(t *testing.T) {
 	}
 	for name, wait := range ways {
 		t.Run(name, func(t *testing.T) {
-			in, ctx := own(t, oneSlot)
+			in, ctx := own(t, oneCPU)
 			var blocked gauge
 			var tree *sum
 			tree = engine.NewFunc("tree", func(ctx context.Context, depth int) (int, error) {
@@ -67,46 +68,43 @@ func TestWideOnOneSlot(t *testing.T) {
 				return wait(ctx, tree.Submit(ctx, depth-1), tree.Submit(ctx, depth-1))
 			}, in)
 			if n, err := tree.Submit(ctx, depth).Get(ctx); n != 1<<depth || err != nil {
-				t.Errorf("%d leaves, %v", n, err)
+				t.Errorf("got %d leaves, error %v; want %d", n, err, 1<<depth)
 			}
-			t.Log(blocked.most.Load(), "blocked at a time at most")
 			if most := blocked.most.Load(); most > mostBlocked {
-				t.Errorf("%d parents were blocked at a time, want %d at most", most, mostBlocked)
+				t.Errorf("got %d parents blocked at the same time, want at most %d", most, mostBlocked)
 			}
 		})
 	}
 }
 
-// What is no CPU stays with a task that waits. A child that needs it, too, could never run: it is refused, in words
-// that say so. One that finds what it needs beside it runs.
-func TestWhatIsNotLent(t *testing.T) {
+// A task that waits gives up only its CPUs. A nested task that requires another resource of its parent could never run: it
+// is refused with an error that says so. If there is enough of the resource for both, it runs.
+func TestWaitingTasksKeepOtherResources(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{Resources: map[string]float64{"cpu": 1, "gpu": 2}})
 	child := noopIn(in)
 	parent := engine.NewFunc("parent", func(ctx context.Context, gpus int) (int, error) {
 		return child.Submit(ctx, gpus, engine.Resource("gpu", float64(gpus))).Get(ctx)
 	}, in, engine.Resource("gpu", 1), engine.Retries(0))
 	if v, err := parent.Submit(ctx, 1).Get(ctx); v != 1 || err != nil {
-		t.Errorf("%d, %v", v, err)
+		t.Errorf("parent and child with one gpu each: got %d, error %v; want 1", v, err)
 	}
 	_, err := parent.Submit(ctx, 2).Get(ctx)
 	if err == nil {
-		t.Fatal("a child ran with what its parent holds")
+		t.Fatal("a child with two gpus of two, of which its parent has one: got no error")
 	}
 	contains(t, err.Error(), "noop", "infeasible", "needs cpu=1 gpu=2", "hold gpu=1", "could never run")
 }
 
-// A task that submits under the context of another one that has ended is told so.
-func TestATaskThatIsOver(t *testing.T) {
-	in, ctx := own(t, oneSlot)
+// Submit with the context of a task that has ended is an error.
+func TestSubmitAfterTheTaskHasEnded(t *testing.T) {
+	in, ctx := own(t, oneCPU)
 	f := noopIn(in)
-	left := make(chan context.Context, 1)
-	parent := engine.NewFunc("parent", func(ctx context.Context, n int) (int, error) { left <- ctx; return n, nil }, in)
+	contexts := make(chan context.Context, 1)
+	parent := engine.NewFunc("parent", func(ctx context.Context, n int) (int, error) { contexts <- ctx; return n, nil }, in)
 	if _, err := parent.Submit(ctx, 1).Get(ctx); err != nil {
-		t.Fatal(err)
+		t.Fatalf("the parent: %v", err)
 	}
-	if _, err := f.Submit(context.WithoutCancel(<-left), 1).Get(ctx); err == nil {
-		t.Error("it was submitted")
-	} else {
-		contains(t, err.Error(), "the task has ended")
+	if _, err := f.Submit(context.WithoutCancel(<-contexts), 1).Get(ctx); !errors.Is(err, engine.ErrTaskOver) {
+		t.Errorf("got error %v, want %v", err, engine.ErrTaskOver)
 	}
 }

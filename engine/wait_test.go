@@ -11,7 +11,7 @@ import (
 	"github.com/tidemill/tidemill/engine"
 )
 
-// gate is a function whose tasks end when the test lets them.
+// gate returns a function whose task with input n ends when the test calls open(n).
 func gate(t *testing.T, in engine.Option) (f *engine.Func[int, int], open func(n int)) {
 	t.Helper()
 	gates := make([]chan struct{}, 100)
@@ -35,30 +35,30 @@ func TestWaitReturnsWhatIsReady(t *testing.T) {
 	refs := []engine.Ref[int]{f.Submit(ctx, 0), f.Submit(ctx, 1), f.Submit(ctx, 2), engine.Put(ctx, 3)}
 	ready, pending, err := engine.Wait(ctx, refs, 1)
 	if err != nil || !slices.Equal(ready, refs[3:]) || !slices.Equal(pending, refs[:3]) {
-		t.Errorf("one of four: %d ready, %d pending, %v", len(ready), len(pending), err)
+		t.Errorf("one of four: got %d ready, %d pending, error %v; want the last one ready", len(ready), len(pending), err)
 	}
 	open(1)
 	ready, pending, err = engine.Wait(ctx, refs, 2)
 	if err != nil || !slices.Equal(ready, []engine.Ref[int]{refs[1], refs[3]}) || len(pending) != 2 {
-		t.Errorf("two of four: %d ready, %d pending, %v", len(ready), len(pending), err)
+		t.Errorf("two of four: got %d ready, %d pending, error %v; want the second and the last one ready", len(ready), len(pending), err)
 	}
 	short, cancel := context.WithCancel(ctx)
 	cancel()
 	ready, pending, err = engine.Wait(short, refs, 4)
 	if !errors.Is(err, context.Canceled) || len(ready) != 2 || len(pending) != 2 {
-		t.Errorf("cancelled: %d ready, %d pending, %v", len(ready), len(pending), err)
+		t.Errorf("with an ended context: got %d ready, %d pending, error %v; want 2, 2, %v", len(ready), len(pending), err, context.Canceled)
 	}
 	if ready, pending, err = engine.Wait(ctx, refs, 0); len(ready) != 2 || len(pending) != 2 || err != nil {
-		t.Errorf("none of four: %d ready, %d pending, %v", len(ready), len(pending), err)
+		t.Errorf("none of four: got %d ready, %d pending, error %v; want 2, 2, none", len(ready), len(pending), err)
 	}
 	open(0)
 	open(2)
 	if ready, pending, err = engine.Wait(ctx, refs, 99); len(ready) != 4 || pending != nil || err != nil {
-		t.Errorf("all: %d ready, %d pending, %v", len(ready), len(pending), err)
+		t.Errorf("99 of four: got %d ready, %d pending, error %v; want 4, 0, none", len(ready), len(pending), err)
 	}
 }
 
-func TestCompletedYieldsEachAsItIsDone(t *testing.T) {
+func TestCompletedYieldsInOrderOfCompletion(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f, open := gate(t, in)
 	refs := []engine.Ref[int]{f.Submit(ctx, 0), f.Submit(ctx, 1), f.Submit(ctx, 2)}
@@ -73,18 +73,18 @@ func TestCompletedYieldsEachAsItIsDone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if order = append(order, v); len(order) >= 2 && len(order) < 4 { // the second ref to 2 comes with the first
+		if order = append(order, v); len(order) >= 2 && len(order) < 4 { // the first two are the same Ref
 			open(next[len(order)-1])
 		}
 	}
 	if !slices.Equal(order, []int{2, 2, 0, 1}) {
-		t.Errorf("order %v", order)
+		t.Errorf("got order %v, want [2 2 0 1]", order)
 	}
 	short, cancel := context.WithCancel(ctx)
 	cancel()
 	for _, err := range engine.Completed(short, []engine.Ref[int]{f.Submit(ctx, 3)}) {
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v", err)
+			t.Errorf("with an ended context: got error %v, want %v", err, context.Canceled)
 		}
 	}
 	open(3)
@@ -100,35 +100,35 @@ func TestGetAllNamesTheFirstFailureByIndex(t *testing.T) {
 	}, engine.Retries(0), in)
 	refs := []engine.Ref[int]{odd.Submit(ctx, 1), odd.Submit(ctx, 2), odd.Submit(ctx, 3), odd.Submit(ctx, 4)}
 	_, err := engine.GetAll(ctx, refs)
-	if failure(t, err).Task.Number != 2 {
-		t.Error(err)
+	if got := failure(t, err).Task.Number; got != 2 {
+		t.Errorf("got the failure of task %d, want that of task 2: %v", got, err)
 	}
 	contains(t, err.Error(), "ref 1 of 4", "even")
 	if all, err := engine.GetAll(ctx, []engine.Ref[int]{refs[2], refs[0]}); !slices.Equal(all, []int{3, 1}) || err != nil {
-		t.Errorf("%v, %v", all, err)
+		t.Errorf("got %v, error %v; want [3 1]", all, err)
 	}
 }
 
-func TestGetEndsWithItsContextAndTheTaskGoesOn(t *testing.T) {
+func TestGetEndsWithItsContextAndTheTaskContinues(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f, open := gate(t, in)
 	ref := f.Submit(ctx, 0)
 	short, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := ref.Get(short); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+		t.Errorf("get with an ended context: got error %v, want %v", err, context.Canceled)
 	}
 	if _, err := f.Submit(short, 0).Get(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("submit under an ended context: %v", err)
+		t.Errorf("submit with an ended context: got error %v, want %v", err, context.Canceled)
 	}
 	open(0)
 	<-ref.Done(ctx)
 	if v, err := ref.Get(ctx); v != 0 || err != nil {
-		t.Errorf("%d, %v", v, err)
+		t.Errorf("got %d, error %v; want 0", v, err)
 	}
 }
 
-func TestReleaseGivesTheValueUp(t *testing.T) {
+func TestGetAfterReleaseIsAnError(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f, open := gate(t, in)
 	before, after := f.Submit(ctx, 0), f.Submit(ctx, 1)
@@ -140,13 +140,13 @@ func TestReleaseGivesTheValueUp(t *testing.T) {
 	after.Release()
 	for _, r := range []engine.Ref[int]{before, after} {
 		if _, err := r.Get(ctx); !errors.Is(err, engine.ErrReleased) {
-			t.Errorf("got %v", err)
+			t.Errorf("got error %v, want %v", err, engine.ErrReleased)
 		}
 	}
 	engine.Ref[int]{}.Release()
 }
 
-// A failure stays, and releasing it beside a Get is no race.
+// Get returns a failure also after Release, and both may be called concurrently.
 func TestReleaseOfAFailure(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f := engine.NewFunc("fails", func(context.Context, int) (int, error) { return 0, errors.New("no") }, engine.Retries(0), in)
@@ -156,25 +156,25 @@ func TestReleaseOfAFailure(t *testing.T) {
 	go func() { ref.Release(); close(released) }()
 	for range 2 {
 		if _, err := ref.Get(ctx); failure(t, err).Message != "no" {
-			t.Error(err)
+			t.Errorf("got error %v, want the failure with message no", err)
 		}
 		<-released
 	}
 }
 
-func TestSubmitWaitsAtItsBound(t *testing.T) {
+func TestSubmitWaitsWhilePendingTasksAreAtTheBound(t *testing.T) {
 	in, ctx := own(t, tidemill.Config{})
 	f, open := gate(t, in)
 	first, second := f.Submit(ctx, 0, engine.Pending(2)), f.Submit(ctx, 1, engine.Pending(2))
 	short, cancel := context.WithCancel(ctx)
 	defer cancel()
-	asked := &askedContext{Context: short, asked: make(chan struct{})}
+	watched := &watchedContext{Context: short, waiting: make(chan struct{})}
 	submitted := make(chan engine.Ref[int])
-	go func() { submitted <- f.Submit(asked, 2, engine.Pending(2)) }()
-	<-asked.asked // it waits
+	go func() { submitted <- f.Submit(watched, 2, engine.Pending(2)) }()
+	<-watched.waiting
 	cancel()
 	if _, err := (<-submitted).Get(ctx); !errors.Is(err, engine.ErrPendingFull) || !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+		t.Errorf("got error %v, want %v and %v", err, engine.ErrPendingFull, context.Canceled)
 	}
 	go func() { submitted <- f.Submit(ctx, 2, engine.Pending(2)) }()
 	open(0)
@@ -184,18 +184,18 @@ func TestSubmitWaitsAtItsBound(t *testing.T) {
 	open(2)
 	open(3)
 	if _, err := engine.GetAll(ctx, []engine.Ref[int]{first, second, third, beyond}); err != nil {
-		t.Error(err)
+		t.Errorf("get all: %v", err)
 	}
 }
 
-// askedContext tells that somebody waits for its end.
-type askedContext struct {
-	context.Context //nolint:containedctx // it is one
+// watchedContext closes the channel waiting when somebody waits for its end.
+type watchedContext struct {
+	context.Context //nolint:containedctx // it implements context.Context
 	once            sync.Once
-	asked           chan struct{}
+	waiting         chan struct{}
 }
 
-func (c *askedContext) Done() <-chan struct{} {
-	c.once.Do(func() { close(c.asked) })
+func (c *watchedContext) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waiting) })
 	return c.Context.Done()
 }
