@@ -146,7 +146,7 @@ func (c Config) validate() error {
 	var errs []error
 	fault := func(field string, err error) {
 		if err != nil {
-			errs = append(errs, fmt.Errorf("Config.%s: %w", field, err))
+			errs = append(errs, fmt.Errorf("invalid Config.%s: %w", field, err))
 		}
 	}
 	fault("Namespace", queues.Names{Namespace: c.Namespace}.Check())
