@@ -7,10 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"runtime"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server/ats"
@@ -26,43 +24,26 @@ import (
 	"github.com/tidemill/tidemill/queues/embedded"
 )
 
-// Config says what the cluster has. The zero value is one node of two CPUs.
+// Config describes a cluster. The zero value is one node with two CPUs.
 type Config struct {
-	Nodes     int                // agents, named n1, n2, …; 0 = 1
-	Resources map[string]float64 // of each node; over 2 CPUs and 1 GiB of memory
-	Faults    Faults             // none if zero
-	Registry  *engine.Registry   // nil = engine.DefaultRegistry()
-	Job       string             // the driver is a run of this named job, and Rerun makes the next one
-	Logger    *slog.Logger       // of agents and sessions, which under faults have much to say; nil = nowhere
+	Nodes     int                // number of nodes, with one agent each, named n1, n2, …; 0 = 1
+	Resources map[string]float64 // resources of each node; by default, 2 CPUs and 1 GiB of memory
+	Faults    Faults             // zero = no faults
+	Registry  *engine.Registry   // functions of the agents and the driver; nil = engine.DefaultRegistry()
+	Job       string             // the driver is a run of this named job, and Rerun starts the next one; "" = no job
+	Logger    *slog.Logger       // log of the server, agents and sessions; nil = none
 }
 
-// The server's clock for message ages ticks outside of every bubble.
+// The server's clock for message ages must run outside of every bubble.
 func init() { ats.Register() }
 
-// Run runs the test in virtual time, in a bubble of testing/synctest, with a cluster that is closed at
-// its end: no subtests, sockets or child processes in it, and no t.Parallel (bubbles would share timers
-// that nats.go keeps). The context carries the driver's session.
-// Time passes when everybody waits, so CPU work takes none of it, and a measured run time of 0 is normal.
-func Run(t *testing.T, cfg Config, test func(t *testing.T, ctx context.Context)) {
-	t.Helper()
-	emptyPools()
-	synctest.Test(t, func(t *testing.T) { test(t, Start(t, cfg)) })
-}
-
-// emptyPools has the collector empty all pools: nats.go keeps timers in one, and a timer of another bubble
-// must not come into this one. (An item lives through one collection.)
-func emptyPools() {
-	runtime.GC()
-	runtime.GC()
-}
-
 // Start starts a cluster that is closed when the test ends, and returns a context that carries the
-// driver's session. Time is the real one, or that of the bubble in which it is called.
+// driver's session. Its time is real time, or the virtual time of the bubble in which Start is called.
 func Start(t testing.TB, cfg Config) context.Context {
 	t.Helper()
 	c, err := start(t, cfg)
 	if err != nil {
-		t.Fatalf("enginetest: start: %v", err)
+		t.Fatalf("enginetest: start the cluster: %v", err)
 	}
 	return c.with(t.Context())
 }
@@ -71,29 +52,29 @@ type clusterKey struct{}
 
 // cluster is a server, agents and a driver.
 type cluster struct {
-	cfg     Config
-	t       testing.TB
-	server  *embedded.Server
-	plan    *faults.Plan // nil if there are no faults
-	session *session.Session
-	broker  *queues.Broker  // of the session
-	shelf   *jetstream.Tier // of the session
-	driver  *wires          // of the session
-	again   sync.WaitGroup  // agents that are to come up again, and the killer
-	calm    chan struct{}   // closed when faults are over
-	calming sync.Once
+	cfg      Config
+	t        testing.TB
+	server   *embedded.Server
+	plan     *faults.Plan     // faults of the connections; nil = none
+	session  *session.Session // the driver's session
+	broker   *queues.Broker   // the driver's broker; nil if it is closed
+	shelf    *jetstream.Tier // the driver's connection to the object store
+	driver   *dialer          // dials the driver's connections
+	restarts sync.WaitGroup   // goroutines that kill nodes by chance or start killed nodes again
+	calm     chan struct{}    // closed when there are no more faults
+	calming  sync.Once
 
 	mu     sync.Mutex
 	nodes  map[string]*node // guarded by mu
 	closed bool             // guarded by mu
 }
 
-// node is an agent and its connection.
+// node is an agent and its connections.
 type node struct {
 	agent  *nodeagent.Agent
 	shelf  *jetstream.Tier
 	broker *queues.Broker
-	wires  *wires
+	dialer *dialer
 }
 
 func start(t testing.TB, cfg Config) (*cluster, error) {
@@ -126,15 +107,15 @@ func start(t testing.TB, cfg Config) (*cluster, error) {
 		c.plan.On()
 	}
 	if cfg.Faults.Kill > 0 && err == nil {
-		c.again.Add(1)
-		go c.killing()
+		c.restarts.Add(1)
+		go c.killByChance()
 	}
 	return c, err
 }
 
 // startDriver opens the driver's session.
 func (c *cluster) startDriver() (err error) {
-	c.driver = c.wires("driver")
+	c.driver = c.dialer("driver")
 	if c.broker, err = c.connect("driver", c.driver); err != nil {
 		return err
 	}
@@ -156,26 +137,27 @@ func (c *cluster) startDriver() (err error) {
 	return err
 }
 
-// openShelf opens a participant's own way to the objects: nobody shares memory with another here.
-func (c *cluster) openShelf(name string, w *wires) (*jetstream.Tier, error) {
-	return jetstream.Open(c.t.Context(), queues.Config{Namespace: "tm", Client: name, Dialer: w, Logger: c.cfg.Logger}, jetstream.Config{})
+// openShelf opens a connection to the object store. Each agent and the driver have their own, so that objects do not pass
+// from one to the other in memory.
+func (c *cluster) openShelf(name string, d *dialer) (*jetstream.Tier, error) {
+	return jetstream.Open(c.t.Context(), queues.Config{Namespace: "tm", Client: name, Dialer: d, Logger: c.cfg.Logger}, jetstream.Config{})
 }
 
 func storeOn(shelf *jetstream.Tier) *objstore.Store {
 	return objstore.NewStore(objstore.Config{Tier: shelf, Digests: true, Cache: 256 << 20})
 }
 
-// with returns the context of the driver.
+// with returns a context that carries the driver's session and the cluster.
 func (c *cluster) with(ctx context.Context) context.Context {
 	return context.WithValue(session.With(ctx, c.session), clusterKey{}, c)
 }
 
-// Rerun ends the driver as kill -9 would, and returns the context of the next run of the Config's Job, which
-// goes on with what this one has left. Refs of the former run are of no use any more.
+// Rerun ends the driver as kill -9 would, and returns the context of the next run of the Config's Job, which resumes the
+// job. Refs of the former run may not be used any more.
 func Rerun(ctx context.Context) context.Context {
-	c := ctx.Value(clusterKey{}).(*cluster) //nolint:forcetypeassert // a context of Start
+	c := of(ctx)
 	if c.cfg.Job == "" {
-		c.t.Fatal("enginetest: Rerun: the Config has no Job")
+		c.t.Fatal("enginetest: Rerun: the Config has no Job: set one")
 	}
 	c.driver.cut()
 	c.session.Close()
@@ -183,23 +165,23 @@ func Rerun(ctx context.Context) context.Context {
 	c.broker.Close()
 	for err := errCut; err != nil; err = c.startDriver() { // under faults it may not succeed at once
 		if c.t.Context().Err() != nil {
-			c.t.Fatalf("enginetest: Rerun: %v", err)
+			c.t.Fatalf("enginetest: Rerun: start the driver again: %v", err)
 		}
 	}
 	return c.with(ctx)
 }
 
-func (c *cluster) connect(name string, w *wires) (*queues.Broker, error) {
-	return queues.Connect(queues.Config{Namespace: "tm", Client: name, Dialer: w, Logger: c.cfg.Logger})
+func (c *cluster) connect(name string, d *dialer) (*queues.Broker, error) {
+	return queues.Connect(queues.Config{Namespace: "tm", Client: name, Dialer: d, Logger: c.cfg.Logger})
 }
 
 func (c *cluster) startNode(name string) error {
-	n := &node{wires: c.wires(name)}
+	n := &node{dialer: c.dialer(name)}
 	var err error
-	if n.broker, err = c.connect(name, n.wires); err != nil {
+	if n.broker, err = c.connect(name, n.dialer); err != nil {
 		return err
 	}
-	if n.shelf, err = c.openShelf(name+" objects", n.wires); err != nil {
+	if n.shelf, err = c.openShelf(name+" objects", n.dialer); err != nil {
 		n.broker.Close()
 		return err
 	}
@@ -221,43 +203,44 @@ func (c *cluster) startNode(name string) error {
 	return nil
 }
 
-// Kill ends a node's agent as kill -9 would, at once: what it has done and not recorded is lost, what it
-// holds comes to others when its leases end. A second later, an agent of the same name starts again, as a
-// supervisor would see to. It may be called from a task, also from one of that node: whatever the task
-// returns, nobody hears of it.
-func Kill(ctx context.Context, node string) {
-	c := ctx.Value(clusterKey{}).(*cluster) //nolint:forcetypeassert // a context of Start, or of one of its tasks
-	c.kill(node)
+// Kill ends a node's agent as kill -9 would, at once: what it has not recorded is lost, and the server redelivers its
+// batches when their leases end. A second later, an agent of the same name starts, as under a supervisor. A task may call
+// Kill, also for its own node: whatever the task returns then is lost.
+func Kill(ctx context.Context, node string) { of(ctx).kill(node) }
+
+// of returns the cluster of a context that Start has made, or that a task of the cluster has.
+func of(ctx context.Context) *cluster {
+	return ctx.Value(clusterKey{}).(*cluster) //nolint:forcetypeassert // nobody else has such a context
 }
 
-// restartAfter is how long a killed node is away.
+// restartAfter is how long after its death a killed node starts again.
 const restartAfter = time.Second
 
 func (c *cluster) kill(name string) {
 	c.mu.Lock()
 	n, closed := c.nodes[name], c.closed
-	if n != nil && !closed { // else close ends it
+	if n != nil && !closed { // a cluster that is being closed ends its nodes itself
 		delete(c.nodes, name)
-		c.again.Add(1)
+		c.restarts.Add(1)
 	}
 	c.mu.Unlock()
 	if n == nil || closed {
-		return // it is dead already
+		return
 	}
 	n.end()
-	go c.comeAgain(name)
+	go c.restart(name)
 }
 
 func (n *node) end() {
-	n.wires.cut()
+	n.dialer.cut()
 	n.agent.Kill()
 	n.shelf.Close()
 	n.broker.Close()
 }
 
-// comeAgain starts a killed node anew.
-func (c *cluster) comeAgain(name string) {
-	defer c.again.Done()
+// restart starts a killed node again, after a while.
+func (c *cluster) restart(name string) {
+	defer c.restarts.Done()
 	timer := time.NewTimer(restartAfter)
 	defer timer.Stop()
 	select {
@@ -270,13 +253,13 @@ func (c *cluster) comeAgain(name string) {
 	}
 }
 
-// close ends all that Start has started.
+// close ends everything that Start has started.
 func (c *cluster) close() {
 	c.becalm()
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	c.again.Wait()
+	c.restarts.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if c.session != nil {
@@ -284,7 +267,7 @@ func (c *cluster) close() {
 	}
 	for name, n := range c.nodes {
 		if err := n.agent.Close(ctx); err != nil {
-			c.t.Errorf("enginetest: close %s: %v", name, err)
+			c.t.Errorf("enginetest: close the agent of %s: %v", name, err)
 		}
 		n.shelf.Close()
 		n.broker.Close()
@@ -296,44 +279,46 @@ func (c *cluster) close() {
 	c.server.Close()
 }
 
-func (c *cluster) wires(name string) *wires { return &wires{to: c.server, plan: c.plan, name: name} }
+func (c *cluster) dialer(name string) *dialer {
+	return &dialer{server: c.server, plan: c.plan, name: name}
+}
 
-// wires are the connections of one participant, which can be cut for good.
-type wires struct {
-	to   *embedded.Server
-	plan *faults.Plan
-	name string
+// dialer makes the connections of one agent or driver, until they are cut for good.
+type dialer struct {
+	server *embedded.Server
+	plan   *faults.Plan // nil = no faults
+	name   string       // of the agent or driver, which the plan's decisions depend on
 
 	mu   sync.Mutex
 	open []net.Conn // guarded by mu
 	dead bool       // guarded by mu
 }
 
-var errCut = errors.New("enginetest: this node was killed")
+var errCut = errors.New("enginetest: this agent or driver was killed")
 
-// InProcessConn makes wires a queues.Dialer.
-func (w *wires) InProcessConn() (net.Conn, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.dead {
+// InProcessConn makes a dialer a queues.Dialer.
+func (d *dialer) InProcessConn() (net.Conn, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dead {
 		return nil, errCut
 	}
-	conn, err := w.to.InProcessConn()
-	if err == nil && w.plan != nil {
-		conn = w.plan.Conn(w.name, conn)
+	conn, err := d.server.InProcessConn()
+	if err == nil && d.plan != nil {
+		conn = d.plan.Conn(d.name, conn)
 	}
 	if err == nil {
-		w.open = append(w.open, conn)
+		d.open = append(d.open, conn)
 	}
 	return conn, err
 }
 
-// cut closes the connections, and lets no other be made.
-func (w *wires) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.dead = true
-	for _, conn := range w.open {
+// cut closes all connections, and refuses to make another one.
+func (d *dialer) cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead = true
+	for _, conn := range d.open {
 		_ = conn.Close()
 	}
 }

@@ -11,33 +11,33 @@ import (
 	"github.com/tidemill/tidemill/internal/faults"
 )
 
-// Faults says how often what goes wrong: probabilities for each message that goes over a connection. A
-// decision hashes the seed, the connection, the operation and its count, so a seed repeats the faults,
-// though not the schedule.
+// Faults says how often things go wrong. Each number but the last is the probability for one message on a connection. A
+// decision hashes the seed, the connection, the operation and its count, so that a seed repeats the faults, though not
+// the schedule of goroutines.
 type Faults struct {
 	Seed        uint64
 	LostRequest float64 // a message to the server is lost
 	LostReply   float64 // a message from the server is lost
-	Repeat      float64 // a message comes twice
-	Delay       float64 // a message, and all behind it, is held for up to two seconds
-	Cut         float64 // the connection ends, and is made again
-	Kill        float64 // a node dies, as by Kill: the probability for each second
+	Repeat      float64 // a message arrives twice
+	Delay       float64 // a message, and all messages behind it, are delayed by up to two seconds
+	Cut         float64 // the connection breaks, and the client reconnects
+	Kill        float64 // a node is killed, as by Kill: the probability for each second
 }
 
-// plan returns the faults of the connections, nil if there are none.
+// plan returns the faults of the connections, or nil if there are none.
 func (f Faults) plan(t testing.TB) *faults.Plan {
 	plan := faults.Faults{Seed: f.Seed, LostRequest: f.LostRequest, LostReply: f.LostReply, Repeat: f.Repeat, Delay: f.Delay, Cut: f.Cut}
 	if plan == (faults.Faults{Seed: f.Seed}) {
 		return nil
 	}
 	p := faults.New(plan, func(err error) { t.Errorf("enginetest: %v", err) })
-	p.Off() // until all have begun
+	p.Off() // until the whole cluster has started
 	return p
 }
 
-// killing kills nodes by chance until the cluster closes, or Calm is called.
-func (c *cluster) killing() {
-	defer c.again.Done()
+// killByChance kills nodes by chance until the cluster is closed or Calm is called.
+func (c *cluster) killByChance() {
+	defer c.restarts.Done()
 	h := fnv.New64a()
 	_, _ = h.Write([]byte("kill"))
 	rng := rand.New(rand.NewPCG(c.cfg.Faults.Seed, h.Sum64()))
@@ -57,7 +57,7 @@ func (c *cluster) killing() {
 	}
 }
 
-// alive returns the names of the nodes that live, sorted.
+// alive returns the names of the running nodes, sorted.
 func (c *cluster) alive() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,10 +69,8 @@ func (c *cluster) alive() []string {
 	return names
 }
 
-// Calm ends the faults: what is sent from now on passes, and nobody dies any more.
-func Calm(ctx context.Context) {
-	ctx.Value(clusterKey{}).(*cluster).becalm() //nolint:forcetypeassert // a context of Start
-}
+// Calm ends the faults: from now on messages pass, and no node is killed by chance.
+func Calm(ctx context.Context) { of(ctx).becalm() }
 
 func (c *cluster) becalm() {
 	c.calming.Do(func() {

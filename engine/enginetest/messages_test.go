@@ -8,9 +8,9 @@ import (
 	"github.com/tidemill/tidemill/engine/enginetest"
 )
 
-// What is sent is sent for many tasks: a task on its own costs the server four messages in and three out, and those of
-// ten thousand a hundredth of that. Children cost none.
-func TestMessagesOnTheWay(t *testing.T) {
+// Messages carry many tasks: a single task costs the server four messages in and three out, but each of ten thousand tasks
+// a hundredth of that. A child that runs on its parent's agent costs none.
+func TestMessagesPerTask(t *testing.T) {
 	const n, depth = 10_000, 12
 	registry := engine.NewRegistry()
 	noop := engine.NewFunc("noop", func(_ context.Context, n int) (int, error) { return n, nil }, engine.In(registry))
@@ -52,13 +52,13 @@ func TestMessagesOnTheWay(t *testing.T) {
 		tasks int
 		most  float64 // messages a task, in and out
 	}{{"submits", submits, n, 0.1}, {"map", maps, n, 0.1}, {"nested", nests, 2 << depth, 0.01}} {
-		c.run() // learns how long a task runs
+		c.run() // the first time, run times are not known
 		before := enginetest.Messages(ctx)
 		c.run()
 		each := float64(enginetest.Messages(ctx)-before) / float64(c.tasks)
 		t.Logf("%s: %.4f messages a task", c.name, each)
 		if each > c.most {
-			t.Errorf("%s: %.3f messages a task, at most %g", c.name, each, c.most)
+			t.Errorf("%s: %.3f messages a task, want at most %g", c.name, each, c.most)
 		}
 	}
 }

@@ -10,14 +10,14 @@ import (
 	"github.com/tidemill/tidemill/engine/task"
 )
 
-// settleWithin is how long a cluster may take to come to rest: leases that nobody renews have to end, and
-// what is tried again has its backoffs.
+// settleWithin is how long a cluster may take to come to rest: leases that nobody renews must end, and retries wait for
+// their backoffs.
 const settleWithin = 10 * time.Minute
 
-// Settle waits until nothing is left of what was submitted: no message in a queue, no batch held, no slot
-// taken. It returns an error that says what is left if that takes too long.
+// Settle waits until nothing is left of the tasks that were submitted: no queue has a message, and no agent has a batch or
+// a slot in use. If that takes more than ten minutes, it returns an error that says what is left.
 func Settle(ctx context.Context) error {
-	c := ctx.Value(clusterKey{}).(*cluster) //nolint:forcetypeassert // a context of Start
+	c := of(ctx)
 	until := time.Now().Add(settleWithin)
 	for {
 		left := errors.Join(c.queued(ctx), c.busy())
@@ -25,7 +25,7 @@ func Settle(ctx context.Context) error {
 			return nil
 		}
 		if time.Now().After(until) {
-			return fmt.Errorf("enginetest: not at rest after %s: %w", settleWithin, left)
+			return fmt.Errorf("enginetest: the cluster is not at rest after %s: %w", settleWithin, left)
 		}
 		timer := time.NewTimer(time.Second)
 		select {
@@ -37,7 +37,7 @@ func Settle(ctx context.Context) error {
 	}
 }
 
-// queued returns an error if a queue has a message.
+// queued returns an error that describes a message in a queue, if there is one.
 func (c *cluster) queued(ctx context.Context) error {
 	table, err := c.broker.OpenTable(ctx, c.broker.Classes())
 	if err != nil {
@@ -59,19 +59,19 @@ func (c *cluster) queued(ctx context.Context) error {
 			}
 			var b task.Batch
 			_ = task.DecodeBatch(m.Data, &b)
-			return fmt.Errorf("%s.%s has batch %d of %s with %d tasks", class, level, m.Sequence, b.Owner, len(b.Specs))
+			return fmt.Errorf("the queue of class %s, level %s, has batch %d of owner %s, with %d tasks", class, level, m.Sequence, b.Owner, len(b.Specs))
 		}
 	}
 	return nil
 }
 
-// busy returns an error if an agent holds something.
+// busy returns an error that names an agent with a batch or a slot in use, if there is one.
 func (c *cluster) busy() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, n := range c.nodes {
 		if !n.agent.Idle() {
-			return fmt.Errorf("%s is busy", name)
+			return fmt.Errorf("the agent of %s is busy", name)
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package enginetest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,88 +13,90 @@ import (
 	"github.com/tidemill/tidemill/engine/enginetest"
 )
 
-// sprout is a tree of tasks that is to grow: so deep, and each of its tasks takes so long.
-type sprout struct {
-	Seed  int
-	Depth int
-	Takes time.Duration
+// treeOrder is the input of a task that is the root of a binary tree of tasks.
+type treeOrder struct {
+	Seed  int           // chooses how the task waits for its children
+	Depth int           // of the tree; 0 = a leaf
+	Takes time.Duration // of each task, in virtual time
 }
 
-// grown is a tree that has grown, or one that grows on.
-type grown struct {
-	Leaves  int
-	Below   []engine.Ref[grown]
-	Ballast []byte
+// treeResult counts the leaves of a tree. A task that does not wait for its children returns references to them.
+type treeResult struct {
+	Leaves   int
+	Children []engine.Ref[treeResult]
+	Ballast  []byte
 }
 
 var errWrong = errors.New("a wrong answer")
 
-// growOne waits for what is below it in one of several ways, or does not wait and returns that.
-func (s *simulation) growOne(ctx context.Context, in sprout) (grown, error) {
+// doTree is the function of a task in a tree: it waits for its children in one of several ways, or returns references to
+// them.
+func (s *simulation) doTree(ctx context.Context, in treeOrder) (treeResult, error) {
 	if in.Takes > 0 {
 		timer := time.NewTimer(in.Takes)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return grown{}, context.Cause(ctx)
+			return treeResult{}, context.Cause(ctx)
 		}
 	}
 	if in.Seed%11 == 0 && engine.Attempt(ctx) == 1 {
-		return grown{}, errPlanned
+		return treeResult{}, errPlanned
 	}
 	if in.Depth == 0 {
-		g := grown{Leaves: 1}
+		g := treeResult{Leaves: 1}
 		if in.Seed%16 == 0 {
 			g.Ballast = make([]byte, ballast)
 		}
 		return g, nil
 	}
-	var below []engine.Ref[grown]
+	var children []engine.Ref[treeResult]
 	for i := range 2 {
-		below = append(below, s.grow.Submit(ctx, sprout{in.Seed*2 + i, in.Depth - 1, in.Takes}))
+		children = append(children, s.tree.Submit(ctx, treeOrder{in.Seed*2 + i, in.Depth - 1, in.Takes}))
 	}
 	switch in.Seed % 5 {
 	case 0:
-		return grown{Below: below}, nil
+		return treeResult{Children: children}, nil
 	case 1:
-		if _, err := engine.GetAll(ctx, below); err != nil {
-			return grown{}, err
+		if _, err := engine.GetAll(ctx, children); err != nil {
+			return treeResult{}, err
 		}
 	case 2:
-		for _, err := range engine.Completed(ctx, below) {
+		for _, err := range engine.Completed(ctx, children) {
 			if err != nil {
-				return grown{}, err
+				return treeResult{}, err
 			}
 		}
 	case 3:
-		<-below[1].Done(ctx)
+		<-children[1].Done(ctx)
 	}
-	var all grown
-	for _, ref := range below {
+	var all treeResult
+	for _, ref := range children {
 		n, err := s.leavesOf(ctx, ref)
 		if err != nil {
-			return grown{}, err
+			return treeResult{}, err
 		}
 		all.Leaves += n
 	}
 	return all, nil
 }
 
-// leavesOf waits for a tree and counts its leaves.
-func (s *simulation) leavesOf(ctx context.Context, ref engine.Ref[grown]) (int, error) {
+// leavesOf waits until a tree has ended, and returns how many leaves it has.
+func (s *simulation) leavesOf(ctx context.Context, ref engine.Ref[treeResult]) (int, error) {
 	g, err := ref.Get(ctx)
 	n := g.Leaves
-	for _, below := range g.Below {
-		more, errBelow := s.leavesOf(ctx, below)
+	for _, child := range g.Children {
+		more, errChild := s.leavesOf(ctx, child)
 		n += more
-		err = errors.Join(err, errBelow)
+		err = errors.Join(err, errChild)
 	}
 	return n, err
 }
 
-// A large tree spreads: every agent works at it, however fast its tasks are.
-func TestATreeSpreads(t *testing.T) {
+// All agents take part in a large tree, however short its tasks are.
+func TestALargeTreeRunsOnAllAgents(t *testing.T) {
+	const depth, nodes = 17, 3
 	for _, c := range []struct {
 		name  string
 		takes time.Duration // of a leaf
@@ -125,33 +128,33 @@ func TestATreeSpreads(t *testing.T) {
 				r, err := right.Get(ctx)
 				return l + r, err
 			}, engine.In(registry))
-			c.run(t, enginetest.Config{Nodes: 3, Registry: registry}, func(t *testing.T, ctx context.Context) {
-				if n, err := tree.Submit(ctx, 17).Get(ctx); n != 1<<17 || err != nil {
-					t.Errorf("%d leaves, %v", n, err)
+			c.run(t, enginetest.Config{Nodes: nodes, Registry: registry}, func(t *testing.T, ctx context.Context) {
+				if n, err := tree.Submit(ctx, depth).Get(ctx); n != 1<<depth || err != nil {
+					t.Errorf("got %d leaves and the error %v, want %d and none", n, err, 1<<depth)
+				}
+				took, all := 0, int64(0)
+				ran.Range(func(node, n any) bool {
+					t.Log(node, "ran", n.(*atomic.Int64).Load())
+					took++
+					all += n.(*atomic.Int64).Load()
+					return true
+				})
+				if want := int64(1<<(depth+1) - 1); took != nodes || all != want {
+					t.Errorf("%d nodes ran %d tasks, want %d and %d", took, all, nodes, want)
 				}
 			})
-			nodes, all := 0, int64(0)
-			ran.Range(func(node, n any) bool {
-				t.Log(node, "ran", n.(*atomic.Int64).Load())
-				nodes++
-				all += n.(*atomic.Int64).Load()
-				return true
-			})
-			if nodes != 3 || all != 1<<18-1 {
-				t.Errorf("%d nodes ran %d tasks, want 3 and %d", nodes, all, 1<<18-1)
-			}
 		})
 	}
 }
 
-// An agent on which many tasks wait takes nothing but children.
-func TestManyWait(t *testing.T) {
-	const most, parents = 256, 400 // hotpath.md
+// An agent on which 256 tasks wait for children begins no other task, until some of these have ended.
+func TestAnAgentLimitsItsWaitingTasks(t *testing.T) {
+	const limit, parents = 256, 400
 	registry := engine.NewRegistry()
-	gate := make(chan struct{})
+	var goOn chan struct{} // of the bubble
 	var waiting atomic.Int64
 	child := engine.NewFunc("child", func(ctx context.Context, n int) (int, error) {
-		<-gate
+		<-goOn
 		return n, nil
 	}, engine.In(registry), engine.Resource("licence", 1))
 	parent := engine.NewFunc("parent", func(ctx context.Context, n int) (int, error) {
@@ -160,68 +163,64 @@ func TestManyWait(t *testing.T) {
 	}, engine.In(registry))
 	cfg := enginetest.Config{Registry: registry, Resources: map[string]float64{"licence": 1}}
 	enginetest.Run(t, cfg, func(t *testing.T, ctx context.Context) {
-		gate = make(chan struct{}) // of the bubble
+		goOn = make(chan struct{})
 		var refs []engine.Ref[int]
 		for n := range parents {
 			refs = append(refs, parent.Submit(ctx, n))
 		}
 		passes(time.Minute)
-		if n := waiting.Load(); n < most || n > most+2 {
-			t.Errorf("%d tasks wait, want %d and one a slot at most", n, most)
+		if n := waiting.Load(); n < limit || n > limit+2 {
+			t.Errorf("%d tasks wait, want %d, or one more in each of the two slots", n, limit)
 		}
-		close(gate)
-		if _, err := engine.GetAll(ctx, refs); err != nil {
-			t.Error(err)
-		}
+		close(goOn)
+		_, err := engine.GetAll(ctx, refs)
+		check(t, err)
 		if n := waiting.Load(); n != parents {
-			t.Errorf("%d of %d ran", n, parents)
+			t.Errorf("%d tasks ran in the end, want %d", n, parents)
 		}
 	})
 }
 
-// An agent that dies in the middle of a tree, at its root or in its branches, takes nothing with it but time: those
-// tasks run again that had not been recorded, and make their children again.
-func TestAnAgentDiesInATree(t *testing.T) {
+// An agent that dies while it runs a part of a tree costs time and no result: the tasks without a record run again, and
+// submit their children again.
+func TestATreeSurvivesTheDeathOfAgents(t *testing.T) {
 	const depth = 9
 	for _, after := range []int64{1, 100, 300, 500} {
-		var leaves atomic.Int64
-		var died sync.Map // nodes that were killed
-		registry := engine.NewRegistry()
-		var tree *engine.Func[int, int]
-		tree = engine.NewFunc("tree", func(ctx context.Context, depth int) (int, error) {
-			if depth == 0 {
-				passes(20 * time.Millisecond)
-				if n := leaves.Add(1); n == after || n == after+150 {
-					died.Store(engine.NodeID(ctx), true)
-					enginetest.Kill(ctx, engine.NodeID(ctx))
+		t.Run(fmt.Sprint("after ", after, " leaves"), func(t *testing.T) {
+			var leaves atomic.Int64
+			registry := engine.NewRegistry()
+			var tree *engine.Func[int, int]
+			tree = engine.NewFunc("tree", func(ctx context.Context, depth int) (int, error) {
+				if depth == 0 {
+					passes(20 * time.Millisecond)
+					if n := leaves.Add(1); n == after || n == after+150 {
+						t.Log(engine.NodeID(ctx), "dies after", n, "leaves")
+						enginetest.Kill(ctx, engine.NodeID(ctx))
+					}
+					return 1, nil
 				}
-				return 1, nil
-			}
-			left, right := tree.Submit(ctx, depth-1), tree.Submit(ctx, depth-1)
-			both, err := engine.GetAll(ctx, []engine.Ref[int]{left, right})
-			if err != nil {
-				return 0, err
-			}
-			return both[0] + both[1], nil
-		}, engine.In(registry))
-		enginetest.Run(t, enginetest.Config{Nodes: 3, Registry: registry}, func(t *testing.T, ctx context.Context) {
-			if n, err := tree.Submit(ctx, depth).Get(ctx); n != 1<<depth || err != nil {
-				t.Errorf("killed after %d leaves: %d leaves, %v", after, n, err)
-			}
-			check(t, enginetest.Settle(ctx))
-		})
-		if n := leaves.Load(); n <= 1<<depth {
-			t.Errorf("killed after %d leaves: %d ran in all, so none ran again", after, n)
-		}
-		died.Range(func(node, _ any) bool {
-			t.Log(after, "leaves, then", node, "died;", leaves.Load(), "in all")
-			return true
+				left, right := tree.Submit(ctx, depth-1), tree.Submit(ctx, depth-1)
+				both, err := engine.GetAll(ctx, []engine.Ref[int]{left, right})
+				if err != nil {
+					return 0, err
+				}
+				return both[0] + both[1], nil
+			}, engine.In(registry))
+			enginetest.Run(t, enginetest.Config{Nodes: 3, Registry: registry}, func(t *testing.T, ctx context.Context) {
+				if n, err := tree.Submit(ctx, depth).Get(ctx); n != 1<<depth || err != nil {
+					t.Errorf("got %d leaves and the error %v, want %d and none", n, err, 1<<depth)
+				}
+				check(t, enginetest.Settle(ctx))
+				if n := leaves.Load(); n <= 1<<depth {
+					t.Errorf("%d leaves ran in all, want more than %d: some of them again", n, 1<<depth)
+				}
+			})
 		})
 	}
 }
 
-// What a result refers to outlives the agent that made it.
-func TestAResultOutlivesItsAgent(t *testing.T) {
+// The objects that a result refers to outlive the agent that made them.
+func TestTheObjectsOfAResultOutliveItsAgent(t *testing.T) {
 	type two struct{ Child, Own engine.Ref[[]byte] }
 	registry := engine.NewRegistry()
 	child := engine.NewFunc("child", func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil }, engine.In(registry))
@@ -234,7 +233,7 @@ func TestAResultOutlivesItsAgent(t *testing.T) {
 		ref := parent.Submit(ctx, ballast)
 		<-ref.Done(ctx)
 		enginetest.Kill(ctx, node.Load().(string))
-		passes(3 * time.Hour) // somebody tidies up behind the dead
+		passes(3 * time.Hour) // time enough for a janitor to remove what the dead agent has left
 		p, err := ref.Get(ctx)
 		check(t, err)
 		c, err := p.Child.Get(ctx)
@@ -242,7 +241,7 @@ func TestAResultOutlivesItsAgent(t *testing.T) {
 		o, err := p.Own.Get(ctx)
 		check(t, err)
 		if len(c) != ballast || len(o) != ballast+1 {
-			t.Errorf("%d and %d bytes", len(c), len(o))
+			t.Errorf("the child's result has %d bytes and the object %d, want %d and %d", len(c), len(o), ballast, ballast+1)
 		}
 	})
 }

@@ -6,13 +6,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/tidemill/tidemill/engine/enginetest"
 	"github.com/tidemill/tidemill/engine/registry"
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
@@ -94,15 +93,8 @@ func drawOn(t *testing.T, ctx context.Context, b *queues.Broker, input byte) uin
 // its sequence is one that was read before.
 func TestALogThatGoesBack(t *testing.T) {
 	for _, job := range []string{"", "j"} {
-		t.Run("job "+job, func(t *testing.T) { inBubble(t, func(t *testing.T) { goBack(t, job) }) })
+		t.Run("job "+job, func(t *testing.T) { enginetest.Bubble(t, func(t *testing.T) { goBack(t, job) }) })
 	}
-}
-
-func inBubble(t *testing.T, test func(t *testing.T)) {
-	t.Helper()
-	runtime.GC() // nats.go keeps timers in a pool, and when it connects again, none of another bubble's may be there
-	runtime.GC()
-	synctest.Test(t, test)
 }
 
 // jobRig opens sessions on a stage, and stands in for their agents.
@@ -213,7 +205,7 @@ func mixOld(t *testing.T, backup, earlier string) {
 // A result of a former run that nobody has looked at yet, and that is lost with the end of a log, is lost: what
 // stands in its place later is not taken for it.
 func TestAResultThatIsGone(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	enginetest.Bubble(t, func(t *testing.T) {
 		dir, earlier, backup := filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir")
 		first := serverOn(t, dir)
 		j := &jobRig{T: t, on: &stage{server: first}}
@@ -246,7 +238,7 @@ func TestAResultThatIsGone(t *testing.T) {
 // A message that has the sequence of another one, which an agent still holds of a stream that was there before,
 // is another message.
 func TestASequenceOfAnotherMessage(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	enginetest.Bubble(t, func(t *testing.T) {
 		dir, backup := filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir")
 		first := serverOn(t, dir)
 		j := &jobRig{T: t, on: &stage{server: first}, registry: registry.New()}
@@ -291,7 +283,7 @@ func TestASequenceOfAnotherMessage(t *testing.T) {
 
 // A result that a former run has recorded is there, however long its server is away when somebody asks for it.
 func TestARecordedResultIsWaitedFor(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	enginetest.Bubble(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "dir")
 		first := serverOn(t, dir)
 		j := &jobRig{T: t, on: &stage{server: first}}

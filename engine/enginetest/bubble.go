@@ -1,0 +1,100 @@
+package enginetest
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Run runs the test in virtual time, as Bubble does, with a cluster that is closed when the test ends. The
+// context carries the driver's session.
+func Run(t *testing.T, cfg Config, test func(t *testing.T, ctx context.Context)) {
+	t.Helper()
+	Bubble(t, func(t *testing.T) { test(t, Start(t, cfg)) })
+}
+
+// Bubble runs the test in a bubble of testing/synctest: virtual time passes when every goroutine waits, so CPU
+// work takes none of it, and a measured run time of 0 is normal. The test may not run subtests, open sockets,
+// start child processes or call t.Parallel.
+//
+// Each bubble has a process of its own: nats.go shares timers between all connections of a process, and a timer
+// belongs to one bubble. Bubble runs the test binary again for this test alone, and fails with its output. So
+// Bubble is the last call of a test, and there is one in each test or subtest: the caller does not see what the
+// test assigns to its variables. If -run names this test exactly, as in -run '^TestX$' or -run '^TestX$/^case$',
+// the bubble runs in the present process, where a debugger or a profile can see it.
+func Bubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	if !alone(t) {
+		runAlone(t)
+		return
+	}
+	if !used.CompareAndSwap(false, true) {
+		t.Fatal("enginetest: a second bubble in one process: give each bubble a test or a subtest of its own")
+	}
+	synctest.Test(t, test)
+}
+
+// used says that this process has had its bubble.
+var used atomic.Bool
+
+// alone reports whether this process runs the test and no other, and runs it once.
+func alone(t *testing.T) bool {
+	return flag.Lookup("test.run").Value.String() == exactly(t.Name()) && flag.Lookup("test.count").Value.String() == "1"
+}
+
+// exactly returns a pattern for -test.run that matches the test of this name, and no other.
+func exactly(name string) string {
+	parts := strings.Split(name, "/")
+	for i, part := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(part) + "$"
+	}
+	return strings.Join(parts, "/")
+}
+
+// runAlone runs the test in a process of its own.
+func runAlone(t *testing.T) {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatalf("enginetest: find the test binary: %v", err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, aloneArgs(t)...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = cmd.Run()
+	switch {
+	case err != nil:
+		t.Errorf("%s failed in a process of its own: %v\n%s", t.Name(), err, out.String())
+	case strings.Contains(out.String(), "no tests to run"):
+		t.Errorf("%s did not run in a process of its own, with the arguments %q:\n%s", t.Name(), aloneArgs(t), out.String())
+	case testing.Verbose():
+		t.Logf("in a process of its own:\n%s", out.String())
+	}
+}
+
+// aloneArgs returns the arguments with which the test binary runs this test alone: the present ones, but for those
+// of package testing.
+func aloneArgs(t *testing.T) []string {
+	args := []string{"-test.run=" + exactly(t.Name()), "-test.count=1", fmt.Sprint("-test.v=", testing.Verbose())}
+	if deadline, ok := t.Deadline(); ok {
+		left := time.Until(deadline) - 2*time.Second // it is to print its stacks before this process ends
+		args = append(args, fmt.Sprint("-test.timeout=", max(time.Second, left)))
+	} else {
+		args = append(args, "-test.timeout=0")
+	}
+	flag.Visit(func(f *flag.Flag) {
+		if !strings.HasPrefix(f.Name, "test.") {
+			args = append(args, fmt.Sprintf("-%s=%s", f.Name, f.Value))
+		}
+	})
+	return args
+}
