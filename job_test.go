@@ -21,50 +21,50 @@ import (
 	"github.com/tidemill/tidemill/queues/embedded"
 )
 
-// nightly is a program that is run again and again under the name of a job.
-type nightly struct {
+// jobHarness runs programs under the name of the job "nightly", one after the other.
+type jobHarness struct {
 	t        *testing.T
 	dir      string
 	registry *engine.Registry
-	answer   *engine.Func[int, string] // something random behind the input
-	picky    *engine.Func[int, string] // fails while broken
+	answer   *engine.Func[int, string] // returns its input and something random
+	picky    *engine.Func[int, string] // fails while broken is set
 	broken   atomic.Bool
-	runs     atomic.Int64
+	runs     atomic.Int64 // executions of answer
 }
 
-func newNightly(t *testing.T) *nightly {
-	n := &nightly{t: t, dir: t.TempDir(), registry: engine.NewRegistry()}
-	n.answer = engine.NewFunc("answer", func(_ context.Context, in int) (string, error) {
-		n.runs.Add(1)
+func newJobHarness(t *testing.T) *jobHarness {
+	h := &jobHarness{t: t, dir: t.TempDir(), registry: engine.NewRegistry()}
+	h.answer = engine.NewFunc("answer", func(_ context.Context, in int) (string, error) {
+		h.runs.Add(1)
 		return fmt.Sprint(in, " ", rand.Text()), nil
-	}, engine.In(n.registry))
-	n.picky = engine.NewFunc("picky", func(context.Context, int) (string, error) {
-		if n.broken.Load() {
+	}, engine.In(h.registry))
+	h.picky = engine.NewFunc("picky", func(context.Context, int) (string, error) {
+		if h.broken.Load() {
 			return "", errors.New("broken")
 		}
 		return "mended", nil
-	}, engine.In(n.registry), engine.Retries(0))
-	return n
+	}, engine.In(h.registry), engine.Retries(0))
+	return h
 }
 
-// run opens the cluster, calls the program and closes.
-func (n *nightly) run(program func(ctx context.Context, c *tidemill.Cluster)) {
-	n.t.Helper()
-	c, err := tidemill.Open(n.t.Context(), tidemill.Config{Dir: n.dir, Job: "nightly", Registry: n.registry})
-	check(n.t, err)
-	program(c.Context(n.t.Context()), c)
-	check(n.t, c.Close(n.t.Context()))
+// run is one run of the job: it opens a cluster, calls the program and closes the cluster.
+func (h *jobHarness) run(program func(ctx context.Context, c *tidemill.Cluster)) {
+	h.t.Helper()
+	c, err := tidemill.Open(h.t.Context(), tidemill.Config{Dir: h.dir, Job: "nightly", Registry: h.registry})
+	check(h.t, err)
+	program(c.Context(h.t.Context()), c)
+	check(h.t, c.Close(h.t.Context()))
 }
 
-// answers submits the inputs and returns the results, and how many of them were there already.
-func (n *nightly) answers(ctx context.Context, inputs ...int) (results []string, resumed int) {
-	n.t.Helper()
+// answers calls answer with each input. It returns the results, and how many of them were taken from a former run.
+func (h *jobHarness) answers(ctx context.Context, inputs ...int) (results []string, resumed int) {
+	h.t.Helper()
 	var refs []engine.Ref[string]
 	for _, in := range inputs {
-		refs = append(refs, n.answer.Submit(ctx, in))
+		refs = append(refs, h.answer.Submit(ctx, in))
 	}
 	results, err := engine.GetAll(ctx, refs)
-	check(n.t, err)
+	check(h.t, err)
 	for _, r := range refs {
 		if r.Resumed() {
 			resumed++
@@ -73,142 +73,145 @@ func (n *nightly) answers(ctx context.Context, inputs ...int) (results []string,
 	return results, resumed
 }
 
+// passes returns when so much time has passed, which in a bubble is virtual time.
 func passes(d time.Duration) {
 	timer := time.NewTimer(d)
 	<-timer.C
 }
 
-// A job that is run again takes the results that it has, however long ago they were recorded, and runs
-// what is new. Equal calls are told apart; when it has ended, it begins anew.
+// A job that is run again takes the results of former runs, however long ago they were recorded, and executes the calls that
+// are new. Equal calls have results of their own. When the job has ended, its next run executes all calls again.
 func TestAJobGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNightly(t)
+		h := newJobHarness(t)
 		var first []string
-		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+		h.run(func(ctx context.Context, _ *tidemill.Cluster) {
 			var resumed int
-			first, resumed = n.answers(ctx, 1, 2, 3, 3, 4)
-			if resumed != 0 || n.runs.Load() != 5 || first[2] == first[3] {
-				t.Errorf("%d resumed, %d runs, %q", resumed, n.runs.Load(), first)
+			first, resumed = h.answers(ctx, 1, 2, 3, 3, 4)
+			if resumed != 0 || h.runs.Load() != 5 || first[2] == first[3] {
+				t.Errorf("first run: %d results resumed, %d executions, results %q; want 0 and 5, and two results for the equal calls",
+					resumed, h.runs.Load(), first)
 			}
-			passes(time.Hour) // the janitor is at work
+			passes(time.Hour) // time for the janitor to remove what it should not
 		})
-		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+		h.run(func(ctx context.Context, _ *tidemill.Cluster) {
 			passes(time.Hour)
-			again, resumed := n.answers(ctx, 4, 3, 3, 1, 5, 2) // in another order, and with something new
-			if resumed != 5 || n.runs.Load() != 6 {
-				t.Errorf("%d resumed, %d runs", resumed, n.runs.Load())
+			again, resumed := h.answers(ctx, 4, 3, 3, 1, 5, 2) // in another order, and with a new input
+			if resumed != 5 || h.runs.Load() != 6 {
+				t.Errorf("second run: %d results resumed, %d executions in all; want 5 and 6", resumed, h.runs.Load())
 			}
 			if got := []string{again[3], again[5], again[1], again[2], again[0]}; strings.Join(got, ",") != strings.Join(first, ",") {
-				t.Errorf("first %q\nthen %q", first, again)
+				t.Errorf("second run: got the results %q, want those of the first run, %q", got, first)
 			}
 		})
-		n.run(func(ctx context.Context, c *tidemill.Cluster) {
-			if _, resumed := n.answers(ctx, 1, 2, 3, 3, 4, 5); resumed != 6 {
-				t.Errorf("%d resumed", resumed)
+		h.run(func(ctx context.Context, c *tidemill.Cluster) {
+			if _, resumed := h.answers(ctx, 1, 2, 3, 3, 4, 5); resumed != 6 {
+				t.Errorf("third run: %d results resumed, want 6", resumed)
 			}
 			check(t, c.End(ctx))
 		})
-		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+		h.run(func(ctx context.Context, _ *tidemill.Cluster) {
 			passes(time.Minute)
-			if _, resumed := n.answers(ctx, 1, 2); resumed != 0 {
-				t.Errorf("%d resumed of a job that has ended", resumed)
+			if _, resumed := h.answers(ctx, 1, 2); resumed != 0 {
+				t.Errorf("after the end of the job: %d results resumed, want 0", resumed)
 			}
 		})
 	})
 }
 
-// What had failed or was cancelled is tried anew, once in each run.
+// A task that had failed or was cancelled in a former run is executed again, once in each run.
 func TestAJobTriesAgainWhatHadFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNightly(t)
-		n.broken.Store(true)
+		h := newJobHarness(t)
+		h.broken.Store(true)
 		for range 2 {
-			n.run(func(ctx context.Context, _ *tidemill.Cluster) {
-				if _, err := n.picky.Submit(ctx, 1).Get(ctx); err == nil || !strings.Contains(err.Error(), "broken") {
-					t.Errorf("while it is broken: %v", err)
+			h.run(func(ctx context.Context, _ *tidemill.Cluster) {
+				if _, err := h.picky.Submit(ctx, 1).Get(ctx); err == nil || !strings.Contains(err.Error(), "broken") {
+					t.Errorf("while the function is broken: got the error %v, want \"broken\"", err)
 				}
-				late := n.answer.Submit(ctx, 1, engine.Delay(time.Hour))
+				late := h.answer.Submit(ctx, 1, engine.Delay(time.Hour))
 				check(t, late.Cancel(ctx))
 				if _, err := late.Get(ctx); !errors.Is(err, engine.ErrCancelled) {
-					t.Errorf("cancelled: %v", err)
+					t.Errorf("a cancelled task: got %v, want %v", err, engine.ErrCancelled)
 				}
 			})
 		}
-		n.broken.Store(false)
-		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
-			if v, err := n.picky.Submit(ctx, 1).Get(ctx); v != "mended" || err != nil {
-				t.Errorf("mended: %q, %v", v, err)
+		h.broken.Store(false)
+		h.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			if v, err := h.picky.Submit(ctx, 1).Get(ctx); v != "mended" || err != nil {
+				t.Errorf("after the function was mended: got %q and the error %v, want \"mended\" and none", v, err)
 			}
-			if _, resumed := n.answers(ctx, 1); resumed != 0 {
-				t.Error("a cancelled task has a result")
+			if _, resumed := h.answers(ctx, 1); resumed != 0 {
+				t.Errorf("%d results of the cancelled task were resumed, want 0", resumed)
 			}
 		})
-		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
-			if r := n.picky.Submit(ctx, 1); !r.Resumed() {
-				t.Error("the result of the third try is not taken")
+		h.run(func(ctx context.Context, _ *tidemill.Cluster) {
+			if r := h.picky.Submit(ctx, 1); !r.Resumed() {
+				t.Error("the result of the third run is not resumed, want it resumed")
 			}
 		})
 	})
 }
 
-// What a run hands over is not begun, or is finished: it costs no budget, and nothing of it runs twice.
-func TestAJobIsHandedOver(t *testing.T) {
+// When a run closes, tasks that run come to their end, and the others are left to the next run. No task runs twice, and none
+// loses an attempt by it.
+func TestARunLeavesTheRestToTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNightly(t)
+		h := newJobHarness(t)
 		var begun, ended atomic.Int64
 		slow := engine.NewFunc("slow", func(ctx context.Context, in int) (int, error) {
 			begun.Add(1)
 			passes(time.Minute)
 			ended.Add(1)
 			return in + engine.Attempt(ctx), nil
-		}, engine.In(n.registry))
+		}, engine.In(h.registry))
 		submit := func(ctx context.Context) (refs []engine.Ref[int]) {
 			for i := range 20 {
 				refs = append(refs, slow.Submit(ctx, i))
 			}
 			return refs
 		}
-		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+		h.run(func(ctx context.Context, _ *tidemill.Cluster) {
 			submit(ctx)
 			check(t, engine.Flush(ctx))
 			passes(150 * time.Second)
 		})
 		if begun.Load() != ended.Load() || begun.Load() == 20 || begun.Load() == 0 {
-			t.Errorf("after the first run %d had begun, and %d ended", begun.Load(), ended.Load())
+			t.Errorf("in the first run %d tasks began and %d ended, want equal numbers, more than 0 and less than 20", begun.Load(), ended.Load())
 		}
-		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+		h.run(func(ctx context.Context, _ *tidemill.Cluster) {
 			values, err := engine.GetAll(ctx, submit(ctx))
 			check(t, err)
 			for i, v := range values {
 				if v != i+1 {
-					t.Errorf("task %d has %d: it was not its first attempt", i, v)
+					t.Errorf("task %d returned %d, want %d, which says that it was the first attempt", i, v, i+1)
 				}
 			}
 		})
 		if begun.Load() != 20 {
-			t.Errorf("20 tasks ran %d times", begun.Load())
+			t.Errorf("20 tasks were executed %d times, want 20", begun.Load())
 		}
 	})
 }
 
-// A wrong combination says what is missing.
+// The error for a Config whose fields do not fit together names all of them.
 func TestJobsNeedADirectory(t *testing.T) {
 	_, err := tidemill.Open(t.Context(), tidemill.Config{Job: "a.b", Limit: 5})
 	if err == nil {
-		t.Fatal("it opened")
+		t.Fatal("Open returned no error, want one")
 	}
 	for _, says := range []string{"needs Dir", `job name "a.b"`, "33554432 or more", "Limit and Sync need Dir"} {
 		if !strings.Contains(err.Error(), says) {
-			t.Errorf("%v\ndoes not say %q", err, says)
+			t.Errorf("got the error %q, want it to say %q", err, says)
 		}
 	}
 }
 
-// A task that outlives the grace of a close has no outcome: its context has ended because the run has, and the
-// next one begins it anew, as it was.
-func TestAnEndedGraceIsNoOutcome(t *testing.T) {
+// A task that still runs when the grace period of Close is over has no outcome: its context ended only because the run did.
+// The next run executes it again, with the same attempt number.
+func TestATaskThatOutlivesCloseHasNoOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNightly(t)
+		h := newJobHarness(t)
 		var attempts []int
 		long := engine.NewFunc("long", func(ctx context.Context, in int) (int, error) {
 			attempts = append(attempts, engine.Attempt(ctx))
@@ -217,81 +220,81 @@ func TestAnEndedGraceIsNoOutcome(t *testing.T) {
 			}
 			<-ctx.Done()
 			return 0, ctx.Err()
-		}, engine.In(n.registry), engine.Retries(0))
-		c, err := tidemill.Open(t.Context(), tidemill.Config{Dir: n.dir, Job: "nightly", Registry: n.registry})
+		}, engine.In(h.registry), engine.Retries(0))
+		c, err := tidemill.Open(t.Context(), tidemill.Config{Dir: h.dir, Job: "nightly", Registry: h.registry})
 		check(t, err)
 		long.Submit(c.Context(t.Context()), 7)
 		passes(time.Second)
 		grace, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := c.Close(grace); err == nil || !strings.Contains(err.Error(), "1 tasks are still running") {
-			t.Errorf("close: %v", err)
+			t.Errorf("Close: got the error %v, want \"1 tasks are still running\"", err)
 		}
-		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+		h.run(func(ctx context.Context, _ *tidemill.Cluster) {
 			if v, err := long.Submit(ctx, 7).Get(ctx); v != 7 || err != nil {
-				t.Errorf("in the next run: %d, %v", v, err)
+				t.Errorf("in the next run: got %d and the error %v, want 7 and none", v, err)
 			}
 		})
 		if len(attempts) != 2 || attempts[1] != 1 {
-			t.Errorf("attempts %v", attempts)
+			t.Errorf("got the attempts %v, want [1 1]", attempts)
 		}
 	})
 }
 
-// A Map whose context is interrupted cancels nothing of a named job: what runs ends, and is recorded.
+// A Map of a named job whose context ends cancels no task: tasks that run come to their end and are recorded.
 func TestAnInterruptedMapHandsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNightly(t)
+		h := newJobHarness(t)
 		var ran atomic.Int64
 		f := engine.NewFunc("f", func(ctx context.Context, in int) (int, error) {
 			ran.Add(1)
 			passes(time.Second)
 			return in, ctx.Err()
-		}, engine.In(n.registry))
-		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+		}, engine.In(h.registry))
+		h.run(func(ctx context.Context, _ *tidemill.Cluster) {
 			ctx, interrupt := context.WithCancel(ctx)
 			go func() { passes(500 * time.Millisecond); interrupt() }()
 			for _, err := range engine.Map(ctx, f, slices.Values([]int{1, 2, 3, 4, 5, 6, 7, 8, 9})) {
 				if !errors.Is(err, context.Canceled) {
-					t.Errorf("the map: %v", err)
+					t.Errorf("Map: got the error %v, want %v", err, context.Canceled)
 				}
 			}
 		})
-		n.run(func(ctx context.Context, _ *tidemill.Cluster) {
+		h.run(func(ctx context.Context, _ *tidemill.Cluster) {
 			sum := 0
 			for v, err := range engine.Map(ctx, f, slices.Values([]int{1, 2, 3, 4, 5, 6, 7, 8, 9})) {
 				check(t, err)
 				sum += v
 			}
 			if sum != 45 || ran.Load() != 9 {
-				t.Errorf("sum %d, %d runs", sum, ran.Load())
+				t.Errorf("got the sum %d after %d executions, want 45 after 9", sum, ran.Load())
 			}
 		})
 	})
 }
 
-// Every failure has its dead letter, also of a run that ended right behind it.
-func TestLettersOfAShortRun(t *testing.T) {
+// Every failure has its dead letter, also if the run ends right after it.
+func TestDeadLettersOfAShortRun(t *testing.T) {
 	for _, job := range []string{"", "nightly"} {
-		n := newNightly(t)
-		n.broken.Store(true)
-		cfg := tidemill.Config{Dir: n.dir, Job: job, Registry: n.registry, Sync: tidemill.NoSyncForTwoMinutes}
+		h := newJobHarness(t)
+		h.broken.Store(true)
+		cfg := tidemill.Config{Dir: h.dir, Job: job, Registry: h.registry, Sync: tidemill.NoSyncForTwoMinutes}
 		c, err := tidemill.Open(t.Context(), cfg)
 		check(t, err)
 		ctx := c.Context(t.Context())
 		for i := range 20 {
-			if _, err := n.picky.Submit(ctx, i).Get(ctx); err == nil {
-				t.Fatal("no failure")
+			if v, err := h.picky.Submit(ctx, i).Get(ctx); err == nil {
+				t.Fatalf("task %d returned %q, want a failure", i, v)
 			}
 		}
 		check(t, c.Close(t.Context()))
-		if got := lettersIn(t, n.dir, "picky"); got != 20 {
-			t.Errorf("job %q: %d letters", job, got)
+		if got := lettersIn(t, h.dir, "picky"); got != 20 {
+			t.Errorf("job %q: %d dead letters, want 20", job, got)
 		}
 	}
 }
 
-// brokerIn opens a directory that nobody uses.
+// brokerIn starts a server on a directory that no process uses, and returns a broker of it.
 func brokerIn(t *testing.T, dir string) (b *queues.Broker, closeAll func()) {
 	t.Helper()
 	server, err := embedded.Start(embedded.Config{Dir: dir})
@@ -301,14 +304,14 @@ func brokerIn(t *testing.T, dir string) (b *queues.Broker, closeAll func()) {
 	return b, func() { b.Close(); server.Close() }
 }
 
-// lettersIn counts the dead letters of a function in a directory that nobody uses.
+// lettersIn counts the dead letters of a function in a directory that no process uses.
 func lettersIn(t *testing.T, dir, fn string) int {
 	t.Helper()
 	b, closeAll := brokerIn(t, dir)
 	defer closeAll()
 	dead, err := b.OpenDead(t.Context(), "cpu", fn)
 	check(t, err)
-	seen := map[string]bool{} // one whose answer was cut off may be there twice
+	seen := map[string]bool{} // by task: a letter whose ack was lost may be there twice
 	for e, err := range dead.Read(t.Context(), 0) {
 		check(t, err)
 		seen[e.Header.Get("Tm-Task")] = true
@@ -316,13 +319,12 @@ func lettersIn(t *testing.T, dir, fn string) int {
 	return len(seen)
 }
 
-// A run that was killed, and then runs that are interrupted before they have begun everything, charge nothing: what
-// never began has lost no agent.
-func TestDrainsChargeNothing(t *testing.T) {
+// Tasks that no agent has begun are charged no loss, neither by a run that was killed nor by runs that were interrupted.
+func TestTasksThatNeverBeganAreChargedNoLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNightly(t)
-		slow := engine.NewFunc("slow", func(_ context.Context, in int) (int, error) { passes(time.Second); return in, nil }, engine.In(n.registry))
-		cfg := tidemill.Config{Dir: n.dir, Job: "nightly", Registry: n.registry, Resources: map[string]float64{"cpu": 1}}
+		h := newJobHarness(t)
+		slow := engine.NewFunc("slow", func(_ context.Context, in int) (int, error) { passes(time.Second); return in, nil }, engine.In(h.registry))
+		cfg := tidemill.Config{Dir: h.dir, Job: "nightly", Registry: h.registry, Resources: map[string]float64{"cpu": 1}}
 		opened := 0
 		open := func(mode tidemill.AgentMode) (*tidemill.Cluster, context.Context, []engine.Ref[int]) {
 			cfg.Agent = mode
@@ -330,7 +332,7 @@ func TestDrainsChargeNothing(t *testing.T) {
 			check(t, err)
 			ctx := c.Context(t.Context())
 			if opened++; opened%4 < 2 {
-				passes(10 * time.Millisecond) // the agent has begun by then
+				passes(10 * time.Millisecond) // the agent has started by then
 			}
 			var refs []engine.Ref[int]
 			for i := range 30 {
@@ -342,7 +344,7 @@ func TestDrainsChargeNothing(t *testing.T) {
 		for range 12 {
 			c, _, _ := open(tidemill.AgentOff)
 			check(t, c.Close(t.Context()))
-			check(t, os.WriteFile(filepath.Join(n.dir, "running"), nil, 0o600)) // as a kill leaves it
+			check(t, os.WriteFile(filepath.Join(h.dir, "running"), nil, 0o600)) // as a kill leaves it
 			c, _, _ = open(tidemill.AgentOn)
 			passes(100 * time.Millisecond)
 			check(t, c.Close(t.Context()))
@@ -351,13 +353,13 @@ func TestDrainsChargeNothing(t *testing.T) {
 		_, err := engine.GetAll(ctx, refs)
 		check(t, err)
 		check(t, c.Close(t.Context()))
-		if n := lossesIn(t, n.dir, "nightly-1"); n > 0 {
-			t.Errorf("%d losses were noted", n)
+		if n := lossesIn(t, h.dir, "nightly-1"); n > 0 {
+			t.Errorf("a task was charged %d losses, want 0", n)
 		}
 	})
 }
 
-// lossesIn counts the losses in an owner's log in a directory that nobody uses.
+// lossesIn returns how many losses the task with most of them has in an owner's log, in a directory that no process uses.
 func lossesIn(t *testing.T, dir, owner string) (losses int) {
 	t.Helper()
 	b, closeAll := brokerIn(t, dir)
