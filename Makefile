@@ -16,6 +16,7 @@ TIMEOUT  ?= 10m
 BENCH    ?= .
 COUNT    ?= 1
 FUZZTIME ?= 20s
+SHUFFLE  ?= 1
 SEEDS    ?= 2000
 KILLS    ?= 5
 PYTHON   ?= python3
@@ -33,6 +34,7 @@ help: ## list the targets
 	echo '  BENCH=regexp COUNT=n   micro: which benchmarks, and how often'
 	echo '  FUZZTIME=20s           fuzz: how long each target runs'
 	echo '  TIMEOUT=10m            test, cover: time limit for one package'
+	echo '  SHUFFLE=on             test: another order of the tests of a package each time'
 	echo '  SEEDS=n KILLS=n        soak: how many simulations; how many jobs killed at each place and by power cuts'
 
 .PHONY: build
@@ -53,8 +55,9 @@ demo: need-go ## count the source lines of a tree (ROOT) on an embedded cluster;
 	run go build -o bin/ ./examples/srcstats
 	run bin/srcstats $(ARGS) "$(ROOT)"
 
-# The order of tests is shuffled, so that none depends on another; a failure prints the seed, and
-# -shuffle=SEED repeats it. That also turns the test cache off. For one package, quickly: go test ./queues/
+# Tests run in a shuffled order, so that none depends on another. All seeds are fixed, that of the
+# order (SHUFFLE) and those of simulations and kills, so that two runs do the same; make soak takes
+# fresh ones. -shuffle also turns the test cache off. For a quick look: go test ./queues/
 #
 # The race detector allocates, so the tests of allocations (TestAlloc...) run without it.
 .PHONY: test
@@ -62,16 +65,17 @@ test: need-go ## run all tests with the race detector, then TestAlloc... without
 	@$(shell_functions)
 	use_c_compiler
 	failed=0
-	run go test -race -shuffle=on -timeout $(TIMEOUT) -skip '^TestAlloc' ./... || failed=1
+	run go test -race -shuffle=$(SHUFFLE) -timeout $(TIMEOUT) -skip '^TestAlloc' ./... || failed=1
 	guarded=$$(packages_with TestAlloc)
 	run go test -run '^TestAlloc' $$guarded || failed=1
 	if [[ -f bench/go.mod ]]; then
 		cd bench
-		run go test -race -shuffle=on -timeout $(TIMEOUT) ./... || failed=1
+		run go test -race -shuffle=$(SHUFFLE) -timeout $(TIMEOUT) ./... || failed=1
 	fi
 	exit $$failed
 
-# Simulations in one process share its pool of timers, so each core gets a process of its own.
+# Seeds are fresh each time. A simulation, or a job that is killed, prints the command that repeats
+# it with its seed if it fails. One process for each core runs a part of the simulations.
 .PHONY: soak
 soak: need-go ## run SEEDS simulations on all cores, KILLS killed jobs for each place, and power cuts
 	@$(shell_functions)
@@ -95,8 +99,8 @@ soak: need-go ## run SEEDS simulations on all cores, KILLS killed jobs for each 
 		grep -v '^ *time=' "$$work/log$$i" | tail -40
 	done
 	((failed)) || echo "make: $$((each * cores)) simulations, none failed"
-	run go test -count=1 -timeout 24h -v -run '^TestKilled$$' -kills $(KILLS) -demo "$(ROOT)" . || failed=1
-	power_can_be_lost && { run go test -count=1 -timeout 24h -tags soak -v -run '^TestPowerLoss' -kills $(KILLS) . || failed=1; }
+	run go test -count=1 -timeout 24h -v -run '^TestKilled$$' -seed $$first -kills $(KILLS) -demo "$(ROOT)" . || failed=1
+	power_can_be_lost && { run go test -count=1 -timeout 24h -tags soak -v -run '^TestPowerLoss' -seed $$first -kills $(KILLS) . || failed=1; }
 	exit $$failed
 
 .PHONY: lint

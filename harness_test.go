@@ -29,107 +29,113 @@ import (
 	"github.com/tidemill/tidemill/queues/embedded"
 )
 
-// victim is a named job whose program is killed and run again.
-type victim struct {
+// harness runs the program of a named job, kills it and runs it again, and checks what each run has left.
+type harness struct {
 	t       *testing.T
-	program string
-	args    []string
-	dir     string // of the job's streams
-	home    string // where the program leaves what it has seen
-	name    string // of the job
-	tasks   int    // that the program submits before it says that all are flushed; 0 if it does not say
-	done    bool
+	program string   // path of the executable
+	args    []string // arguments after those that name the job
+	dir     string   // directory of the job's streams
+	home    string   // directory of the files that the program writes
+	name    string   // name of the job; "" = the program runs without a job
+	tasks   int      // how many tasks the program submits before it writes the file "flushed"; 0 = it writes none
+	done    bool     // the program has come to its end
 
-	recorded   map[task.Digest]string // outcomes that were in the log when it was killed last
-	executions map[int]int            // of each task, at that time
+	recorded   map[task.Digest]string // outcomes that were in the log after the last kill
+	executions map[int]int            // how often each task had been executed by then
 
-	runs, killed  int
-	resumed       int // outcomes that the last run had from former ones
-	lost, changed int
+	runs, killed  int // runs in all; those that were killed
+	resumed       int // outcomes that the last run took over from former runs
+	lost, changed int // outcomes or tasks that were lost; outcomes that changed
 }
 
-// result is what a task of testdata/killed returns. The nonce tells two executions apart.
+// result is what a task of testdata/killed returns. The nonce differs between two executions of a task.
 type result struct {
 	N     int
 	Nonce string
 	Rest  []byte
 }
 
-const victimTasks = 200
+const killedTasks = 200
 
-// newVictim returns a job of the program in testdata/killed.
-func newVictim(t *testing.T, program string) *victim {
+// newHarness returns the harness of a job that runs the program in testdata/killed.
+func newHarness(t *testing.T, program string) *harness {
 	home := t.TempDir()
-	v := &victim{t: t, program: program, home: home, dir: filepath.Join(home, "dir"), name: "victim", tasks: victimTasks}
-	v.args = []string{
-		"-tasks", strconv.Itoa(v.tasks), "-runs", v.file("runs"), "-flushed", v.file("flushed"), "-seen", v.file("seen"),
+	h := &harness{t: t, program: program, home: home, dir: filepath.Join(home, "dir"), name: "killed", tasks: killedTasks}
+	h.args = []string{
+		"-tasks", strconv.Itoa(h.tasks), "-runs", h.file("runs"), "-flushed", h.file("flushed"), "-seen", h.file("seen"),
 	}
-	return v
+	return h
 }
 
-// newDemo returns the demo as a job, or as a plain run if it has no name.
-func newDemo(t *testing.T, program, name string) *victim {
+// newDemo returns the harness of the demo, as a job of this name, or without a job if the name is empty.
+func newDemo(t *testing.T, program, name string) *harness {
 	home := t.TempDir()
-	v := &victim{t: t, program: program, home: home, dir: filepath.Join(home, "dir"), name: name}
+	h := &harness{t: t, program: program, home: home, dir: filepath.Join(home, "dir"), name: name}
 	root, err := filepath.Abs(*demos)
 	check(t, err)
-	v.args = []string{"-json", v.file("report"), root}
-	return v
+	h.args = []string{"-json", h.file("report"), root}
+	return h
 }
 
-func (v *victim) file(name string) string { return filepath.Join(v.home, name) }
+func (h *harness) file(name string) string { return filepath.Join(h.home, name) }
 
-func (v *victim) command(env ...string) (*exec.Cmd, *bytes.Buffer) {
-	v.runs++
-	args := v.args
-	if v.name != "" {
-		args = append([]string{"-dir", v.dir, "-job", v.name}, args...)
+// command returns the command of the next run, and the buffer for its standard error.
+func (h *harness) command(env ...string) (*exec.Cmd, *bytes.Buffer) {
+	h.runs++
+	args := h.args
+	if h.name != "" {
+		args = append([]string{"-dir", h.dir, "-job", h.name}, args...)
 	}
-	cmd := exec.Command(v.program, args...)
+	cmd := exec.Command(h.program, args...)
 	cmd.Env = append(os.Environ(), env...)
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	return cmd, &said
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	return cmd, &stderr
 }
 
-// killAt runs the job up to the place, if it comes there.
-func (v *victim) killAt(place string, count int) {
-	v.t.Helper()
-	if !v.done {
-		cmd, said := v.command(fmt.Sprintf("TIDEMILL_FAILPOINT=%s:%d", place, count))
-		v.ended(cmd.Run(), said)
+// killAt runs the job until it has come to the place so many times and kills itself, or until it ends.
+func (h *harness) killAt(place string, count int) {
+	h.t.Helper()
+	if !h.done {
+		cmd, stderr := h.command(fmt.Sprintf("TIDEMILL_FAILPOINT=%s:%d", place, count))
+		h.ended(cmd.Run(), stderr)
 	}
 }
 
-// killAfter kills the job after a while, if it is not done by then.
-func (v *victim) killAfter(after time.Duration) {
-	v.t.Helper()
-	if v.done {
+// killAfter runs the job and kills it after a while, unless it has ended by then.
+func (h *harness) killAfter(after time.Duration) {
+	h.t.Helper()
+	if h.done {
 		return
 	}
-	cmd, said := v.command()
-	check(v.t, cmd.Start())
+	cmd, stderr := h.command()
+	check(h.t, cmd.Start())
 	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
-	v.ended(cmd.Wait(), said)
+	h.ended(cmd.Wait(), stderr)
 }
 
-// interruptAfter interrupts the job when so many tasks have begun in this run, and reports whether it had
-// not ended before.
-func (v *victim) interruptAfter(tasks int) bool {
-	v.t.Helper()
-	before := v.begun()
-	cmd, said := v.command()
-	check(v.t, cmd.Start())
+// interruptAfter runs the job and interrupts it when so many tasks have begun in this run. It reports whether the run was
+// interrupted; else the job has ended.
+func (h *harness) interruptAfter(tasks int) bool {
+	h.t.Helper()
+	before := h.begun()
+	cmd, stderr := h.command()
+	check(h.t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	for v.begun() < before+tasks {
+	tooLong := time.After(time.Minute)
+	for h.begun() < before+tasks {
 		select {
 		case err := <-ended:
 			if err != nil {
-				v.t.Fatalf("%v\n%s", err, said)
+				h.t.Fatalf("the run ended with %v, want no error\n%s", err, stderr)
 			}
 			return false
+		case <-tooLong:
+			_ = cmd.Process.Kill()
+			<-ended
+			h.t.Fatalf("after a minute, %d tasks had begun in this run, want %d\n%s", h.begun()-before, tasks, stderr)
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -140,22 +146,22 @@ func (v *victim) interruptAfter(tasks int) bool {
 	}
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-		v.t.Fatalf("%v\n%s", err, said)
+		h.t.Fatalf("the interrupted run ended with %v, want exit status 1\n%s", err, stderr)
 	}
 	return true
 }
 
-// begun returns how often tasks have begun, in all runs.
-func (v *victim) begun() (n int) {
-	for _, count := range v.executionsNow() {
+// begun returns how many executions of tasks have begun, in all runs.
+func (h *harness) begun() (n int) {
+	for _, count := range h.executionsNow() {
 		n += count
 	}
 	return n
 }
 
-// recordedTask returns the outcome that was in the log when the job ended last.
-func (v *victim) recordedTask(n int) (outcome string, ok bool) {
-	for _, outcome := range v.recorded {
+// recordedTask returns the outcome of a task that was in the log after the last run.
+func (h *harness) recordedTask(n int) (outcome string, ok bool) {
+	for _, outcome := range h.recorded {
 		if strings.HasPrefix(outcome, strconv.Itoa(n)+" ") {
 			return outcome, true
 		}
@@ -164,43 +170,43 @@ func (v *victim) recordedTask(n int) (outcome string, ok bool) {
 }
 
 // finish runs the job to its end.
-func (v *victim) finish() {
-	v.t.Helper()
-	if !v.done {
-		cmd, said := v.command()
-		v.ended(cmd.Run(), said)
+func (h *harness) finish() {
+	h.t.Helper()
+	if !h.done {
+		cmd, stderr := h.command()
+		h.ended(cmd.Run(), stderr)
 	}
-	if !v.done {
-		v.t.Fatal("the last run was killed")
+	if !h.done {
+		h.t.Fatal("the last run was killed, want it to come to its end")
 	}
 }
 
-// ended looks at what a run has left.
-func (v *victim) ended(err error, said *bytes.Buffer) {
-	v.t.Helper()
+// ended checks what a run has left that ended with err.
+func (h *harness) ended(err error, stderr *bytes.Buffer) {
+	h.t.Helper()
 	switch {
 	case err == nil:
-		v.done = true
-		v.checkSeen()
+		h.done = true
+		h.checkSeen()
 	case wasKilled(err):
-		v.killed++
-		v.look()
+		h.killed++
+		h.look()
 	default:
-		v.t.Fatalf("%v\n%s", err, said)
+		h.t.Fatalf("the run ended with %v, want no error or SIGKILL\n%s", err, stderr)
 	}
 }
 
-// look reads what the killed run has left in files: what was recorded before is there as it was, what the
-// program has seen was recorded, and what Flush has returned for is queued or recorded.
-func (v *victim) look() {
-	v.t.Helper()
-	left := inspect(v.t, v.dir, v.name)
-	if v.done = left.ended; v.done { // it was killed on its way out
-		v.checkSeen()
+// look reads the files that a killed run has left, and checks them: outcomes that were recorded before are unchanged,
+// outcomes that the program has seen are recorded, and tasks that a Flush has stored are queued or recorded.
+func (h *harness) look() {
+	h.t.Helper()
+	left := inspect(h.t, h.dir, h.name)
+	if h.done = left.ended; h.done { // it was killed after the end of the job
+		h.checkSeen()
 		return
 	}
-	for digest, was := range v.recorded {
-		v.holds(was, left.outcomes[digest], "in the log")
+	for digest, was := range h.recorded {
+		h.compareOutcome(was, left.outcomes[digest], "in the log")
 	}
 	recorded := map[int]string{}
 	for _, outcome := range left.outcomes {
@@ -208,96 +214,97 @@ func (v *victim) look() {
 			recorded[n] = outcome
 		}
 	}
-	for n, seen := range v.seen() {
-		v.holds(seen, recorded[n], "seen by its program")
+	for n, seen := range h.seen() {
+		h.compareOutcome(seen, recorded[n], "seen by its program")
 	}
-	if _, err := os.Stat(v.file("flushed")); err == nil && len(left.known) != v.tasks {
-		v.lost += v.tasks - len(left.known)
-		v.t.Errorf("all was flushed, and %d of %d tasks are there", len(left.known), v.tasks)
+	if _, err := os.Stat(h.file("flushed")); err == nil && len(left.known) != h.tasks {
+		h.lost += h.tasks - len(left.known)
+		h.t.Errorf("after Flush, %d tasks are queued or recorded, want %d", len(left.known), h.tasks)
 	}
-	v.recorded, v.executions = left.outcomes, v.executionsNow()
+	h.recorded, h.executions = left.outcomes, h.executionsNow()
 }
 
-// holds counts an outcome that is no more what it was.
-func (v *victim) holds(was, now, what string) {
+// compareOutcome counts and reports an outcome that was lost or changed.
+func (h *harness) compareOutcome(was, now, where string) {
 	switch {
 	case now == "":
-		v.lost++
-		v.t.Errorf("an outcome %s is lost: %s", what, was)
+		h.lost++
+		h.t.Errorf("an outcome %s is lost: got none, want %s", where, was)
 	case now != was:
-		v.changed++
-		v.t.Errorf("an outcome %s was %s, and is %s", what, was, now)
+		h.changed++
+		h.t.Errorf("an outcome %s has changed: got %s, want %s", where, now, was)
 	}
 }
 
-// seen returns the outcomes that the program has seen, by task: all of them, in all runs, must be equal.
-func (v *victim) seen() map[int]string {
-	text, err := os.ReadFile(v.file("seen"))
+// seen returns the outcomes that the program has seen, by task. It checks that all runs have seen the same.
+func (h *harness) seen() map[int]string {
+	text, err := os.ReadFile(h.file("seen"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		v.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	seen := map[int]string{}
 	for line := range strings.Lines(string(text)) {
 		if !strings.HasSuffix(line, "\n") {
-			continue // it was being written
+			continue // the program was killed while it wrote the line
 		}
 		line = strings.TrimSpace(line)
 		n, err := strconv.Atoi(strings.Split(line, " ")[0])
-		check(v.t, err)
+		check(h.t, err)
 		if before := seen[n]; before != "" {
-			v.holds(before, line, "seen by its program")
+			h.compareOutcome(before, line, "seen by its program")
 		}
 		seen[n] = line
 	}
 	return seen
 }
 
-// checkSeen compares what the program has seen, when it is done, with what was recorded when it was killed
-// last.
-func (v *victim) checkSeen() {
-	v.t.Helper()
-	if v.tasks == 0 {
+// checkSeen checks, when the program has come to its end, that it has seen all outcomes, those of them unchanged that were
+// recorded after the last kill, and that their tasks were not executed again.
+func (h *harness) checkSeen() {
+	h.t.Helper()
+	if h.tasks == 0 {
 		return
 	}
-	seen, executions := v.seen(), v.executionsNow()
-	if len(seen) != v.tasks {
-		v.t.Errorf("%d results", len(seen))
+	seen, executions := h.seen(), h.executionsNow()
+	if len(seen) != h.tasks {
+		h.t.Errorf("the program has seen %d results, want %d", len(seen), h.tasks)
 	}
-	for _, was := range v.recorded {
+	for _, was := range h.recorded {
 		n, err := strconv.Atoi(strings.Split(was, " ")[0])
-		check(v.t, err)
-		v.resumed++
-		v.holds(was, seen[n], "in the log")
-		if executions[n] != v.executions[n] {
-			v.t.Errorf("task %d was recorded, and was executed again", n)
+		check(h.t, err)
+		h.resumed++
+		h.compareOutcome(was, seen[n], "in the log")
+		if executions[n] != h.executions[n] {
+			h.t.Errorf("task %d, whose outcome was recorded, was executed %d times, want %d", n, executions[n], h.executions[n])
 		}
 	}
 }
 
-func (v *victim) executionsNow() map[int]int {
-	text, err := os.ReadFile(v.file("runs"))
+// executionsNow returns how often each task has been executed, in all runs.
+func (h *harness) executionsNow() map[int]int {
+	text, err := os.ReadFile(h.file("runs"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		v.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	count := map[int]int{}
 	for line := range strings.FieldsSeq(string(text)) {
 		n, err := strconv.Atoi(line)
-		check(v.t, err)
+		check(h.t, err)
 		count[n]++
 	}
 	return count
 }
 
-// report runs the demo to its end and returns its report, without what differs from run to run.
-func (v *victim) report() map[string]any {
-	v.t.Helper()
-	v.finish()
-	text, err := os.ReadFile(v.file("report"))
-	check(v.t, err)
+// report runs the demo to its end and returns its report, without the values that differ between runs.
+func (h *harness) report() map[string]any {
+	h.t.Helper()
+	h.finish()
+	text, err := os.ReadFile(h.file("report"))
+	check(h.t, err)
 	var report map[string]any
-	check(v.t, json.Unmarshal(text, &report))
+	check(h.t, json.Unmarshal(text, &report))
 	if n, ok := report["resumed"].(float64); ok {
-		v.resumed = int(n)
+		h.resumed = int(n)
 	}
 	for _, key := range []string{"resumed", "seconds", "tasksPerSecond"} {
 		delete(report, key)
@@ -305,27 +312,27 @@ func (v *victim) report() map[string]any {
 	return report
 }
 
-// compare holds the demo's report against that of a run that was not killed.
-func (v *victim) compare(want map[string]any) {
-	v.t.Helper()
-	got := v.report()
+// compare compares the demo's report with that of a run that was not killed.
+func (h *harness) compare(want map[string]any) {
+	h.t.Helper()
+	got := h.report()
 	for key := range maps.Keys(want) {
 		if !reflect.DeepEqual(got[key], want[key]) {
-			v.changed++
-			v.t.Errorf("the report's %s: %v, want %v", key, got[key], want[key])
+			h.changed++
+			h.t.Errorf("%s in the report: got %v, want %v", key, got[key], want[key])
 		}
 	}
-	if len(v.recorded) > 0 && v.resumed == 0 {
-		v.t.Errorf("%d outcomes were recorded, and none was taken over", len(v.recorded))
+	if len(h.recorded) > 0 && h.resumed == 0 {
+		h.t.Errorf("the last run took over 0 outcomes, want some of the %d that were recorded", len(h.recorded))
 	}
 }
 
-// remains are what a killed job has left in its files.
+// remains is what a killed job has left in its files.
 type remains struct {
 	outcomes map[task.Digest]string
 	known    map[task.Digest]bool // tasks that are queued or recorded
-	ended    bool                 // the job
-	values   values.Store
+	ended    bool                 // the job has ended
+	values   values.Store         // reads external values
 }
 
 // inspect reads a copy of the job's files.
@@ -361,6 +368,7 @@ func inspect(t *testing.T, dir, job string) remains {
 	return left
 }
 
+// readLog reads the first final entry of each task.
 func (r *remains) readLog(t *testing.T, b *queues.Broker, owner string) {
 	t.Helper()
 	log, err := b.OpenLog(t.Context(), b.Log(owner))
@@ -379,7 +387,7 @@ func (r *remains) readLog(t *testing.T, b *queues.Broker, owner string) {
 	}
 }
 
-// outcome returns an entry as the killed program writes down what it has seen, if it is one of its.
+// outcome describes the outcome of an entry. If it is a result of testdata/killed, it is a line of the file "seen".
 func (r *remains) outcome(t *testing.T, e *task.Entry) string {
 	v, _, err := r.values.Fetch(t.Context(), e.Value, math.MaxInt64)
 	if err != nil {
@@ -392,6 +400,7 @@ func (r *remains) outcome(t *testing.T, e *task.Entry) string {
 	return fmt.Sprintf("%v %x", e.State, v.Data)
 }
 
+// readQueues adds the tasks in queues to those that are known.
 func (r *remains) readQueues(t *testing.T, b *queues.Broker) {
 	t.Helper()
 	table, err := b.OpenTable(t.Context(), b.Classes())

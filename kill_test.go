@@ -14,91 +14,106 @@ import (
 )
 
 var (
-	kills = flag.Int("kills", 1, "how many jobs TestKilled kills at each place, and at random times")
+	kills = flag.Int("kills", 1, "how many jobs TestKilled kills at each place, and how many at random times")
 	demos = flag.String("demo", ".", "the `tree` that the demo counts while TestKilled kills it")
+	seed  = flag.Uint64("seed", 1, "seed of the random kill times and counts of TestKilled and TestPowerLoss")
 )
 
-// places are where failpoints stand.
+// random returns a generator that depends on -seed and on what it is for, and not on other tests.
+func random(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(*seed, stream)) }
+
+// repeat logs the seed of a test, and the command that runs the test with the same one. That repeats the kills, though not
+// the schedule of goroutines and processes.
+func repeat(t *testing.T, flags string) {
+	t.Helper()
+	t.Logf("to repeat it: go test . -count=1 -v -run '^%s$' -seed=%d -kills=%d%s", t.Name(), *seed, *kills, flags)
+}
+
+// places are the names of the failpoints in the code.
 var places = []string{
 	"publish.before", "publish.after", "deliver.before", "deliver.after", "store.before", "store.after",
 	"record.before", "record.after", "ack.before", "ack.after", "fold.before", "fold.after", "lease.before", "lease.after",
 }
 
-// What else the table of kills has a line for.
+// Other rows in the table of kills.
 const (
 	anyTime  = "any time"
 	demoKill = "demo, any time"
 	power    = "power loss"
 )
 
-// TestKilled runs named jobs that are killed by SIGKILL, at chosen places in the code or at random times,
-// and runs them again: nothing that was acknowledged is lost, no outcome that was recorded or seen changes,
-// and what had one is not executed again.
+// TestKilled runs named jobs that are killed by SIGKILL, at failpoints or at random times, and runs them again: no task or
+// outcome that was acknowledged is lost, no outcome that was recorded or seen changes, and no task that had an outcome is
+// executed again.
 func TestKilled(t *testing.T) {
+	repeat(t, fmt.Sprintf(" -demo=%q", *demos))
 	table := tally{}
 	t.Run("places", func(t *testing.T) {
-		program := buildVictim(t, "./testdata/killed")
+		program, rng := buildProgram(t, "./testdata/killed"), random(1)
 		for _, place := range places {
 			for range *kills {
-				v := newVictim(t, program)
-				v.killAt(place, 1+rand.IntN(3))
-				v.killAt(place, 1+rand.IntN(20))
-				table.add(place, v)
+				h := newHarness(t, program)
+				h.killAt(place, 1+rng.IntN(3))
+				h.killAt(place, 1+rng.IntN(20))
+				table.add(place, h)
 			}
 		}
 	})
 	t.Run("random", func(t *testing.T) {
-		program := buildVictim(t, "./testdata/killed")
+		program, rng := buildProgram(t, "./testdata/killed"), random(2)
 		for range *kills {
-			v := newVictim(t, program)
+			h := newHarness(t, program)
 			for range 10 {
-				v.killAfter(time.Duration(10+rand.IntN(120)) * time.Millisecond)
+				h.killAfter(time.Duration(10+rng.IntN(120)) * time.Millisecond)
 			}
-			table.add(anyTime, v)
+			table.add(anyTime, h)
 		}
 	})
 	t.Run("demo", func(t *testing.T) {
-		program := buildVictim(t, "./examples/srcstats")
+		program, rng := buildProgram(t, "./examples/srcstats"), random(3)
 		begun := time.Now()
 		want := newDemo(t, program, "").report()
 		took := time.Since(begun)
 		for range *kills {
 			killed := false
-			for tries := 0; !killed && tries < 50; tries++ { // it may end sooner than it is killed
-				v := newDemo(t, program, "demo")
+			for tries := 0; !killed && tries < 50; tries++ { // a job may end before it is killed
+				h := newDemo(t, program, "demo")
 				for range 10 {
-					v.killAfter(rand.N(took))
+					h.killAfter(time.Duration(rng.Int64N(int64(took))))
 				}
-				v.finish()
-				v.compare(want)
-				table.add(demoKill, v)
-				killed = v.killed > 0
+				h.finish()
+				h.compare(want)
+				table.add(demoKill, h)
+				killed = h.killed > 0
 			}
 		}
 	})
 	table.check(t)
 }
 
-// An interrupt hands a job over: what runs ends and is recorded, what has not begun is not begun, and the
-// next run goes on from there. It costs nothing: each task runs once, and the second time where its first
-// attempt fails.
+// An interrupted job ends the tasks that run, records them, and begins no other; the next run goes on from there. No task
+// runs more often than without the interrupts: once, or twice if its first attempt fails.
 func TestAnInterruptHandsOver(t *testing.T) {
-	v := newVictim(t, buildVictim(t, "./testdata/killed"))
-	v.args = append(v.args, "-takes", "5ms")
-	for v.interruptAfter(20) {
-		v.look()
-		for n, count := range v.executions {
-			if _, recorded := v.recordedTask(n); !recorded && n%7 != 0 {
-				t.Errorf("task %d began %d times, and its end is not recorded", n, count)
+	const tasksPerRun, limit = 20, 2 * killedTasks / 20
+	h := newHarness(t, buildProgram(t, "./testdata/killed"))
+	h.args = append(h.args, "-takes", "5ms")
+	for h.interruptAfter(tasksPerRun) {
+		h.look()
+		for n, count := range h.executions {
+			if _, recorded := h.recordedTask(n); !recorded && n%7 != 0 {
+				t.Errorf("task %d began %d times and its end is not recorded, want it recorded", n, count)
 			}
 		}
+		if h.runs > limit {
+			t.Fatalf("the job has not ended after %d runs with %d tasks each, want it to end", h.runs, tasksPerRun)
+		}
 	}
-	if v.runs < 3 {
-		t.Errorf("only %d runs: none was interrupted", v.runs)
+	if h.runs < 3 {
+		t.Errorf("the job took %d runs, want at least 3: too few were interrupted", h.runs)
 	}
-	v.done = true
-	v.checkSeen()
-	for n, count := range v.executionsNow() {
+	h.done = true
+	h.checkSeen()
+	for n, count := range h.executionsNow() {
 		want := 1
 		if n%7 == 0 {
 			want = 2
@@ -109,11 +124,12 @@ func TestAnInterruptHandsOver(t *testing.T) {
 	}
 }
 
-func buildVictim(t *testing.T, pkg string) string {
+// buildProgram builds the program of a package, with failpoints, and returns its path.
+func buildProgram(t *testing.T, pkg string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "program")
 	if out, err := exec.Command("go", "build", "-tags", "failpoints", "-o", path, pkg).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("build %s: %v\n%s", pkg, err, out)
 	}
 	return path
 }
@@ -124,27 +140,27 @@ func wasKilled(err error) bool {
 	return errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
 }
 
-// tally is a table of what was tried.
+// tally is the table of all kills, by place.
 type tally map[string]*tallied
 
 type tallied struct{ jobs, runs, kills, resumed, lost, changed int }
 
-// add finishes the job and adds up what became of it.
-func (t tally) add(place string, v *victim) {
-	v.finish()
+// add runs the job to its end and adds it to the row of the place.
+func (t tally) add(place string, h *harness) {
+	h.finish()
 	if t[place] == nil {
 		t[place] = &tallied{}
 	}
 	row := t[place]
 	row.jobs++
-	row.runs += v.runs
-	row.kills += v.killed
-	row.resumed += v.resumed
-	row.lost += v.lost
-	row.changed += v.changed
+	row.runs += h.runs
+	row.kills += h.killed
+	row.resumed += h.resumed
+	row.lost += h.lost
+	row.changed += h.changed
 }
 
-// check prints the table, and fails if something was lost or changed, or a place was never reached.
+// check prints the table, and fails the test if something was lost or changed, or a place was never reached.
 func (t tally) check(test *testing.T) {
 	test.Helper()
 	var table strings.Builder
@@ -156,30 +172,31 @@ func (t tally) check(test *testing.T) {
 		}
 		fmt.Fprintf(&table, "%-15s %6d %6d %6d %9d %6d %8d\n", place, row.jobs, row.runs, row.kills, row.resumed, row.lost, row.changed)
 		if row.kills == 0 {
-			test.Errorf("%s was never reached", place)
+			test.Errorf("%s: no job was killed there, want at least one", place)
 		}
 		if row.lost+row.changed > 0 {
-			test.Errorf("%s: %d outcomes or tasks were lost, %d changed", place, row.lost, row.changed)
+			test.Errorf("%s: %d outcomes or tasks were lost and %d have changed, want none", place, row.lost, row.changed)
 		}
 	}
 	test.Log("\n" + table.String())
 }
 
-// A task that kills its process each time is one loss for each run, after the first one, of which nothing could be
-// noted; from the third on it runs alone; ten losses end it, and nobody else.
+// A task that kills its process each time fails after ten losses, and no other task fails. Each run is one loss, but the
+// first one, which ends before anything can be recorded; from the third loss on, the task runs alone.
 func TestPoisonInAProcess(t *testing.T) {
-	program := buildVictim(t, "./testdata/poison")
+	const fewest, most = 11, 13
+	program := buildProgram(t, "./testdata/poison")
 	dir := filepath.Join(t.TempDir(), "dir")
 	for run := 1; ; run++ {
 		out, err := exec.Command(program, "-dir", dir, "-job", "j").CombinedOutput()
 		if err == nil {
-			if run < 11 || run > 13 {
-				t.Errorf("it took %d runs", run)
+			if run < fewest || run > most {
+				t.Errorf("the job took %d runs, want %d to %d", run, fewest, most)
 			}
 			return
 		}
-		if !wasKilled(err) || run > 13 {
-			t.Fatalf("run %d: %v\n%s", run, err, out)
+		if !wasKilled(err) || run > most {
+			t.Fatalf("run %d ended with %v, want SIGKILL, or no error in one of the runs %d to %d\n%s", run, err, fewest, most, out)
 		}
 	}
 }

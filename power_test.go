@@ -4,7 +4,6 @@ package tidemill_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,78 +16,85 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPowerLoss runs a named job on a file system of its own, which then loses its power with the program:
-// what the disk has not been told to keep is gone. What was acknowledged is there. It needs root, loop
-// devices and mkfs.ext4.
+// TestPowerLoss runs a named job on a file system of its own, which loses its power together with the program: data that
+// was not synced is gone. Everything that was acknowledged must be there. The test needs root, loop devices and mkfs.ext4.
 func TestPowerLoss(t *testing.T) {
-	program := buildVictim(t, "./testdata/killed")
+	repeat(t, " -tags=soak")
+	program, rng := buildProgram(t, "./testdata/killed"), random(4)
 	table := tally{}
 	for range *kills {
 		d := newDisk(t)
-		v := newVictim(t, program)
-		v.dir, v.tasks = filepath.Join(d.mount, "dir"), 10_000
-		v.args[1] = strconv.Itoa(v.tasks)
+		h := newHarness(t, program)
+		h.dir, h.tasks = filepath.Join(d.mount, "dir"), 10_000
+		h.args[1] = strconv.Itoa(h.tasks)
 		for range 4 {
-			v.losePower(d, time.Duration(50+rand.IntN(500))*time.Millisecond)
+			h.losePower(d, time.Duration(50+rng.IntN(500))*time.Millisecond)
 		}
-		table.add(power, v)
+		table.add(power, h)
 	}
 	table.check(t)
 }
 
-// TestPowerLossShows runs the same without syncs, where it loses what was acknowledged: else TestPowerLoss
-// would see nothing.
+// TestPowerLossShows runs the same job without syncs, which loses what was acknowledged: so the disk does lose data, and
+// TestPowerLoss can fail.
 func TestPowerLossShows(t *testing.T) {
 	d := newDisk(t)
-	v := newVictim(t, buildVictim(t, "./testdata/killed"))
-	v.dir = filepath.Join(d.mount, "dir")
-	v.args = append(v.args, "-sync", "no-sync-for-two-minutes")
-	cmd, said := v.command()
+	h := newHarness(t, buildProgram(t, "./testdata/killed"))
+	h.dir = filepath.Join(d.mount, "dir")
+	h.args = append(h.args, "-sync", "no-sync-for-two-minutes")
+	cmd, stderr := h.command()
 	check(t, cmd.Start())
-	for { // until all tasks are stored, as far as it knows
-		if _, err := os.Stat(v.file("flushed")); err == nil {
+	tooLong := time.After(time.Minute)
+	for { // until the program has got the acknowledgement of all tasks
+		if _, err := os.Stat(h.file("flushed")); err == nil {
 			break
 		}
-		<-time.After(time.Millisecond)
+		select {
+		case <-time.After(time.Millisecond):
+		case <-tooLong:
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			t.Fatalf("after a minute the program has not written the file that says that all tasks are flushed\n%s", stderr)
+		}
 	}
 	d.off()
 	check(t, cmd.Process.Kill())
 	if err := cmd.Wait(); !wasKilled(err) {
-		t.Fatalf("%v\n%s", err, said)
+		t.Fatalf("the run ended with %v, want SIGKILL\n%s", err, stderr)
 	}
 	d.on()
-	if left := inspect(t, v.dir, v.name); len(left.known) == v.tasks {
-		t.Error("nothing was lost without syncs: this simulates no loss of power")
+	if left := inspect(t, h.dir, h.name); len(left.known) == h.tasks {
+		t.Errorf("all %d tasks are there after a loss of power without syncs, want fewer: the disk has lost nothing", h.tasks)
 	}
 }
 
-// losePower runs the job for a while, and ends it and the disk's power.
-func (v *victim) losePower(d *disk, after time.Duration) {
-	v.t.Helper()
-	if v.done {
+// losePower runs the job for a while, and then ends the disk's power and kills the job.
+func (h *harness) losePower(d *disk, after time.Duration) {
+	h.t.Helper()
+	if h.done {
 		return
 	}
-	cmd, said := v.command()
-	check(v.t, cmd.Start())
+	cmd, stderr := h.command()
+	check(h.t, cmd.Start())
 	timer := time.AfterFunc(after, func() {
 		d.off()
 		_ = cmd.Process.Kill()
 	})
 	err := cmd.Wait()
-	if timer.Stop() { // it is done
-		v.ended(err, said)
+	if timer.Stop() { // the job has ended before
+		h.ended(err, stderr)
 		return
 	}
 	d.on()
-	if err == nil { // it was just done
-		v.ended(nil, said)
+	if err == nil { // the job has ended at the same time
+		h.ended(nil, stderr)
 		return
 	}
-	v.killed++ // or has ended by itself, since its disk failed
-	v.look()
+	h.killed++ // by the signal, or by itself because its disk failed
+	h.look()
 }
 
-// disk is a file system in a file, mounted.
+// disk is a mounted file system in a file.
 type disk struct {
 	t            *testing.T
 	image, mount string
@@ -110,8 +116,8 @@ func (d *disk) run(name string, args ...string) {
 	}
 }
 
-// off ends the file system as a lost power supply does: nothing more reaches the image, not even the
-// journal. (EXT4_IOC_SHUTDOWN, with the flag NOLOGFLUSH.)
+// off ends the file system as a loss of power does: nothing more reaches the image, not even the journal. (It is
+// EXT4_IOC_SHUTDOWN with the flag NOLOGFLUSH.)
 func (d *disk) off() {
 	const shutdown, noLogFlush = 2<<30 | 4<<16 | 'X'<<8 | 125, 2
 	fd, err := unix.Open(d.mount, unix.O_RDONLY|unix.O_DIRECTORY, 0)
@@ -125,7 +131,7 @@ func (d *disk) off() {
 	}
 }
 
-// on mounts it again, with what the image has.
+// on mounts the file system again, with what has reached the image.
 func (d *disk) on() {
 	d.t.Helper()
 	d.run("umount", d.mount)
