@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Two sessions may tell one collection at a time, of different numbers of handles: what takes from it is woken.
-func TestCompletionsOfTwoSessions(t *testing.T) {
+// Two sessions may add different numbers of handles to one collection at the same time. No wake-up is lost.
+func TestTwoSessionsAddCompletions(t *testing.T) {
 	const turns = 2_000
 	for round := range 100 {
 		c := NewCompletions()
-		var tellers sync.WaitGroup
+		var adders sync.WaitGroup
 		for _, n := range []int{2, 3} {
-			tellers.Go(func() {
+			adders.Go(func() {
 				ended := make([]*Handle, n)
 				for range turns {
 					c.add(ended...)
@@ -26,10 +26,10 @@ func TestCompletionsOfTwoSessions(t *testing.T) {
 		for got := 0; got < 5*turns; got += len(batch) {
 			var err error
 			if batch, err = c.Take(ctx, batch); err != nil {
-				t.Fatalf("round %d: after %d of %d, with %d there: %v", round, got, 5*turns, c.Len(), err)
+				t.Fatalf("round %d: took %d of %d handles, and then got the error %v, with %d in the collection", round, got, 5*turns, err, c.Len())
 			}
 		}
 		cancel()
-		tellers.Wait()
+		adders.Wait()
 	}
 }

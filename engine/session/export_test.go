@@ -2,10 +2,11 @@ package session
 
 import "github.com/tidemill/tidemill/engine/task"
 
-// Deafen makes the session miss what its log tells from now on; it still may ask.
+// Deafen ends the session's subscription to its log: it sees no record that is republished from now on, but can still read
+// the log.
 func (s *Session) Deafen() { s.reader.close() }
 
-// Refusals returns how many lanes wait after a refusal.
+// Refusals returns how many lanes wait because the server has refused a batch.
 func (s *Session) Refusals() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -17,5 +18,5 @@ func (s *Session) Refusals() (n int) {
 	return n
 }
 
-// Digest returns what a named job calls the task by.
+// Digest returns the digest that identifies the task in a named job.
 func (h *Handle) Digest() task.Digest { return h.digest() }

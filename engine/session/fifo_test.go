@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A fifo is as a plain slice, whatever is done in whatever order.
+// A fifo has the same numbers as a plain slice, after any sequence of operations.
 func TestFifo(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a fixed sequence is what is wanted
 	var q fifo
@@ -43,7 +43,7 @@ func TestFifo(t *testing.T) {
 	}
 }
 
-// What goes through takes no memory that grows with how much has gone through.
+// The memory of a fifo does not grow with how many numbers have passed through it.
 func TestFifoMemory(t *testing.T) {
 	var q fifo
 	for i := range uint64(1_000_000) {
@@ -53,9 +53,9 @@ func TestFifoMemory(t *testing.T) {
 		}
 	}
 	if cap(q.numbers) > 1024 {
-		t.Errorf("a queue of 100 numbers has room for %d", cap(q.numbers))
+		t.Errorf("a queue of 100 numbers has a capacity of %d, want at most 1024", cap(q.numbers))
 	}
-	for i := range uint64(1_000_000) { // many at a time, and then few again
+	for i := range uint64(1_000_000) { // the queue becomes long, and then short again
 		q.push(i)
 	}
 	q.take(q.len() - 10)
@@ -64,6 +64,6 @@ func TestFifoMemory(t *testing.T) {
 		q.take(1)
 	}
 	if cap(q.numbers) > 4*fifoKeeps {
-		t.Errorf("a queue of 10 numbers has room for %d", cap(q.numbers))
+		t.Errorf("a queue of 10 numbers has a capacity of %d, want at most %d", cap(q.numbers), 4*fifoKeeps)
 	}
 }

@@ -20,14 +20,14 @@ import (
 	"github.com/tidemill/tidemill/queues/embedded"
 )
 
-// stage leads to the server that is on it.
-type stage struct {
+// dialer makes connections to a server that can be exchanged for another.
+type dialer struct {
 	mu     sync.Mutex
 	server *embedded.Server // guarded by mu
-	conns  []net.Conn       // guarded by mu
+	conns  []net.Conn       // connections to server; guarded by mu
 }
 
-func (s *stage) InProcessConn() (net.Conn, error) {
+func (s *dialer) InProcessConn() (net.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	conn, err := s.server.InProcessConn()
@@ -37,8 +37,8 @@ func (s *stage) InProcessConn() (net.Conn, error) {
 	return conn, err
 }
 
-// put puts another server there: connections are cut, and made again to it.
-func (s *stage) put(server *embedded.Server) {
+// switchTo exchanges the server: it cuts the connections, and clients reconnect to the new one.
+func (s *dialer) switchTo(server *embedded.Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.server = server
@@ -48,6 +48,7 @@ func (s *stage) put(server *embedded.Server) {
 	s.conns = nil
 }
 
+// serverOn starts a server on a directory.
 func serverOn(t *testing.T, dir string) *embedded.Server {
 	t.Helper()
 	server, err := embedded.Start(embedded.Config{Dir: dir, Sync: embedded.NoSyncForTwoMinutes, Logger: slog.New(slog.DiscardHandler)})
@@ -56,7 +57,7 @@ func serverOn(t *testing.T, dir string) *embedded.Server {
 	return server
 }
 
-// brokerOn returns a broker of the test's own.
+// brokerOn connects a broker that the test closes.
 func brokerOn(t *testing.T, d queues.Dialer) *queues.Broker {
 	t.Helper()
 	b, err := queues.Connect(queues.Config{Namespace: "tm", Dialer: d, Storage: queues.Files, Logger: slog.New(slog.DiscardHandler)})
@@ -65,16 +66,16 @@ func brokerOn(t *testing.T, d queues.Dialer) *queues.Broker {
 	return b
 }
 
-// drawOn takes batches until it has seen the task, and returns the number that it has there.
-func drawOn(t *testing.T, ctx context.Context, b *queues.Broker, input byte) uint64 {
+// pullUntil pulls batches until one has the task with this input, and returns the number of the task.
+func pullUntil(t *testing.T, b *queues.Broker, input byte) uint64 {
 	t.Helper()
-	queue, err := b.OpenQueue(ctx, b.Batches("cpu", string(task.Normal)))
+	queue, err := b.OpenQueue(t.Context(), b.Batches("cpu", string(task.Normal)))
 	check(t, err)
 	numbers := make(chan uint64, 1)
 	puller := queue.Pull(func(d *queues.Delivery) {
 		var batch task.Batch
 		if err := task.DecodeBatch(d.Data, &batch); err != nil {
-			t.Error(err)
+			t.Errorf("decode a batch: %v", err)
 		}
 		for _, s := range batch.Specs {
 			if s.Input.Data[0] == input {
@@ -88,108 +89,107 @@ func drawOn(t *testing.T, ctx context.Context, b *queues.Broker, input byte) uin
 	return receive(t, numbers)
 }
 
-// A server comes back with files of an hour ago. What the session has seen decided since is decided as it
-// was, for the next run too; what is open is published again; and what is recorded then is read, though
-// its sequence is one that was read before.
+// A server comes back with the files of an earlier time. Outcomes that the session has seen since then stay as they were,
+// for the next run of a job too; open tasks are published again; and records that are appended then are read, although
+// their sequences are ones that were read before.
 func TestALogThatGoesBack(t *testing.T) {
 	for _, job := range []string{"", "j"} {
 		t.Run("job "+job, func(t *testing.T) { enginetest.Bubble(t, func(t *testing.T) { goBack(t, job) }) })
 	}
 }
 
-// jobRig opens sessions on a stage, and stands in for their agents.
-type jobRig struct {
+// jobHarness opens sessions on a server that can be exchanged, and does the work of their agents.
+type jobHarness struct {
 	*testing.T
-	on       *stage
-	registry *registry.Registry // nil = one that has f
+	to       *dialer
+	registry *registry.Registry // nil = one with the function f
 }
 
-func (j *jobRig) open(job string) *session.Session {
-	j.Helper()
-	if j.registry == nil {
-		j.registry = registry.New()
-		check(j.T, j.registry.Add(&registry.Function{Name: "f"}))
+// open opens a session for the owner "me", or of a run of the job.
+func (h *jobHarness) open(job string) *session.Session {
+	h.Helper()
+	if h.registry == nil {
+		h.registry = registry.New()
+		check(h.T, h.registry.Add(&registry.Function{Name: "f"}))
 	}
-	cfg := session.Config{Owner: "me", Job: job, Registry: j.registry, Logger: slog.New(slog.DiscardHandler)}
-	s, err := session.Open(j.Context(), brokerOn(j.T, j.on), cfg)
-	check(j.T, err)
+	cfg := session.Config{Owner: "me", Job: job, Registry: h.registry, Logger: slog.New(slog.DiscardHandler)}
+	s, err := session.Open(h.Context(), brokerOn(h.T, h.to), cfg)
+	check(h.T, err)
 	return s
 }
 
-func (j *jobRig) submit(s *session.Session, input byte) *session.Handle {
-	return s.Submit(j.Context(), &session.Order{Template: &session.Template{Func: "f"}, Input: task.Value{Data: []byte{input}}}, nil)
+// submit submits a call of f.
+func (h *jobHarness) submit(s *session.Session, input byte) *session.Handle {
+	return s.Submit(h.Context(), &session.Order{Template: &session.Template{Func: "f"}, Input: task.Value{Data: []byte{input}}}, nil)
 }
 
-// record draws the task that has this input, and records its result.
-func (j *jobRig) record(s *session.Session, b *queues.Broker, h *session.Handle, input byte, value string) {
-	j.Helper()
-	number := drawOn(j.T, j.Context(), b, input)
-	log, err := b.OpenLog(j.Context(), b.Log(s.Owner()))
-	check(j.T, err)
+// record pulls the task with this input, records its result and waits until the session has it.
+func (h *jobHarness) record(s *session.Session, b *queues.Broker, handle *session.Handle, input byte, value string) {
+	h.Helper()
+	number := pullUntil(h.T, b, input)
+	log, err := b.OpenLog(h.Context(), b.Log(s.Owner()))
+	check(h.T, err)
 	e := ok(number, value)
-	e.Digest = h.Digest()
-	check(j.T, log.Append(j.Context(), queues.Message{Data: encode(s.Owner(), e)}))
-	check(j.T, h.Wait(j.Context()))
+	e.Digest = handle.Digest()
+	check(h.T, log.Append(h.Context(), queues.Message{Data: encode(s.Owner(), e)}))
+	check(h.T, handle.Wait(h.Context()))
+}
+
+// expectOutcomes waits for the outcomes of tasks, by input, and expects these results.
+func (h *jobHarness) expectOutcomes(handles map[byte]*session.Handle, want map[byte]string) {
+	h.Helper()
+	for input, handle := range handles {
+		check(h.T, handle.Wait(h.Context()))
+		var v task.Value
+		if err := handle.Outcome(h.Context(), &v); err != nil || string(v.Data) != want[input] {
+			h.Errorf("task %d: got the result %q and the error %v, want %q and none", input, v.Data, err, want[input])
+		}
+	}
 }
 
 func goBack(t *testing.T, job string) {
 	dir, backup := filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir")
 	first := serverOn(t, dir)
-	on := &stage{server: first}
-	j := &jobRig{T: t, on: on}
-	s := j.open(job)
-	submit, record := j.submit, func(b *queues.Broker, h *session.Handle, input byte, value string) {
-		t.Helper()
-		j.record(s, b, h, input, value)
-	}
-	b := brokerOn(t, on)
-	early := submit(s, 1)
-	record(b, early, 1, "early")
-	passes(time.Minute) // the janitor's mark is told
+	h := &jobHarness{T: t, to: &dialer{server: first}}
+	s, b := h.open(job), brokerOn(t, h.to)
+	early := h.submit(s, 1)
+	h.record(s, b, early, 1, "early")
+	passes(time.Minute) // the session's row says that its log was read so far
 	check(t, os.CopyFS(backup, os.DirFS(dir)))
 	for i := range byte(5) {
-		record(b, submit(s, 10+i), 10+i, "passed over")
+		h.record(s, b, h.submit(s, 10+i), 10+i, "passed over")
 	}
-	late, left := submit(s, 2), submit(s, 3)
-	record(b, late, 2, "late")
+	late, left := h.submit(s, 2), h.submit(s, 3)
+	h.record(s, b, late, 2, "late")
 	check(t, s.Flush(t.Context()))
 
 	second := serverOn(t, backup)
-	on.put(second)
+	h.to.switchTo(second)
 	first.Close()
-	b = brokerOn(t, second)
-	record(b, left, 3, "left")
+	h.record(s, brokerOn(t, second), left, 3, "left")
 	want := map[byte]string{1: "early", 2: "late", 3: "left"}
-	outcomes := func(handles map[byte]*session.Handle) {
-		t.Helper()
-		for input, h := range handles {
-			check(t, h.Wait(t.Context()))
-			var v task.Value
-			if err := h.Outcome(t.Context(), &v); err != nil || string(v.Data) != want[input] {
-				t.Errorf("task %d: %q, %v", input, v.Data, err)
-			}
-		}
-	}
-	outcomes(map[byte]*session.Handle{1: early, 2: late, 3: left})
+	h.expectOutcomes(map[byte]*session.Handle{1: early, 2: late, 3: left}, want)
 	passes(time.Minute)
 	s.Close()
 	if job == "" {
 		return
 	}
-	s = j.open(job)
+
+	s = h.open(job)
 	defer s.Close()
 	again := map[byte]*session.Handle{}
 	for input := range want {
-		again[input] = submit(s, input)
+		again[input] = h.submit(s, input)
 		if !again[input].Resumed() {
-			t.Errorf("task %d is not resumed", input)
+			t.Errorf("in the next run, task %d is not resumed, want it resumed", input)
 		}
 	}
-	outcomes(again)
+	h.expectOutcomes(again, want)
 }
 
-// mixOld has the backup's log of records be that of an earlier one: its tail was lost, and no more.
-func mixOld(t *testing.T, backup, earlier string) {
+// takeLogFrom replaces the stream of records in a backup by that of an earlier one, as if only the end of this stream had
+// been lost.
+func takeLogFrom(t *testing.T, earlier, backup string) {
 	t.Helper()
 	var log string
 	check(t, filepath.WalkDir(earlier, func(path string, d os.DirEntry, err error) error {
@@ -202,110 +202,110 @@ func mixOld(t *testing.T, backup, earlier string) {
 	check(t, os.CopyFS(filepath.Join(backup, log), os.DirFS(filepath.Join(earlier, log))))
 }
 
-// A result of a former run that nobody has looked at yet, and that is lost with the end of a log, is lost: what
-// stands in its place later is not taken for it.
-func TestAResultThatIsGone(t *testing.T) {
+// A result of a former run that was not read before the end of the log was lost is lost too: a record that has its sequence
+// later is not taken for it.
+func TestAResultThatIsLostWithTheEndOfALog(t *testing.T) {
 	enginetest.Bubble(t, func(t *testing.T) {
 		dir, earlier, backup := filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir")
 		first := serverOn(t, dir)
-		j := &jobRig{T: t, on: &stage{server: first}}
-		s := j.open("j")
-		b := brokerOn(t, j.on)
-		j.record(s, b, j.submit(s, 1), 1, "zero")
+		h := &jobHarness{T: t, to: &dialer{server: first}}
+		s := h.open("j")
+		b := brokerOn(t, h.to)
+		h.record(s, b, h.submit(s, 1), 1, "zero")
 		passes(time.Minute)
 		check(t, os.CopyFS(earlier, os.DirFS(dir)))
-		j.record(s, b, j.submit(s, 2), 2, "one")
+		h.record(s, b, h.submit(s, 2), 2, "one")
 		s.Close()
-		s = j.open("j")
+		s = h.open("j")
 		defer s.Close()
-		one := j.submit(s, 2)
+		one := h.submit(s, 2)
 		passes(time.Minute)
 		check(t, os.CopyFS(backup, os.DirFS(dir)))
-		mixOld(t, backup, earlier)
+		takeLogFrom(t, earlier, backup)
 		second := serverOn(t, backup)
-		j.on.put(second)
+		h.to.switchTo(second)
 		first.Close()
 		passes(time.Minute)
-		two := j.submit(s, 3)
-		j.record(s, brokerOn(t, second), two, 3, "two")
+		two := h.submit(s, 3)
+		h.record(s, brokerOn(t, second), two, 3, "two")
 		var v task.Value
 		if err := one.Outcome(t.Context(), &v); err == nil {
-			t.Errorf("its result is %q", v.Data)
+			t.Errorf("the task has the result %q, want an error: its record is lost", v.Data)
 		}
 	})
 }
 
-// A message that has the sequence of another one, which an agent still holds of a stream that was there before,
-// is another message.
-func TestASequenceOfAnotherMessage(t *testing.T) {
+// An agent holds a batch when its stream is replaced by an earlier copy. A batch that gets the same sequence in that copy is
+// another one, and its tasks run.
+func TestABatchWithTheSequenceOfAnother(t *testing.T) {
 	enginetest.Bubble(t, func(t *testing.T) {
 		dir, backup := filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir")
 		first := serverOn(t, dir)
-		j := &jobRig{T: t, on: &stage{server: first}, registry: registry.New()}
-		release, ran := make(chan struct{}), [256]atomic.Int32{} // by input; two slots count
-		check(t, j.registry.Add(&registry.Function{Name: "f", Invoke: func(_ context.Context, in *task.Value, dst []byte) (task.Value, error) {
+		h := &jobHarness{T: t, to: &dialer{server: first}, registry: registry.New()}
+		release, ran := make(chan struct{}), [256]atomic.Int32{} // ran is how often each input ran
+		check(t, h.registry.Add(&registry.Function{Name: "f", Invoke: func(_ context.Context, in *task.Value, dst []byte) (task.Value, error) {
 			if n := ran[in.Data[0]].Add(1); in.Data[0] == 'A' && n == 1 {
 				<-release
 			}
 			return task.Value{Data: append(dst, in.Data...)}, nil
 		}}))
-		s := j.open("")
+		s := h.open("")
 		defer s.Close()
 		resources, err := task.NewResources(map[string]float64{"cpu": 2})
 		check(t, err)
-		agent, err := nodeagent.Start(t.Context(), brokerOn(t, j.on), nodeagent.Config{
-			NodeID: "n1", Resources: resources, Registry: j.registry, Logger: slog.New(slog.DiscardHandler),
+		agent, err := nodeagent.Start(t.Context(), brokerOn(t, h.to), nodeagent.Config{
+			NodeID: "n1", Resources: resources, Registry: h.registry, Logger: slog.New(slog.DiscardHandler),
 		})
 		check(t, err)
 		defer func() { check(t, agent.Close(t.Context())) }()
-		check(t, j.submit(s, '0').Wait(t.Context()))
+		check(t, h.submit(s, '0').Wait(t.Context()))
 		passes(time.Minute)
 		check(t, os.CopyFS(backup, os.DirFS(dir)))
-		check(t, j.submit(s, 'X').Wait(t.Context()))
-		a := j.submit(s, 'A')
+		check(t, h.submit(s, 'X').Wait(t.Context()))
+		a := h.submit(s, 'A')
 		check(t, s.Flush(t.Context()))
 		passes(time.Second)
 		second := serverOn(t, backup)
-		j.on.put(second)
+		h.to.switchTo(second)
 		first.Close()
 		passes(20 * time.Second)
 		check(t, a.Wait(t.Context()))
-		d := j.submit(s, 'D')
+		d := h.submit(s, 'D')
 		check(t, s.Flush(t.Context()))
 		passes(time.Minute)
 		close(release)
 		passes(5 * time.Minute)
 		if !d.Ended() {
-			t.Errorf("minutes later it has no outcome: it ran %d times", ran['D'].Load())
+			t.Errorf("after minutes, task D has no outcome and ran %d times, want an outcome", ran['D'].Load())
 		}
 	})
 }
 
-// A result that a former run has recorded is there, however long its server is away when somebody asks for it.
-func TestARecordedResultIsWaitedFor(t *testing.T) {
+// A call that gets a result of a former run waits while the server is down, however long that takes.
+func TestARecordedResultIsThereWhenItsServerIs(t *testing.T) {
 	enginetest.Bubble(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "dir")
 		first := serverOn(t, dir)
-		j := &jobRig{T: t, on: &stage{server: first}}
-		s := j.open("j")
-		j.record(s, brokerOn(t, j.on), j.submit(s, 2), 2, "two")
+		h := &jobHarness{T: t, to: &dialer{server: first}}
+		s := h.open("j")
+		h.record(s, brokerOn(t, h.to), h.submit(s, 2), 2, "two")
 		s.Close()
-		s = j.open("j")
+		s = h.open("j")
 		defer s.Close()
-		recorded := j.submit(s, 2)
+		recorded := h.submit(s, 2)
 		if !recorded.Resumed() {
-			t.Fatal("it runs again")
+			t.Fatal("the task is not resumed, want it resumed")
 		}
 		first.Close()
 		back := make(chan struct{})
 		go func() {
 			defer close(back)
 			passes(time.Minute)
-			j.on.put(serverOn(t, dir))
+			h.to.switchTo(serverOn(t, dir))
 		}()
 		var v task.Value
 		if err := recorded.Outcome(t.Context(), &v); err != nil || string(v.Data) != "two" {
-			t.Errorf("%q, %v", v.Data, err)
+			t.Errorf("got the result %q and the error %v, want \"two\" and none", v.Data, err)
 		}
 		<-back
 	})

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Batches are under way until as many tasks have ended as were sent with them and before.
+// A batch is under way until as many tasks have ended as were sent with it and with the batches before it.
 func TestWindow(t *testing.T) {
 	var w window
 	expect := func(what string, open int) {
@@ -21,7 +21,7 @@ func TestWindow(t *testing.T) {
 	}
 	expect("at first", 0)
 	end(1)
-	expect("after the end of what was never sent", 0)
+	expect("after the end of a task that was never sent", 0)
 	w.send(3)
 	w.send(1)
 	w.send(2)
@@ -39,7 +39,8 @@ func TestWindow(t *testing.T) {
 	expect("one sent and ended", 0)
 }
 
-// What waits is held back while agents have more batches than they can use, until it makes a full one, and not for long.
+// While agents have more batches than they can use, waiting tasks are held back until they make a full batch, but not for
+// long.
 func TestHeld(t *testing.T) {
 	now := time.Now()
 	l := &lane{slots: 2, hold: now.Add(longestHold)}
@@ -48,17 +49,17 @@ func TestHeld(t *testing.T) {
 		l.window.send(1)
 	}
 	if l.held(now) {
-		t.Error("held with a window that has room")
+		t.Error("the lane is held, want it not to be: the window is not full")
 	}
 	l.window.send(1)
 	if !l.held(now) {
-		t.Error("not held with a full window")
+		t.Error("the lane is not held, want it to be: the window is full")
 	}
 	if l.held(now.Add(longestHold)) {
-		t.Error("held for longer than is promised")
+		t.Error("the lane is still held after longestHold, want it not to be")
 	}
 	l.waiting.putBack(make([]uint64, BatchTasks))
 	if l.held(now) {
-		t.Error("a full batch is held")
+		t.Error("the lane is held, want it not to be: it has a full batch")
 	}
 }
