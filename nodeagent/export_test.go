@@ -5,8 +5,8 @@ import (
 	"github.com/tidemill/tidemill/queues"
 )
 
-// SealedWhileBusy adds n entries of one owner while a record of it is on its way, and returns how many
-// entries the records that wait behind it have.
+// SealedWhileBusy adds n entries of one owner while a record of the owner is being stored, and returns how many entries each
+// of the records has that wait behind it.
 func SealedWhileBusy(n int) (entries []int) {
 	r := &recorder{owners: map[string]*pending{}, maxRecord: 4 << 20}
 	p := r.newPending("o")

@@ -11,7 +11,7 @@ import (
 	"github.com/tidemill/tidemill/queues"
 )
 
-// template returns one for calls of a function that takes so many CPUs.
+// template returns a template for calls of a function that needs so many CPUs.
 func template(t *testing.T, fn string, cpus float64) *session.Template {
 	t.Helper()
 	shape, err := task.NewResources(map[string]float64{"cpu": cpus})
@@ -19,7 +19,7 @@ func template(t *testing.T, fn string, cpus float64) *session.Template {
 	return &session.Template{Func: fn, Resources: shape}
 }
 
-// oneCPU is the class of what takes one.
+// oneCPU returns the class of tasks that need one CPU.
 func oneCPU(t *testing.T) task.Class {
 	t.Helper()
 	one := task.Resources{{Name: task.CPU, Value: 1000}}
@@ -28,90 +28,86 @@ func oneCPU(t *testing.T) task.Class {
 	return class
 }
 
-// parents defines a function that waits for its turn and submits a child of another class, which goes through the queue.
-// It waits for that, or returns a reference to it.
-func parents(b *bench, waits bool) (begun, goOn chan struct{}) {
+// parents defines the function "parent", which sends to begun, receives from goOn and submits a child of another class,
+// which goes through the queue. It waits for the child, or returns a reference to it.
+func parents(h *harness, waits bool) (begun, goOn chan struct{}) {
 	begun, goOn = make(chan struct{}, 1), make(chan struct{})
-	child := template(b.T, "child", 0.5)
-	b.define("child", func(context.Context, []byte) ([]byte, error) { return nil, nil })
-	check(b.T, b.registry.Add(&registry.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, dst []byte) (task.Value, error) {
+	child := template(h.T, "child", 0.5)
+	h.define("child", func(context.Context, []byte) ([]byte, error) { return nil, nil })
+	check(h.T, h.registry.Add(&registry.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, dst []byte) (task.Value, error) {
 		begun <- struct{}{}
 		<-goOn
 		s, err := session.From(ctx)
 		if err != nil {
 			return task.Value{}, err
 		}
-		h := s.Submit(ctx, &session.Order{Template: child}, nil)
+		handle := s.Submit(ctx, &session.Order{Template: child}, nil)
 		if waits {
-			return task.Value{Data: dst}, h.Wait(ctx)
+			return task.Value{Data: dst}, handle.Wait(ctx)
 		}
-		session.TaskIn(ctx).SetResultRefs([]*session.Handle{h})
+		session.TaskIn(ctx).SetResultRefs([]*session.Handle{handle})
 		return task.Value{Data: dst, External: &task.External{Refs: make([]task.Value, 1)}}, nil
 	}}))
 	return begun, goOn
 }
 
-// A batch that is to run alone waits for what runs, and for what that waits for.
+// A batch that must run alone waits for the tasks that run, and for the children that these wait for.
 func TestAloneBesideParents(t *testing.T) {
-	for name, waits := range map[string]bool{"waiting": true, "unsettled": false} {
+	for name, waits := range map[string]bool{"waits for its child": true, "returns a reference": false} {
 		t.Run(name, func(t *testing.T) {
-			b := start(t, map[string]float64{"cpu": 2})
-			begun, goOn := parents(b, waits)
-			b.define("poison", func(context.Context, []byte) ([]byte, error) { return nil, nil })
-			b.publish(oneCPU(t), "parent", task.Spec{Number: 1})
-			<-begun
-			b.publish(oneCPU(t), "poison", task.Spec{Number: 2, Dispatch: task.Dispatch{Losses: 3}})
+			h := start(t, map[string]float64{"cpu": 2})
+			begun, goOn := parents(h, waits)
+			h.define("poison", func(context.Context, []byte) ([]byte, error) { return nil, nil })
+			h.publish(oneCPU(t), "parent", task.Spec{Number: 1})
+			receive(t, begun)
+			h.publish(oneCPU(t), "poison", task.Spec{Number: 2, Dispatch: task.Dispatch{Losses: 3}})
 			close(goOn)
-			for range 2 {
-				if e := <-b.entries; e.State != task.OK {
-					t.Errorf("task %d: %s", e.Number, e.State)
+			for number, e := range h.next(2) {
+				if e.State != task.OK {
+					t.Errorf("task %d: got %s with the failure %v, want %s", number, e.State, e.Failure, task.OK)
 				}
 			}
 		})
 	}
 }
 
-// A drain waits for results that refer to children, and has those run.
+// Drain waits for results that refer to children, and the agent runs these children meanwhile.
 func TestDrainRunsChildren(t *testing.T) {
-	for name, waits := range map[string]bool{"waiting": true, "unsettled": false} {
+	for name, waits := range map[string]bool{"waits for its child": true, "returns a reference": false} {
 		t.Run(name, func(t *testing.T) {
-			b := start(t, map[string]float64{"cpu": 1})
-			begun, goOn := parents(b, waits)
-			b.publish(oneCPU(t), "parent", task.Spec{Number: 1})
-			<-begun
+			h := start(t, map[string]float64{"cpu": 1})
+			begun, goOn := parents(h, waits)
+			h.publish(oneCPU(t), "parent", task.Spec{Number: 1})
+			receive(t, begun)
 			time.AfterFunc(100*time.Millisecond, func() { close(goOn) }) // while the drain waits
-			check(t, b.agent.Drain(b.ctx))
-			if e := <-b.entries; e.State != task.OK {
-				t.Errorf("%s", e.State)
-			}
+			check(t, h.agent.Drain(h.ctx))
+			h.expectOK(1)
 		})
 	}
 }
 
-// A stranger's record about a child that waits on the agent is nothing to its session.
+// A record of another node about a child that waits on this agent has no effect on its session.
 func TestAForgedRecordOfAChild(t *testing.T) {
-	b := start(t, map[string]float64{"cpu": 1})
+	h := start(t, map[string]float64{"cpu": 1})
 	child, other := template(t, "child", 1), template(t, "child", 0.5)
-	b.define("child", func(context.Context, []byte) ([]byte, error) { return nil, nil })
-	check(t, b.registry.Add(&registry.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, _ []byte) (task.Value, error) {
+	h.define("child", func(context.Context, []byte) ([]byte, error) { return nil, nil })
+	check(t, h.registry.Add(&registry.Function{Name: "parent", Invoke: func(ctx context.Context, _ *task.Value, _ []byte) (task.Value, error) {
 		s, err := session.From(ctx)
 		if err != nil {
 			return task.Value{}, err
 		}
-		h := s.Submit(ctx, &session.Order{Template: child}, nil)
+		handle := s.Submit(ctx, &session.Order{Template: child}, nil)
 		var w task.RecordWriter
 		w.Add(&task.Entry{Number: 1, State: task.Lost, Dispatch: task.Dispatch{Attempt: 1}})
-		log := b.broker.LogHandle(b.broker.Log(s.Owner()))
+		log := h.broker.LogHandle(h.broker.Log(s.Owner()))
 		if err := log.Append(ctx, queues.Message{Data: w.Append(nil, "stranger", s.Owner())}); err != nil {
 			return task.Value{}, err
 		}
-		if err := s.Submit(ctx, &session.Order{Template: other}, nil).Wait(ctx); err != nil { // what is recorded of it comes behind
+		if err := s.Submit(ctx, &session.Order{Template: other}, nil).Wait(ctx); err != nil { // its record comes after the forged one
 			return task.Value{}, err
 		}
-		return task.Value{}, h.Wait(ctx)
+		return task.Value{}, handle.Wait(ctx)
 	}}))
-	b.publish(oneCPU(t), "parent", task.Spec{Number: 1})
-	if e := <-b.entries; e.State != task.OK {
-		t.Errorf("%s: %v", e.State, e.Failure)
-	}
+	h.publish(oneCPU(t), "parent", task.Spec{Number: 1})
+	h.expectOK(1)
 }

@@ -105,7 +105,7 @@ type jobHarness struct {
 	registry *registry.Registry // nil = one with the function f
 }
 
-// open opens a session for the owner "me", or of a run of the job.
+// open opens a session for the owner "me", or of a run of the job. It is closed when the test ends, if not before.
 func (h *jobHarness) open(job string) *session.Session {
 	h.Helper()
 	if h.registry == nil {
@@ -115,7 +115,21 @@ func (h *jobHarness) open(job string) *session.Session {
 	cfg := session.Config{Owner: "me", Job: job, Registry: h.registry, Logger: slog.New(slog.DiscardHandler)}
 	s, err := session.Open(h.Context(), brokerOn(h.T, h.to), cfg)
 	check(h.T, err)
+	h.Cleanup(s.Close)
 	return s
+}
+
+// wait waits for the outcome of the task with this input, for an hour of virtual time at most.
+func (h *jobHarness) wait(handle *session.Handle, input byte) (string, error) {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(h.Context(), time.Hour)
+	defer cancel()
+	if err := handle.Wait(ctx); err != nil {
+		h.Fatalf("waited an hour for the outcome of task %d, and got none: %v", input, err)
+	}
+	var v task.Value
+	err := handle.Outcome(ctx, &v)
+	return string(v.Data), err
 }
 
 // submit submits a call of f.
@@ -132,17 +146,18 @@ func (h *jobHarness) record(s *session.Session, b *queues.Broker, handle *sessio
 	e := ok(number, value)
 	e.Digest = handle.Digest()
 	check(h.T, log.Append(h.Context(), queues.Message{Data: encode(s.Owner(), e)}))
-	check(h.T, handle.Wait(h.Context()))
+	got, err := h.wait(handle, input)
+	if got != value || err != nil {
+		h.Errorf("task %d: got the result %q and the error %v, want %q and none", input, got, err, value)
+	}
 }
 
 // expectOutcomes waits for the outcomes of tasks, by input, and expects these results.
 func (h *jobHarness) expectOutcomes(handles map[byte]*session.Handle, want map[byte]string) {
 	h.Helper()
 	for input, handle := range handles {
-		check(h.T, handle.Wait(h.Context()))
-		var v task.Value
-		if err := handle.Outcome(h.Context(), &v); err != nil || string(v.Data) != want[input] {
-			h.Errorf("task %d: got the result %q and the error %v, want %q and none", input, v.Data, err, want[input])
+		if got, err := h.wait(handle, input); err != nil || got != want[input] {
+			h.Errorf("task %d: got the result %q and the error %v, want %q and none", input, got, err, want[input])
 		}
 	}
 }
@@ -176,7 +191,6 @@ func goBack(t *testing.T, job string) {
 	}
 
 	s = h.open(job)
-	defer s.Close()
 	again := map[byte]*session.Handle{}
 	for input := range want {
 		again[input] = h.submit(s, input)
@@ -217,7 +231,6 @@ func TestAResultThatIsLostWithTheEndOfALog(t *testing.T) {
 		h.record(s, b, h.submit(s, 2), 2, "one")
 		s.Close()
 		s = h.open("j")
-		defer s.Close()
 		one := h.submit(s, 2)
 		passes(time.Minute)
 		check(t, os.CopyFS(backup, os.DirFS(dir)))
@@ -228,9 +241,8 @@ func TestAResultThatIsLostWithTheEndOfALog(t *testing.T) {
 		passes(time.Minute)
 		two := h.submit(s, 3)
 		h.record(s, brokerOn(t, second), two, 3, "two")
-		var v task.Value
-		if err := one.Outcome(t.Context(), &v); err == nil {
-			t.Errorf("the task has the result %q, want an error: its record is lost", v.Data)
+		if got, err := h.wait(one, 2); err == nil {
+			t.Errorf("the task has the result %q, want an error: its record is lost", got)
 		}
 	})
 }
@@ -242,15 +254,15 @@ func TestABatchWithTheSequenceOfAnother(t *testing.T) {
 		dir, backup := filepath.Join(t.TempDir(), "dir"), filepath.Join(t.TempDir(), "dir")
 		first := serverOn(t, dir)
 		h := &jobHarness{T: t, to: &dialer{server: first}, registry: registry.New()}
-		release, ran := make(chan struct{}), [256]atomic.Int32{} // ran is how often each input ran
+		held, ran := make(chan struct{}), [256]atomic.Int32{} // ran is how often each input ran
+		release := sync.OnceFunc(func() { close(held) })
 		check(t, h.registry.Add(&registry.Function{Name: "f", Invoke: func(_ context.Context, in *task.Value, dst []byte) (task.Value, error) {
 			if n := ran[in.Data[0]].Add(1); in.Data[0] == 'A' && n == 1 {
-				<-release
+				<-held
 			}
 			return task.Value{Data: append(dst, in.Data...)}, nil
 		}}))
 		s := h.open("")
-		defer s.Close()
 		resources, err := task.NewResources(map[string]float64{"cpu": 2})
 		check(t, err)
 		agent, err := nodeagent.Start(t.Context(), brokerOn(t, h.to), nodeagent.Config{
@@ -258,10 +270,13 @@ func TestABatchWithTheSequenceOfAnother(t *testing.T) {
 		})
 		check(t, err)
 		defer func() { check(t, agent.Close(t.Context())) }()
-		check(t, h.submit(s, '0').Wait(t.Context()))
+		defer release() // Close waits for the task
+		_, err = h.wait(h.submit(s, '0'), '0')
+		check(t, err)
 		passes(time.Minute)
 		check(t, os.CopyFS(backup, os.DirFS(dir)))
-		check(t, h.submit(s, 'X').Wait(t.Context()))
+		_, err = h.wait(h.submit(s, 'X'), 'X')
+		check(t, err)
 		a := h.submit(s, 'A')
 		check(t, s.Flush(t.Context()))
 		passes(time.Second)
@@ -269,11 +284,12 @@ func TestABatchWithTheSequenceOfAnother(t *testing.T) {
 		h.to.switchTo(second)
 		first.Close()
 		passes(20 * time.Second)
-		check(t, a.Wait(t.Context()))
+		_, err = h.wait(a, 'A')
+		check(t, err)
 		d := h.submit(s, 'D')
 		check(t, s.Flush(t.Context()))
 		passes(time.Minute)
-		close(release)
+		release()
 		passes(5 * time.Minute)
 		if !d.Ended() {
 			t.Errorf("after minutes, task D has no outcome and ran %d times, want an outcome", ran['D'].Load())
@@ -291,7 +307,6 @@ func TestARecordedResultIsThereWhenItsServerIs(t *testing.T) {
 		h.record(s, brokerOn(t, h.to), h.submit(s, 2), 2, "two")
 		s.Close()
 		s = h.open("j")
-		defer s.Close()
 		recorded := h.submit(s, 2)
 		if !recorded.Resumed() {
 			t.Fatal("the task is not resumed, want it resumed")
@@ -303,9 +318,8 @@ func TestARecordedResultIsThereWhenItsServerIs(t *testing.T) {
 			passes(time.Minute)
 			h.to.switchTo(serverOn(t, dir))
 		}()
-		var v task.Value
-		if err := recorded.Outcome(t.Context(), &v); err != nil || string(v.Data) != "two" {
-			t.Errorf("got the result %q and the error %v, want \"two\" and none", v.Data, err)
+		if got, err := h.wait(recorded, 2); err != nil || got != "two" {
+			t.Errorf("got the result %q and the error %v, want \"two\" and none", got, err)
 		}
 		<-back
 	})
