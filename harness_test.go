@@ -134,8 +134,8 @@ func (h *harness) interruptAfter(tasks int) bool {
 			return false
 		case <-tooLong:
 			_ = cmd.Process.Kill()
-			<-ended
-			h.t.Fatalf("after a minute, %d tasks had begun in this run, want %d\n%s", h.begun()-before, tasks, stderr)
+			err := <-ended
+			h.t.Fatalf("after a minute, %d tasks had begun in this run, want %d; it was killed: %v\n%s", h.begun()-before, tasks, err, stderr)
 		case <-time.After(time.Millisecond):
 		}
 	}
