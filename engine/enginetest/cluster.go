@@ -58,7 +58,7 @@ type cluster struct {
 	plan     *faults.Plan     // faults of the connections; nil = none
 	session  *session.Session // the driver's session
 	broker   *queues.Broker   // the driver's broker; nil if it is closed
-	shelf    *jetstream.Tier // the driver's connection to the object store
+	shelf    *jetstream.Tier  // the driver's connection to the object store
 	driver   *dialer          // dials the driver's connections
 	restarts sync.WaitGroup   // goroutines that kill nodes by chance or start killed nodes again
 	calm     chan struct{}    // closed when there are no more faults
