@@ -79,7 +79,7 @@ func expectBalance(t *testing.T, times []time.Duration, cfg enginetest.Config) {
 		passes(d)
 		return 0, nil
 	}, engine.In(cfg.Registry))
-	enginetest.Run(t, cfg, func(t *testing.T, ctx context.Context) {
+	enginetest.RunAlone(t, cfg, func(t *testing.T, ctx context.Context) {
 		begun := time.Now()
 		var refs []engine.Ref[int]
 		for _, d := range times {

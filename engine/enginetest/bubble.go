@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,22 +16,37 @@ import (
 	"time"
 )
 
-// Run runs the test in virtual time, as Bubble does, with a cluster that is closed when the test ends. The
-// context carries the driver's session.
+// Run runs the test in virtual time, in a bubble of testing/synctest, with a cluster that is closed when the test ends. The
+// context carries the driver's session. Virtual time passes when every goroutine waits, so CPU work takes none of it, and a
+// measured run time of 0 is normal. The test may not run subtests, open sockets, start child processes or call t.Parallel.
+//
+// nats.go shares timers between all connections of a process, and a timer belongs to one bubble: a connection that is made
+// again in one bubble could leave a timer behind that a later bubble of the same process finds, which would end the process.
+// So Run has the garbage collector empty such pools first, which works today, and which nothing promises. A test that must
+// not depend on that uses RunAlone.
 func Run(t *testing.T, cfg Config, test func(t *testing.T, ctx context.Context)) {
+	t.Helper()
+	emptyPools()
+	synctest.Test(t, func(t *testing.T) { test(t, Start(t, cfg)) })
+}
+
+// emptyPools has the collector empty all pools. (An item of a sync.Pool lives through one collection.)
+func emptyPools() {
+	runtime.GC()
+	runtime.GC()
+}
+
+// RunAlone is Run in a process of its own; see Bubble.
+func RunAlone(t *testing.T, cfg Config, test func(t *testing.T, ctx context.Context)) {
 	t.Helper()
 	Bubble(t, func(t *testing.T) { test(t, Start(t, cfg)) })
 }
 
-// Bubble runs the test in a bubble of testing/synctest: virtual time passes when every goroutine waits, so CPU
-// work takes none of it, and a measured run time of 0 is normal. The test may not run subtests, open sockets,
-// start child processes or call t.Parallel.
-//
-// Each bubble has a process of its own: nats.go shares timers between all connections of a process, and a timer
-// belongs to one bubble. Bubble runs the test binary again for this test alone, and fails with its output. So
-// Bubble is the last call of a test, and there is one in each test or subtest: the caller does not see what the
-// test assigns to its variables. If -run names this test exactly, as in -run '^TestX$' or -run '^TestX$/^case$',
-// the bubble runs in the present process, where a debugger or a profile can see it.
+// Bubble runs the test in a bubble of testing/synctest, as Run does, but without a cluster, and in a process of its own:
+// it runs the test binary again for this test alone, and fails with its output. So Bubble is the last call of a test, and
+// there is one in each test or subtest: the caller does not see what the test assigns to its variables. If -run names this
+// test exactly, as in -run '^TestX$' or -run '^TestX$/^case$', the bubble runs in the present process, where a debugger or a
+// profile can see it.
 func Bubble(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	if !alone(t) {

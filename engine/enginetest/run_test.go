@@ -38,7 +38,7 @@ func TestAnHourPassesInAMoment(t *testing.T) {
 			return 0, ctx.Err()
 		}
 	}, engine.In(registry))
-	enginetest.Run(t, enginetest.Config{Nodes: 2, Registry: registry}, func(t *testing.T, ctx context.Context) {
+	enginetest.RunAlone(t, enginetest.Config{Nodes: 2, Registry: registry}, func(t *testing.T, ctx context.Context) {
 		begun := time.Now()
 		var refs []engine.Ref[time.Duration]
 		for range 4 {
@@ -67,7 +67,7 @@ func TestPoison(t *testing.T) {
 		}
 		return n, nil
 	}, engine.In(registry))
-	enginetest.Run(t, enginetest.Config{Nodes: 2, Registry: registry}, func(t *testing.T, ctx context.Context) {
+	enginetest.RunAlone(t, enginetest.Config{Nodes: 2, Registry: registry}, func(t *testing.T, ctx context.Context) {
 		var failed []error
 		got := map[int]bool{}
 		for v, err := range engine.Map(ctx, f, slices.Values(numbers(tasks))) {
@@ -107,7 +107,7 @@ func TestNeighboursOfPoison(t *testing.T) {
 			}, engine.In(registry))
 			good := engine.NewFunc("good", func(_ context.Context, n int) (int, error) { passes(time.Second); return n, nil }, engine.In(registry))
 			cfg := enginetest.Config{Nodes: c.nodes, Resources: map[string]float64{"cpu": c.cpus}, Registry: registry}
-			enginetest.Run(t, cfg, func(t *testing.T, ctx context.Context) {
+			enginetest.RunAlone(t, cfg, func(t *testing.T, ctx context.Context) {
 				lost := poison.Submit(ctx, 0)
 				var refs []engine.Ref[int]
 				for n := range c.neighbours {
@@ -153,7 +153,7 @@ func TestNoSubscriptionIsLeft(t *testing.T) {
 	registry := engine.NewRegistry()
 	f := engine.NewFunc("f", func(_ context.Context, n int) (int, error) { return n, nil }, engine.In(registry))
 	cfg := enginetest.Config{Nodes: 2, Registry: registry, Faults: enginetest.Faults{Seed: 3, LostReply: 0.02, Cut: 0.002}}
-	enginetest.Run(t, cfg, func(t *testing.T, ctx context.Context) {
+	enginetest.RunAlone(t, cfg, func(t *testing.T, ctx context.Context) {
 		var left []int
 		for round := range 4 {
 			var refs []engine.Ref[int]

@@ -97,7 +97,7 @@ func (s *simulation) run(t *testing.T) {
 	}
 	t.Logf("faults %+v, job %q", cfg.Faults, cfg.Job)
 	plans := s.plan()
-	enginetest.Run(t, cfg, func(t *testing.T, ctx context.Context) {
+	enginetest.RunAlone(t, cfg, func(t *testing.T, ctx context.Context) {
 		limited, cancel := context.WithTimeout(ctx, 3*time.Hour)
 		defer cancel()
 		witness := enginetest.NewWitness(ctx, t)

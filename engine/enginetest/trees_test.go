@@ -162,7 +162,7 @@ func TestAnAgentLimitsItsWaitingTasks(t *testing.T) {
 		return child.Submit(ctx, n).Get(ctx)
 	}, engine.In(registry))
 	cfg := enginetest.Config{Registry: registry, Resources: map[string]float64{"licence": 1}}
-	enginetest.Run(t, cfg, func(t *testing.T, ctx context.Context) {
+	enginetest.RunAlone(t, cfg, func(t *testing.T, ctx context.Context) {
 		goOn = make(chan struct{})
 		var refs []engine.Ref[int]
 		for n := range parents {
@@ -206,7 +206,7 @@ func TestATreeSurvivesTheDeathOfAgents(t *testing.T) {
 				}
 				return both[0] + both[1], nil
 			}, engine.In(registry))
-			enginetest.Run(t, enginetest.Config{Nodes: 3, Registry: registry}, func(t *testing.T, ctx context.Context) {
+			enginetest.RunAlone(t, enginetest.Config{Nodes: 3, Registry: registry}, func(t *testing.T, ctx context.Context) {
 				if n, err := tree.Submit(ctx, depth).Get(ctx); n != 1<<depth || err != nil {
 					t.Errorf("got %d leaves and the error %v, want %d and none", n, err, 1<<depth)
 				}
@@ -229,7 +229,7 @@ func TestTheObjectsOfAResultOutliveItsAgent(t *testing.T) {
 		node.Store(engine.NodeID(ctx))
 		return two{child.Submit(ctx, n), engine.Put(ctx, make([]byte, n+1))}, nil
 	}, engine.In(registry))
-	enginetest.Run(t, enginetest.Config{Nodes: 2, Registry: registry}, func(t *testing.T, ctx context.Context) {
+	enginetest.RunAlone(t, enginetest.Config{Nodes: 2, Registry: registry}, func(t *testing.T, ctx context.Context) {
 		ref := parent.Submit(ctx, ballast)
 		<-ref.Done(ctx)
 		enginetest.Kill(ctx, node.Load().(string))
