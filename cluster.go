@@ -69,10 +69,7 @@ func (c *Cluster) open(ctx context.Context, cfg Config) (err error) {
 	sessionConfig := session.Config{
 		Objects: c.objects, Budget: cfg.Budget,
 		Owner: freshName(), Job: cfg.Job, JobTTL: cfg.JobTTL, Boot: c.server.Boot(), Holder: holder(),
-		Registry: cfg.Registry, Logger: cfg.Logger, MaxPendingBytes: int(memory / 2), Full: c.full,
-	}
-	if cfg.Agent == AgentOn {
-		sessionConfig.Local = cfg.Registry
+		Registry: cfg.Registry, LocalAgent: cfg.Agent == AgentOn, Logger: cfg.Logger, MaxPendingBytes: int(memory / 2), Full: c.full,
 	}
 	c.job = cfg.Job
 	// The session of a job must have read what the earlier runs left before an agent of this process runs any of it.

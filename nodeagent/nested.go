@@ -57,7 +57,7 @@ func (a *Agent) Session(ctx context.Context) (*session.Session, error) {
 	}
 	s, err := session.Open(ctx, a.broker, session.Config{
 		Owner: a.cfg.NodeID[:min(len(a.cfg.NodeID), maxNodeName)] + "-" + strings.ToLower(rand.Text()), Boot: a.cfg.Boot, Holder: "node " + a.cfg.NodeID,
-		Local: a.cfg.Registry, Registry: a.cfg.Registry, Host: a, Node: a.cfg.NodeID, Nodes: a.nodes, Logger: a.cfg.Logger, Objects: a.cfg.Objects,
+		Registry: a.cfg.Registry, LocalAgent: true, Host: a, Node: a.cfg.NodeID, Nodes: a.nodes, Logger: a.cfg.Logger, Objects: a.cfg.Objects,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("nodeagent: a session for the tasks of tasks: %w", err)

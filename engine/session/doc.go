@@ -2,7 +2,8 @@
 // and values as bytes; package engine puts types on both.
 //
 // The outcome of a task is the first final entry for it in its owner's log, and nothing else is: a session that learns of
-// an end in another way appends an entry and waits until it reads it.
+// an end in another way appends an entry and waits until it reads it. The exception is a child that the session's own agent
+// runs: nobody else can decide its outcome, so its entries come by a call, and are stored nowhere.
 //
 // A [Session] is made of these types. Four of them change together, in one transaction for each submit and for each entry
 // that comes back; Session.mu, the core lock, guards them:

@@ -43,7 +43,7 @@ func (s *Session) routeLocked(t *Template, child bool) (*route, error) {
 	r := &route{
 		session: s, template: t, call: task.Call{Func: t.Func, Retries: t.Retries, Timeout: t.Timeout},
 		lane: s.outbox.lane(laneKey{class, level}, shape), cost: s.outbox.cost(t.Func), changes: changes,
-		local: child && t.Delay == 0 && s.cfg.Local.Lookup(t.Func) != nil,
+		local: child && t.Delay == 0 && s.cfg.Registry.Lookup(t.Func) != nil,
 	}
 	_, kept := shape.Split()
 	r.keeps = len(kept) > 0
@@ -53,7 +53,7 @@ func (s *Session) routeLocked(t *Template, child bool) (*route, error) {
 
 // knowsFunc returns a failure if the function can run nowhere.
 func (s *Session) knowsFunc(fn string) error {
-	if s.cfg.Local != nil && s.cfg.Local.Lookup(fn) != nil {
+	if s.cfg.LocalAgent && s.cfg.Registry.Lookup(fn) != nil {
 		return nil // the agent in this process looks into the same registry
 	}
 	alive := s.nodes.Count() > 0
@@ -61,8 +61,8 @@ func (s *Session) knowsFunc(fn string) error {
 		return nil
 	}
 	there := s.nodes.Funcs()
-	if s.cfg.Local != nil {
-		there, _ = s.cfg.Local.Names()
+	if s.cfg.LocalAgent {
+		there, _ = s.cfg.Registry.Names()
 	}
 	return &task.Failure{
 		Kind: task.KindUnknownFunc, Func: fn,

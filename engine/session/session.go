@@ -22,19 +22,23 @@ import (
 
 // Config says how a session works.
 type Config struct {
-	Owner  string             // the session's name, fresh; "" where Job gives it
-	Job    string             // a named job: what former runs of it have left is gone on with; "" = none
-	Boot   string             // of the embedded server; "" = of a server that lives on its own
-	Holder string             // who this is, for people who want the same job; something fresh in it
-	Local  *registry.Registry // of the agent in this process; nil if there is none
-	Host   Host               // the agent whose session this is; nil for a driver's
-	Node   string             // of that agent
+	Owner  string // the session's name, which no other session has had; "" where Job gives it
+	Job    string // a named job: the session takes over what former runs of it have left; "" = none
+	Boot   string // of the embedded server; "" = of a server that lives on its own
+	Holder string // who this is, for people who want the same job; unique
+	Host   Host   // the agent whose session this is; nil for a driver's
+	Node   string // of that agent
 
 	// Nodes is the view of the nodes, which stays open. nil = the session has one of its own.
 	Nodes *directory.Nodes
 
-	Registry *registry.Registry // of this program: its functions wait for an agent where none lives
-	Logger   *slog.Logger       // nil = slog.Default()
+	// Registry has the functions of this program: while no agent lives, tasks of these wait for one. nil = none.
+	Registry *registry.Registry
+
+	// LocalAgent says that an agent in this process runs the functions of Registry.
+	LocalAgent bool
+
+	Logger *slog.Logger // nil = slog.Default()
 
 	// JobTTL is how long a job that nobody runs is kept. 0 = 7 days.
 	JobTTL time.Duration
@@ -46,7 +50,7 @@ type Config struct {
 	// Objects keeps values that are too large for messages. nil = there is no store, and they are ErrTooLarge.
 	Objects *objstore.Store
 
-	// Budget bounds the bytes that GetAll brings at once. 0 = 1 GiB.
+	// Budget bounds the bytes that GetAll fetches at once. 0 = 1 GiB.
 	Budget int64
 
 	// Full returns an error while nothing new may be submitted, since the store has little room left.
