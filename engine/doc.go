@@ -11,12 +11,12 @@
 //
 //	v, err := Square.Submit(ctx, 7).Get(ctx) // 49
 //
-// Every call takes a context that carries the session to which tasks are submitted: inside a driver, the one that package
-// tidemill gives; inside a function, the context of the function. A function can submit tasks itself (nested tasks).
+// Every call takes a context that carries the session to which tasks are submitted: in a driver, the one from package
+// tidemill (Main or Cluster.Context); in a function, the function's own. A function can submit tasks itself (nested tasks).
 // While it waits for them, other tasks use its CPUs; its result may contain Refs to theirs.
 //
 // The name of a Func identifies the function on the wire and in every agent; the Go identifier does not. Inputs and
-// results are always copied through an encoding, also when everything runs in one process, so the caller and the function
+// results are always copied through an encoding, even when everything runs in one process, so the caller and the function
 // share no memory. A task runs at least once, and gets exactly one outcome: a function with side effects should make them
 // idempotent, for example with [TaskID] as the key.
 package engine

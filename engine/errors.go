@@ -30,7 +30,8 @@ var (
 	ErrHeld = lease.ErrHeld
 	// ErrStorageFull means that the store is so full that it accepts no new tasks or values.
 	ErrStorageFull = values.ErrStorageFull
-	// ErrPendingFull means that the context ended while Submit waited at a bound on pending tasks.
+	// ErrPendingFull means that the context ended while Submit waited at a bound on pending tasks, or that a nested task
+	// for other nodes would exceed the memory for inputs.
 	ErrPendingFull = session.ErrPendingFull
 	// ErrNoSession means that the context carries no session: use Cluster.Context, or the context that Main gives.
 	ErrNoSession = session.ErrNoSession
@@ -44,7 +45,7 @@ var (
 	ErrNoExport = session.ErrNoExport
 	// ErrObjectLost means that no copy of a value's bytes is left.
 	ErrObjectLost = task.ErrObjectLost
-	// ErrOutOfBand means that an encoder other than the engine's own was given a Ref.
+	// ErrOutOfBand means that a Ref was passed to an encoder other than the engine's own.
 	ErrOutOfBand = errors.New("a Ref cannot be encoded outside of task inputs and results: use Export to hand its value to another program")
 )
 

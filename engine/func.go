@@ -14,7 +14,7 @@ import (
 // None is the input type of a function without input, and the result type of one without result.
 type None = struct{}
 
-// Registry has functions by name. A program usually uses DefaultRegistry; a test can have its own.
+// Registry maps names to functions. A program usually uses DefaultRegistry; a test can have its own.
 type Registry = registry.Registry
 
 // NewRegistry returns an empty registry, for In and for Config.Registry of package tidemill.
@@ -22,7 +22,7 @@ func NewRegistry() *Registry { return registry.New() }
 
 var defaultRegistry = NewRegistry()
 
-// DefaultRegistry returns the registry of the functions that were made without In.
+// DefaultRegistry returns the registry that NewFunc uses without the option In.
 func DefaultRegistry() *Registry { return defaultRegistry }
 
 // Func is a registered function with input type I and result type O. It is safe for concurrent use.
@@ -134,11 +134,11 @@ var errNilFunc = errors.New("the *Func is nil: assign a function that submits it
 // Submit reports a failure through the Ref: Get returns ErrUnknownFunc, ErrInfeasible if no node has the resources, or a
 // *task.Failure if the input cannot be encoded or is too large.
 //
-// ctx carries the session, and ends the waiting of Submit: Get then returns ErrPendingFull. It does not limit the task.
+// ctx carries the session. If it ends while Submit waits, Get returns ErrPendingFull. It does not limit the task.
 //
 // With the context of a running function, Submit makes the task a child of the running task (a nested task). It does not
-// wait there: beyond the bound, it runs the child at once on the calling goroutine, if this node can run it. When the
-// parent ends, its children are cancelled, except those to which its result refers; from then on, Submit with its
+// wait there: beyond the bound, it runs the child at once on the calling goroutine, if this node can run it; a child for
+// other nodes fails with ErrPendingFull if the inputs of all open tasks exceed their memory. When the parent ends, its children are cancelled, except those to which its result refers; from then on, Submit with its
 // context fails with ErrTaskOver. When an attempt failed or its agent died, the next attempt submits its children anew.
 func (f *Func[I, O]) Submit(ctx context.Context, in I, opts ...Option) Ref[O] {
 	if f == nil {

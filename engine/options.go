@@ -11,8 +11,7 @@ import (
 )
 
 // Option changes how the tasks of a function run, or how a call waits. An option of a call overrides the same option of
-// NewFunc. An option that does not apply to the call, or has an invalid value, is an error of the call; for NewFunc, a
-// panic.
+// NewFunc. If an option does not apply to the call, or has an invalid value, the call returns an error; NewFunc panics.
 type Option struct {
 	name  string
 	calls callKind // which calls take it
@@ -95,7 +94,7 @@ func resource(option, name string, n float64) Option {
 func CPUs(n float64) Option { return resource("CPUs", task.CPU, n) }
 
 // Memory sets how many bytes of memory a task reserves while it runs, rounded up to a power of two of at least 256 MiB. It
-// limits which tasks run at the same time on a node; the memory that a task really uses is not limited.
+// limits which tasks run at the same time on a node; the memory that a task actually uses is not limited.
 func Memory(bytes int64) Option { return resource("Memory", task.Memory, float64(bytes)) }
 
 // Resource sets how much of a named resource a task occupies while it runs, such as a licence or a connection. Nodes get
@@ -123,7 +122,7 @@ const (
 	High   = task.High
 )
 
-// Priority sets how a task is preferred over other tasks with the same resources: High, Normal (the default) or Low.
+// Priority sets the priority of a task among the tasks with the same resources: High, Normal (the default) or Low.
 func Priority(p task.Level) Option {
 	return Option{"Priority", anyCall, func(o *options) error {
 		if p != Low && p != Normal && p != High {
@@ -167,17 +166,17 @@ func Delay(d time.Duration) Option {
 	return duration("Delay", func(o *options, d time.Duration) { o.delay = d })(d)
 }
 
-// Version sets the version of the function's code, which is a part of a task's identity in a named job. Change it when the
-// function returns something else for the same input: the next run of the job then runs the task again. Under the same
+// Version sets the version of the function's code, which is part of a task's identity in a named job. Change it when the
+// function returns another result for the same input: the next run of the job then runs the task again. Under the same
 // version it uses the recorded result, whatever the code does now.
 func Version(v string) Option {
 	return Option{"Version", inNewFunc, func(o *options) error { o.version = v; return nil }}
 }
 
 // Pending limits how many tasks may be pending. For Submit, these are the tasks of the whole session without an outcome:
-// Submit waits until there are fewer than n. The default is 1 million, or 256 MiB of inputs; -1 lifts both limits. For
-// Map, these are the tasks of this Map that are submitted and not yet yielded. Inside a function, Submit does not wait
-// (see Func.Submit).
+// Submit waits until there are fewer than n, and their inputs have less than 256 MiB. The default is 1 million; -1 lifts
+// both limits, up to inputs of an eighth of the machine's memory. For Map, these are the tasks of this Map that are
+// submitted and not yet yielded. Inside a function, Submit does not wait (see Func.Submit).
 func Pending(n int) Option {
 	return Option{"Pending", anyCall, func(o *options) error {
 		if n == 0 || n < -1 {
