@@ -20,10 +20,9 @@ import (
 // context carries the driver's session. Virtual time passes when every goroutine waits, so CPU work takes none of it, and a
 // measured run time of 0 is normal. The test may not run subtests, open sockets, start child processes or call t.Parallel.
 //
-// nats.go shares timers between all connections of a process, and a timer belongs to one bubble: a connection that is made
-// again in one bubble could leave a timer behind that a later bubble of the same process finds, which would end the process.
-// So Run has the garbage collector empty such pools first, which works today, and which nothing promises. A test that must
-// not depend on that uses RunAlone.
+// nats.go keeps timers in a sync.Pool, and a timer belongs to one bubble. If a connection reconnects in one bubble, a later
+// bubble of the same process could get its timer, and the process would panic. So Run first runs the garbage collector, which
+// empties such pools today, although nothing guarantees it. A test that must not depend on that uses RunAlone.
 func Run(t *testing.T, cfg Config, test func(t *testing.T, ctx context.Context)) {
 	t.Helper()
 	emptyPools()
@@ -43,8 +42,8 @@ func RunAlone(t *testing.T, cfg Config, test func(t *testing.T, ctx context.Cont
 }
 
 // Bubble runs the test in a bubble of testing/synctest, as Run does, but without a cluster, and in a process of its own:
-// it runs the test binary again for this test alone, and fails with its output. So Bubble is the last call of a test, and
-// there is one in each test or subtest: the caller does not see what the test assigns to its variables. If -run names this
+// it runs the test binary again for this test alone, and if that fails, the test fails with its output. So call Bubble at
+// most once in a test or subtest, as its last statement: assignments to variables of the caller happen in the other process. If -run names this
 // test exactly, as in -run '^TestX$' or -run '^TestX$/^case$', the bubble runs in the present process, where a debugger or a
 // profile can see it.
 func Bubble(t *testing.T, test func(t *testing.T)) {

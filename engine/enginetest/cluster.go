@@ -38,7 +38,7 @@ type Config struct {
 func init() { ats.Register() }
 
 // Start starts a cluster that is closed when the test ends, and returns a context that carries the
-// driver's session. Its time is real time, or the virtual time of the bubble in which Start is called.
+// driver's session. It runs in real time, or in the virtual time of the bubble in which Start is called.
 func Start(t testing.TB, cfg Config) context.Context {
 	t.Helper()
 	c, err := start(t, cfg)
@@ -153,7 +153,7 @@ func (c *cluster) with(ctx context.Context) context.Context {
 }
 
 // Rerun ends the driver as kill -9 would, and returns the context of the next run of the Config's Job, which resumes the
-// job. Refs of the former run may not be used any more.
+// job. Refs of the former run must not be used any more.
 func Rerun(ctx context.Context) context.Context {
 	c := of(ctx)
 	if c.cfg.Job == "" {
@@ -205,7 +205,7 @@ func (c *cluster) startNode(name string) error {
 
 // Kill ends a node's agent as kill -9 would, at once: what it has not recorded is lost, and the server redelivers its
 // batches when their leases end. A second later, an agent of the same name starts, as under a supervisor. A task may call
-// Kill, also for its own node: whatever the task returns then is lost.
+// Kill, even for its own node: whatever the task returns then is lost.
 func Kill(ctx context.Context, node string) { of(ctx).kill(node) }
 
 // of returns the cluster of a context that Start has made, or that a task of the cluster has.

@@ -11,7 +11,7 @@ import (
 	"github.com/tidemill/tidemill/internal/faults"
 )
 
-// Faults says how often things go wrong. Each number but the last is the probability for one message on a connection. A
+// Faults has the probabilities of faults: for each message on a connection, except Kill, which is for each second. A
 // decision hashes the seed, the connection, the operation and its count, so that a seed repeats the faults, though not
 // the schedule of goroutines.
 type Faults struct {
@@ -21,7 +21,7 @@ type Faults struct {
 	Repeat      float64 // a message arrives twice
 	Delay       float64 // a message, and all messages behind it, are delayed by up to two seconds
 	Cut         float64 // the connection breaks, and the client reconnects
-	Kill        float64 // a node is killed, as by Kill: the probability for each second
+	Kill        float64 // a node is killed, as by the function Kill
 }
 
 // plan returns the faults of the connections, or nil if there are none.

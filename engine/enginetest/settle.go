@@ -14,8 +14,8 @@ import (
 // their backoffs.
 const settleWithin = 10 * time.Minute
 
-// Settle waits until nothing is left of the tasks that were submitted: no queue has a message, and no agent has a batch or
-// a slot in use. If that takes more than ten minutes, it returns an error that says what is left.
+// Settle waits until the cluster has nothing left to do: no queue has a message, and no agent has a batch or a slot in use.
+// If that takes more than ten minutes, it returns an error that says what is left.
 func Settle(ctx context.Context) error {
 	c := of(ctx)
 	until := time.Now().Add(settleWithin)
