@@ -79,7 +79,7 @@ type Config struct {
 
 	// Job names the run and makes it resumable; it matches [a-z0-9_-]{1,64}. A program that is run again under the same
 	// name uses the results that earlier runs have recorded, and runs only the other tasks. It requires Dir. "" = an
-	// unnamed run, whose tasks end with it.
+	// unnamed run, whose tasks are dropped when it ends or is killed.
 	Job string
 
 	// JobTTL is how long an unfinished named job is kept after its last run. It requires Job. 0 = 7 days.
@@ -88,13 +88,13 @@ type Config struct {
 	// Agent says whether this process runs tasks. Without an agent, tasks are stored and wait for one.
 	Agent AgentMode
 
-	// Resources are the total resources of the tasks that the agent runs at a time: "cpu" (default: GOMAXPROCS), "memory" in
-	// bytes (default: the machine's memory), and any others by name, such as {"cpu_only_node": 1}. What is not set here
-	// keeps its default.
+	// Resources are the total resources of the tasks that the agent runs at the same time: "cpu" (default: GOMAXPROCS), "memory" in
+	// bytes (default: the machine's memory), and any others by name, such as {"db": 1}. A resource that is not set
+	// here keeps its default.
 	Resources map[string]float64
 
-	// ObjectMemory is how many bytes of large values (over 64 KiB) this process may keep in memory. These are all large
-	// values; a named job stores its large values in Dir, and only those in use are in memory. Storing a value waits while
+	// ObjectMemory is how many bytes of large values (over 64 KiB) this process may keep in memory. Without a Job,
+	// all large values are in memory; a named job stores them in Dir, and only those in use are in memory. Storing a value waits while
 	// there is no space, and fails if none becomes free. In a named job, a task fails if its inputs exceed the limit.
 	// 0 = a quarter of the machine's memory.
 	ObjectMemory int64
