@@ -2,7 +2,6 @@ package session
 
 import (
 	"slices"
-	"time"
 
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
@@ -128,6 +127,3 @@ func (h history) take(number uint64) []graph.Note {
 	delete(h, number)
 	return notes
 }
-
-// nextTimer returns when the first timer is due, zero if there is none.
-func (t *tracker) nextTimer() time.Time { return t.timers.next() }

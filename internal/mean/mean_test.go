@@ -13,12 +13,13 @@ func TestMovingMean(t *testing.T) {
 	if m.Known() || m.Value() != 0 {
 		t.Errorf("without a measurement: got known %t, %s, want unknown, 0", m.Known(), m.Value())
 	}
+	const ms = time.Millisecond
 	for i, c := range []struct{ add, want time.Duration }{
-		{100, 100}, {200, 150}, {300, 200}, {400, 250}, {650, 350},
+		{100 * ms, 100 * ms}, {200 * ms, 150 * ms}, {300 * ms, 200 * ms}, {400 * ms, 250 * ms}, {650 * ms, 350 * ms},
 	} {
-		m.Add(c.add * time.Millisecond)
-		if got := m.Value(); got != c.want*time.Millisecond || !m.Known() {
-			t.Errorf("after measurement %d: got %s, known %t, want %s, known", i+1, got, m.Known(), c.want*time.Millisecond)
+		m.Add(c.add)
+		if got := m.Value(); got != c.want || !m.Known() {
+			t.Errorf("after measurement %d: got %s, known %t, want %s, known", i+1, got, m.Known(), c.want)
 		}
 	}
 }
