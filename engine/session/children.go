@@ -35,7 +35,7 @@ type Child struct {
 // read under any lock.
 type children struct {
 	queues        sync.Map        // of *LocalQueue by class
-	cpusElsewhere atomic.Bool     // other agents have announced idle CPUs
+	cpusElsewhere atomic.Bool     // other agents have announced idle CPUs; written under Session.mu
 	candidates    map[*Child]bool // open children that may need what the tasks above them hold; see deadlock.go
 }
 
@@ -93,6 +93,18 @@ func (c *children) of(class task.Class) *LocalQueue {
 	}
 	q, _ := c.queues.LoadOrStore(class, &LocalQueue{})
 	return q.(*LocalQueue)
+}
+
+// shareable reports whether children wait here while other agents have idle CPUs.
+func (c *children) shareable() (waits bool) {
+	if !c.cpusElsewhere.Load() {
+		return false
+	}
+	c.queues.Range(func(_, q any) bool {
+		waits = q.(*LocalQueue).Len() > 0
+		return !waits
+	})
+	return waits
 }
 
 // clear forgets all children: the session is broken.
@@ -320,9 +332,9 @@ func (s *Session) nodesChanged() {
 	if s.nodes.Idle(s.cfg.Node) == 0 {
 		return
 	}
-	s.children.cpusElsewhere.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.children.cpusElsewhere.Store(true) // under the lock: shareChildren, which resets it, may not have seen this change
 	s.publisher.rouse()
 }
 

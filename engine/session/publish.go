@@ -52,7 +52,7 @@ func (s *Session) sleep(now time.Time) time.Duration {
 	if s.broken == nil && !s.keeper.leased(now) {
 		return leaseless // without the lease nothing is sent; the keeper wakes the publisher when it has it again
 	}
-	if s.outbox.sendable(now) || len(s.tracker.ends) > 0 {
+	if s.outbox.sendable(now) || len(s.tracker.ends) > 0 || s.children.shareable() {
 		return 0
 	}
 	until := now.Add(time.Hour)
