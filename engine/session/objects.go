@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"runtime"
 	"sync"
@@ -232,15 +233,26 @@ func (o *objectSet) awaitRemoval(ctx context.Context) error {
 	}
 }
 
-// removeFree removes what nobody holds any more.
-func (o *objectSet) removeFree(ctx context.Context) error {
+// removeFree removes what nobody holds any more, one object after the other: what is removed need not be removed again,
+// however little time there is, and one that cannot be removed keeps none of the others. It returns the first error.
+func (o *objectSet) removeFree(ctx context.Context) (err error) {
 	keys := o.beginRemoval()
 	if len(keys) == 0 {
 		return nil
 	}
-	err := o.store.Objects.Remove(ctx, keys...)
-	o.endRemoval(keys, err != nil)
-	return err
+	var left objectKeys
+	for n, key := range keys {
+		if failed := o.store.Objects.Remove(ctx, key); failed != nil {
+			left = append(left, key)
+			err = cmp.Or(err, failed)
+		}
+		if ctx.Err() != nil {
+			left = append(left, keys[n+1:]...)
+			break
+		}
+	}
+	o.endRemoval(left)
+	return cmp.Or(err, ctx.Err())
 }
 
 // beginRemoval returns what is to be removed. Whoever puts one of these objects now waits until they are.
@@ -266,8 +278,8 @@ func (o *objectSet) beginRemoval() objectKeys {
 	return keys
 }
 
-// endRemoval notes that they are, or that they are to be removed again.
-func (o *objectSet) endRemoval(keys objectKeys, failed bool) {
+// endRemoval notes that they are, but for those that are left to be removed again.
+func (o *objectSet) endRemoval(left objectKeys) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.removals++
@@ -281,9 +293,7 @@ func (o *objectSet) endRemoval(keys objectKeys, failed bool) {
 	}
 	close(o.removing.done)
 	o.removing = removal{}
-	if failed {
-		o.free = append(o.free, keys...)
-	}
+	o.free = append(o.free, left...)
 }
 
 // holdObjects has the handle hold the objects of its value. Session.mu is held.

@@ -359,7 +359,7 @@ func TestPuttingWhatIsBeingRemoved(t *testing.T) {
 	if err := o.store.Objects.Remove(ctx, removing...); err != nil {
 		t.Fatalf("remove the first value: got %v, want nil", err)
 	}
-	o.endRemoval(removing, false)
+	o.endRemoval(nil)
 	select {
 	case err := <-done:
 		if err != nil {
@@ -383,7 +383,7 @@ func TestGivingUpWhileAnObjectIsRemoved(t *testing.T) {
 		t.Fatalf("put a value: got %v, want nil", err)
 	}
 	o.release(acquired)
-	removing := o.beginRemoval()
+	o.beginRemoval()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	acquired, err = o.externalize(ctx, &task.Value{Data: data}, nil)
@@ -391,7 +391,7 @@ func TestGivingUpWhileAnObjectIsRemoved(t *testing.T) {
 		t.Error("put while the context has ended: got nil, want an error")
 	}
 	o.release(acquired)
-	o.endRemoval(removing, false)
+	o.endRemoval(nil)
 	if len(o.acquired) != 0 || o.putting != 0 {
 		t.Errorf("afterwards: got %d objects acquired, %d values being put, want none", len(o.acquired), o.putting)
 	}

@@ -1,0 +1,107 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
+	"github.com/tidemill/tidemill/internal/wait"
+	"github.com/tidemill/tidemill/objstore"
+	"github.com/tidemill/tidemill/objstore/memory"
+)
+
+// The keeper has little time for each step of its maintenance. What does not fit is gone on with, and not begun anew.
+
+// slowTier takes a while for each value that it removes, and stops when the context ends.
+type slowTier struct {
+	*memory.Tier
+	each time.Duration
+}
+
+func (t *slowTier) Remove(ctx context.Context, keys ...objstore.Key) error {
+	for _, key := range keys {
+		if err := wait.Pause(ctx, t.each); err != nil {
+			return err
+		}
+		if err := t.Tier.Remove(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// However many objects are free, and however slow their store is, all of them are removed in the end.
+func TestRemovalGoesOnWhereItWasCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const objects = 1000
+		tier := &slowTier{memory.New(memory.Config{}), 10 * time.Millisecond}
+		o := newObjectSet()
+		o.store.Objects = objstore.NewStore(objstore.Config{Tier: tier})
+		for n := range objects {
+			v := task.Value{Data: fmt.Appendf(make([]byte, 2*values.InlineBytes), "%d", n)}
+			acquired, err := o.externalize(t.Context(), &v, nil)
+			if err != nil {
+				t.Fatalf("put value %d: got %v, want nil", n, err)
+			}
+			o.release(acquired)
+		}
+		const steps = 10 // 1.9 s each, for 10 s of work
+		for range steps {
+			ctx, cancel := context.WithTimeout(t.Context(), stepTime)
+			_ = o.removeFree(ctx)
+			cancel()
+		}
+		if used, _ := tier.Used(); used != 0 || len(o.free) != 0 {
+			t.Errorf("after %d steps of %s: got %d bytes in use, %d objects to be removed, want none", steps, stepTime, used, len(o.free))
+		}
+	})
+}
+
+// One object that cannot be removed keeps none of the others.
+func TestAnObjectThatCannotBeRemovedKeepsNoOthers(t *testing.T) {
+	o := newObjectSet()
+	tier := &brokenTier{Tier: memory.New(memory.Config{})}
+	o.store.Objects = objstore.NewStore(objstore.Config{Tier: tier})
+	for n := range 3 {
+		v := task.Value{Data: fmt.Appendf(make([]byte, 2*values.InlineBytes), "%d", n)}
+		acquired, err := o.externalize(t.Context(), &v, nil)
+		if err != nil || len(acquired) != 1 {
+			t.Fatalf("put value %d: got %d objects, %v, want 1, nil", n, len(acquired), err)
+		}
+		if n == 0 {
+			tier.keeps = acquired[0]
+		}
+		o.release(acquired)
+	}
+	if err := o.removeFree(t.Context()); !errors.Is(err, errTier) {
+		t.Errorf("remove three objects: got %v, want %v", err, errTier)
+	}
+	if len(o.free) != 1 || o.free[0] != tier.keeps {
+		t.Errorf("to be removed again: got %v, want %v alone", o.free, tier.keeps)
+	}
+}
+
+// brokenTier does not remove one of its values.
+type brokenTier struct {
+	*memory.Tier
+	keeps objstore.Key
+}
+
+var errTier = errors.New("the tier is broken")
+
+func (t *brokenTier) Remove(ctx context.Context, keys ...objstore.Key) error {
+	for _, key := range keys {
+		if key == t.keeps {
+			return errTier
+		}
+		if err := t.Tier.Remove(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
