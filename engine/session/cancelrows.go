@@ -38,7 +38,8 @@ type cancelRows struct {
 	mu          sync.Mutex // taken after Session.mu
 	asked, late []uint64   // guarded by mu; numbers of tasks
 
-	written uint64 // rows; only under keeper.lock
+	unwritten Cancels // only under keeper.lock; what was taken and is in no row yet
+	written   uint64  // rows; only under keeper.lock
 }
 
 // add has agents told of a task that its owner ends, if one of them may run it.
@@ -76,20 +77,20 @@ const maxRanges = 4096
 // flush writes what waits, under keys that begin with the owner and run, the number of the owner's lease. What could not be
 // written waits on.
 func (r *cancelRows) flush(ctx context.Context, owner string, run uint64) error {
-	askedNumbers, lateNumbers := r.take()
-	asked, late := task.RangesOf(askedNumbers), task.RangesOf(lateNumbers)
-	for len(asked)+len(late) > 0 {
-		row := Cancels{asked[:min(len(asked), maxRanges)], late[:min(len(late), maxRanges)]}
+	asked, late := r.take()
+	left := &r.unwritten
+	left.Asked, left.Late = left.Asked.With(task.RangesOf(asked)), left.Late.With(task.RangesOf(late))
+	for len(left.Asked)+len(left.Late) > 0 {
+		row := Cancels{left.Asked[:min(len(left.Asked), maxRanges)], left.Late[:min(len(left.Late), maxRanges)]}
 		value, err := json.Marshal(row)
 		if err == nil {
 			r.written++
 			_, err = r.table.Put(ctx, fmt.Sprintf("%s.%d-%d", owner, run, r.written), value)
 		}
 		if err != nil {
-			r.addNumbers(askedNumbers, lateNumbers) // agents may be told twice
 			return fmt.Errorf("session: tell agents what is cancelled: %w", err)
 		}
-		asked, late = asked[len(row.Asked):], late[len(row.Late):]
+		left.Asked, left.Late = left.Asked[len(row.Asked):], left.Late[len(row.Late):]
 	}
 	return nil
 }

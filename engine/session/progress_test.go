@@ -2,8 +2,10 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +15,8 @@ import (
 	"github.com/tidemill/tidemill/internal/wait"
 	"github.com/tidemill/tidemill/objstore"
 	"github.com/tidemill/tidemill/objstore/memory"
+	"github.com/tidemill/tidemill/queues"
+	"github.com/tidemill/tidemill/queues/embedded"
 )
 
 // The keeper has little time for each step of its maintenance. What does not fit is gone on with, and not begun anew.
@@ -104,4 +108,67 @@ func (t *brokenTier) Remove(ctx context.Context, keys ...objstore.Key) error {
 		}
 	}
 	return nil
+}
+
+// However many tasks are cancelled, and however often the writing of their rows is cut short, all rows are written in the
+// end, and none much more often than once.
+func TestCancelRowsGoOnWhereTheyWereCutShort(t *testing.T) {
+	const rows = 8
+	b := newBroker(t)
+	table, err := b.OpenTable(t.Context(), b.Cancels())
+	if err != nil {
+		t.Fatalf("open the table of cancels: got %v, want nil", err)
+	}
+	var cut atomic.Pointer[context.CancelFunc]
+	var written atomic.Int64
+	w, err := table.Watch(t.Context(), func(queues.Row) {
+		if n := written.Add(1); n%2 == 0 { // the row before is known to be written
+			(*cut.Load())()
+		}
+	})
+	if err != nil {
+		t.Fatalf("watch the table of cancels: got %v, want nil", err)
+	}
+	defer w.Stop()
+	r := cancelRows{table: table, keeper: wait.NewSignal()}
+	for n := range uint64(rows * maxRanges) {
+		r.addNumbers([]uint64{2 * n}, nil)
+	}
+	tries := 0
+	for done := false; !done && tries < 2*rows; tries++ {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		cut.Store(&cancel)
+		done = r.flush(ctx, "me", 1) == nil
+		cancel()
+	}
+	all, err := table.All(t.Context())
+	if err != nil {
+		t.Fatalf("read the table of cancels: got %v, want nil", err)
+	}
+	var told task.Ranges
+	for _, row := range all {
+		var c Cancels
+		if err := json.Unmarshal(row.Value, &c); err != nil {
+			t.Fatalf("row %s: got %v, want ranges", row.Key, err)
+		}
+		told = told.With(c.Asked)
+	}
+	if len(told) != rows*maxRanges || len(all) > 2*rows {
+		t.Errorf("after %d tries: got %d tasks in %d rows, want %d in at most %d", tries, len(told), len(all), rows*maxRanges, 2*rows)
+	}
+}
+
+func newBroker(t *testing.T) *queues.Broker {
+	t.Helper()
+	server, err := embedded.Start(embedded.Config{})
+	if err != nil {
+		t.Fatalf("start a server: got %v, want nil", err)
+	}
+	t.Cleanup(server.Close)
+	b, err := queues.Connect(queues.Config{Namespace: "tm", Dialer: server})
+	if err != nil {
+		t.Fatalf("connect: got %v, want nil", err)
+	}
+	t.Cleanup(b.Close)
+	return b
 }
