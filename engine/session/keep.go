@@ -1,9 +1,11 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -112,6 +114,24 @@ func (s *Session) maintenance() error {
 		cancel()
 	}
 	return errors.Join(errs...)
+}
+
+// maxFailed is how many failures end a step: then not single items are the reason, but the server.
+const maxFailed = 16
+
+// doEach does one thing after the other, until ctx ends or many have failed. It returns what is left to be done, first what
+// was not tried: so what always fails keeps none of the others. The error is the first one.
+func doEach[T any](ctx context.Context, items []T, do func(T) error) (left []T, err error) {
+	var failed []T
+	for len(items) > 0 && len(failed) < maxFailed && ctx.Err() == nil {
+		item := items[0]
+		items = items[1:]
+		if e := do(item); e != nil {
+			failed = append(failed, item)
+			err = cmp.Or(err, e)
+		}
+	}
+	return slices.Concat(items, failed), cmp.Or(err, ctx.Err())
 }
 
 // publishCancels tells agents of tasks that are not to run. keeper.lock is held.

@@ -109,14 +109,12 @@ func (d *deadLetters) take() (letters []deadLetter) {
 	return letters
 }
 
-// flush writes what waits. What could not be written waits on.
+// flush writes what waits. What could not be written waits on, and keeps none of the others. It returns the first error.
 func (d *deadLetters) flush(ctx context.Context) error {
-	letters := d.take()
-	for n := range letters {
-		if err := d.write(ctx, letters[n]); err != nil {
-			d.putBack(letters[n:])
-			return fmt.Errorf("session: write a dead letter: %w", err)
-		}
+	left, err := doEach(ctx, d.take(), func(l deadLetter) error { return d.write(ctx, l) })
+	d.putBack(left)
+	if err != nil {
+		return fmt.Errorf("session: write a dead letter: %w", err)
 	}
 	return nil
 }

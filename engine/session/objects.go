@@ -1,7 +1,6 @@
 package session
 
 import (
-	"cmp"
 	"context"
 	"runtime"
 	"sync"
@@ -235,24 +234,14 @@ func (o *objectSet) awaitRemoval(ctx context.Context) error {
 
 // removeFree removes what nobody holds any more, one object after the other: what is removed need not be removed again,
 // however little time there is, and one that cannot be removed keeps none of the others. It returns the first error.
-func (o *objectSet) removeFree(ctx context.Context) (err error) {
+func (o *objectSet) removeFree(ctx context.Context) error {
 	keys := o.beginRemoval()
 	if len(keys) == 0 {
 		return nil
 	}
-	var left objectKeys
-	for n, key := range keys {
-		if failed := o.store.Objects.Remove(ctx, key); failed != nil {
-			left = append(left, key)
-			err = cmp.Or(err, failed)
-		}
-		if ctx.Err() != nil {
-			left = append(left, keys[n+1:]...)
-			break
-		}
-	}
+	left, err := doEach(ctx, keys, func(key objstore.Key) error { return o.store.Objects.Remove(ctx, key) })
 	o.endRemoval(left)
-	return cmp.Or(err, ctx.Err())
+	return err
 }
 
 // beginRemoval returns what is to be removed. Whoever puts one of these objects now waits until they are.

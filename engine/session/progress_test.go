@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -155,6 +156,38 @@ func TestCancelRowsGoOnWhereTheyWereCutShort(t *testing.T) {
 	}
 	if len(told) != rows*maxRanges || len(all) > 2*rows {
 		t.Errorf("after %d tries: got %d tasks in %d rows, want %d in at most %d", tries, len(told), len(all), rows*maxRanges, 2*rows)
+	}
+}
+
+// A dead letter that cannot be written keeps none of the others, and is tried again.
+func TestADeadLetterThatCannotBeWrittenKeepsNoOthers(t *testing.T) {
+	b := newBroker(t)
+	d := deadLetters{broker: b, keeper: wait.NewSignal(), log: slog.New(slog.DiscardHandler), kept: map[string]*lettersKept{}}
+	letter := func(fn string) deadLetter {
+		return deadLetter{class: "cpu", failure: &task.Failure{Func: fn, Message: "no", Task: task.ID{Owner: "me", Number: 1}}, at: time.Now()}
+	}
+	d.add(letter("not a name"), letter("f"), letter("g"))
+	if err := d.flush(t.Context()); err == nil {
+		t.Error("write three dead letters, one of which names no function: got nil, want an error")
+	}
+	for _, fn := range []string{"f", "g"} {
+		dead, err := b.OpenDead(t.Context(), "cpu", fn)
+		if err != nil {
+			t.Fatalf("open the dead letters of %s: got %v, want nil", fn, err)
+		}
+		n := 0
+		for _, err := range dead.Read(t.Context(), 0) {
+			if err != nil {
+				t.Fatalf("read the dead letters of %s: got %v, want nil", fn, err)
+			}
+			n++
+		}
+		if n != 1 {
+			t.Errorf("dead letters of %s: got %d, want 1", fn, n)
+		}
+	}
+	if left := d.take(); len(left) != 1 || left[0].failure.Func != "not a name" {
+		t.Errorf("to be written again: got %d dead letters, want the first one alone", len(left))
 	}
 }
 
