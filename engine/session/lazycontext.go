@@ -58,14 +58,20 @@ func (c *lazyContext) partsLocked() *madeContext {
 	return c.made
 }
 
-// context returns the context proper, nil if nobody has needed it yet.
-func (c *lazyContext) context() context.Context {
+// context returns the context proper, nil if nobody has needed it yet. Once the timeout has passed it is needed: it knows
+// the cause.
+func (c *lazyContext) context(base context.Context) context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.made == nil || c.made.Context == nil {
+	switch m := c.made; {
+	case m == nil:
+		return nil
+	case m.Context != nil:
+		return m
+	case m.ended || m.timeout.IsZero() || time.Now().Before(m.timeout):
 		return nil
 	}
-	return c.made
+	return c.makeLocked(base)
 }
 
 // make returns the context proper below base.

@@ -133,7 +133,7 @@ func (t *TaskContext) Value(key any) any {
 	if key == (taskKey{}) {
 		return t
 	}
-	if made := t.ctx.context(); made != nil {
+	if made := t.ctx.context(t.Base); made != nil {
 		return made.Value(key) // where the cause of its end is found
 	}
 	return t.Base.Value(key)
