@@ -105,6 +105,22 @@ func TestDeadlinesOfEndedTasksAreForgotten(t *testing.T) {
 	}
 }
 
+// Nor do a million delayed tasks that are cancelled leave a million timers.
+func TestDelaysOfEndedTasksAreForgotten(t *testing.T) {
+	tr := tracker{graph: graph.New(1), history: history{}}
+	delayed := &route{template: &Template{Delay: 24 * time.Hour}}
+	for n := range uint64(10 * minDead) {
+		h := &Handle{}
+		h.number, h.route, h.stored = n+1, delayed, true
+		tr.add(h)
+		tr.timers.add(timer{time.Now().Add(24 * time.Hour), h.number, delayOver})
+		tr.remove(h)
+	}
+	if n := len(tr.timers.heap); n > minDead {
+		t.Errorf("timers of ended tasks: got %d, want at most %d", n, minDead)
+	}
+}
+
 // The bound on bytes holds whatever Pending says: records must find room in the same server.
 func TestRoom(t *testing.T) {
 	for _, c := range []struct {

@@ -10,7 +10,7 @@ import (
 // be loaded again. Those of tasks that have ended are skipped. Session.mu guards them.
 type timers struct {
 	heap timerHeap
-	dead int // how many are deadlines of tasks that have ended
+	dead int // how many may be of tasks that have ended: one for each with a deadline or delay
 }
 
 // timerKind says what a timer is for.
@@ -48,11 +48,11 @@ func (t *timers) pop(now time.Time) (x timer, ok bool) {
 	return heap.Pop(&t.heap).(timer), true
 }
 
-// minDead is for how many deadlines of ended tasks the heap is not worth a clean-up.
+// minDead is for how many timers of ended tasks the heap is not worth a clean-up.
 const minDead = 1024
 
-// ended notes that a task with a deadline has ended before it. When most timers are of such tasks, those are removed: a
-// million tasks with a deadline of a day must not leave a million timers.
+// ended notes that a task with a deadline or delay has ended, perhaps before that. When most timers are of such tasks, those
+// are removed: a million tasks with a deadline of a day must not leave a million timers.
 func (t *timers) ended(isOpen func(number uint64) bool) {
 	t.dead++
 	if t.dead < minDead || t.dead < len(t.heap)/2 {

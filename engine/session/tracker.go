@@ -58,7 +58,7 @@ func (t *tracker) remove(h *Handle) []graph.Note {
 	if h.localChild() != nil {
 		t.local--
 	}
-	if h.route.template.Deadline > 0 {
+	if h.route.template.Deadline > 0 || h.route.template.Delay > 0 {
 		t.timers.ended(func(number uint64) bool { return t.open.Get(number) != nil })
 	}
 	t.room.bytes -= h.inputBytes()
