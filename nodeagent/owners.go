@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tidemill/tidemill/engine/lease"
 	"github.com/tidemill/tidemill/engine/session"
@@ -17,10 +18,30 @@ import (
 type owners struct {
 	any atomic.Bool // something is cancelled or has ended; usually nothing is, and nobody takes the lock
 
-	mu    sync.RWMutex
-	ended map[string]bool        // guarded by mu
-	asked map[string]task.Ranges // guarded by mu; cancelled tasks, by owner
-	late  map[string]task.Ranges // guarded by mu; tasks whose deadlines have passed, by owner
+	mu     sync.RWMutex
+	ended  map[string]bool // guarded by mu
+	recent cancelSet       // guarded by mu; cancels that came since began
+	former cancelSet       // guarded by mu; those that came in the session.CancelsAge before, or longer if few came
+	began  time.Time       // guarded by mu
+}
+
+// cancelSet is tasks that are not to run. The zero value is empty.
+type cancelSet struct {
+	asked map[string]task.Ranges // cancelled tasks, by owner
+	late  map[string]task.Ranges // tasks whose deadlines have passed, by owner
+}
+
+func (s *cancelSet) add(owner string, c session.Cancels) {
+	if s.asked == nil {
+		s.asked, s.late = map[string]task.Ranges{}, map[string]task.Ranges{}
+	}
+	s.asked[owner] = s.asked[owner].With(c.Asked)
+	s.late[owner] = s.late[owner].With(c.Late)
+}
+
+func (s *cancelSet) remove(owner string) {
+	delete(s.asked, owner)
+	delete(s.late, owner)
 }
 
 // unwanted returns why the task is not to be started, nil if it is.
@@ -31,9 +52,9 @@ func (o *owners) unwanted(owner string, number uint64) *fault {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	switch {
-	case o.late[owner].Has(number):
+	case o.recent.late[owner].Has(number), o.former.late[owner].Has(number):
 		return &fault{late: true, failure: &session.LateFailure}
-	case o.ended[owner] || o.asked[owner].Has(number):
+	case o.ended[owner], o.recent.asked[owner].Has(number), o.former.asked[owner].Has(number):
 		return &fault{cancelled: true, failure: &session.AskedFailure}
 	}
 	return nil
@@ -61,12 +82,12 @@ func (o *owners) end(owner string, ended bool) {
 		o.ended = map[string]bool{}
 	}
 	o.ended[owner] = true
-	delete(o.asked, owner)
-	delete(o.late, owner)
+	o.recent.remove(owner)
+	o.former.remove(owner)
 	o.any.Store(true)
 }
 
-// cancel notes a row of the table of cancels, and returns whose tasks it is of.
+// cancel notes a row of the table of cancels, for at least as long as the table has it, and returns whose tasks it is of.
 func (o *owners) cancel(row queues.Row) (owner string) {
 	var c session.Cancels
 	owner, _, _ = strings.Cut(row.Key, ".")
@@ -78,11 +99,10 @@ func (o *owners) cancel(row queues.Row) (owner string) {
 	if o.ended[owner] {
 		return ""
 	}
-	if o.asked == nil {
-		o.asked, o.late = map[string]task.Ranges{}, map[string]task.Ranges{}
+	if now := time.Now(); now.Sub(o.began) > session.CancelsAge { // an owner may live, and cancel tasks, for months
+		o.former, o.recent, o.began = o.recent, cancelSet{}, now
 	}
-	o.asked[owner] = o.asked[owner].With(c.Asked)
-	o.late[owner] = o.late[owner].With(c.Late)
+	o.recent.add(owner, c)
 	o.any.Store(true)
 	return owner
 }
