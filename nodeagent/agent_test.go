@@ -90,6 +90,34 @@ func TestAgentRecordsARedeliveredBatchAsLost(t *testing.T) {
 	}
 }
 
+// What was lost in one batch is recorded in one record: its owner learns from that how many tasks were lost together.
+func TestAgentRecordsTheLossOfABatchAtOnce(t *testing.T) {
+	h := start(t, map[string]float64{"cpu": 2})
+	queue, err := h.broker.OpenQueue(h.ctx, h.broker.Batches("gpu", string(task.Normal)))
+	check(t, err)
+	first := make(chan *queues.Delivery, 1)
+	puller := queue.Pull(func(d *queues.Delivery) { first <- d })
+	check(t, puller.Ask(1))
+	h.publish("gpu", "f", numbered(1, 100)...) // this agent has no gpu: the batch comes to the test
+	d := <-first
+	puller.Stop()
+	log, err := h.broker.OpenLog(h.ctx, h.broker.Log(owner))
+	check(t, err)
+	records := make(chan int, 100)
+	follower, err := log.Follow(h.ctx, 0, func(e queues.LogEntry) {
+		var rec task.Record
+		check(t, task.DecodeRecord(e.Data, &rec))
+		records <- len(rec.Entries)
+	})
+	check(t, err)
+	defer follower.Close()
+	h.startAgent("n2", map[string]float64{"cpu": 1, "gpu": 1})
+	check(t, d.Nak())
+	if n := <-records; n != 100 {
+		t.Errorf("entries of the first record: got %d, want all 100", n)
+	}
+}
+
 // Batches that the server redelivers do not use up the credit of an idle agent.
 func TestRedeliveriesDoNotUseUpCredit(t *testing.T) {
 	h := start(t, map[string]float64{"cpu": 1})

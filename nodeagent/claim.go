@@ -122,7 +122,7 @@ func (u *change) dispose(b *batch, what disposition) {
 // recordLost records a loss of all tasks of a batch that is redelivered, and runs none of them: what was
 // recorded is not run again, and the owner publishes what is still open.
 func (a *Agent) recordLost(b *batch) {
-	for _, spec := range b.rest() {
+	for spec, _ := b.start(); spec != nil; spec, _ = b.start() { // one by one: with the last one the record is sent
 		a.recorder.add(b, noteOf(spec, task.Lost))
 	}
 }
