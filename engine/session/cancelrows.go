@@ -38,7 +38,7 @@ type cancelRows struct {
 	mu          sync.Mutex // taken after Session.mu
 	asked, late []uint64   // guarded by mu; numbers of tasks
 
-	unwritten Cancels // only under keeper.lock; what was taken and is in no row yet
+	unwritten Cancels // only under keeper.lock
 	written   uint64  // rows; only under keeper.lock
 }
 
@@ -78,10 +78,10 @@ const maxRanges = 4096
 // written waits on.
 func (r *cancelRows) flush(ctx context.Context, owner string, run uint64) error {
 	asked, late := r.take()
-	left := &r.unwritten
-	left.Asked, left.Late = left.Asked.With(task.RangesOf(asked)), left.Late.With(task.RangesOf(late))
-	for len(left.Asked)+len(left.Late) > 0 {
-		row := Cancels{left.Asked[:min(len(left.Asked), maxRanges)], left.Late[:min(len(left.Late), maxRanges)]}
+	rest := &r.unwritten
+	rest.Asked, rest.Late = rest.Asked.With(task.RangesOf(asked)), rest.Late.With(task.RangesOf(late))
+	for len(rest.Asked)+len(rest.Late) > 0 {
+		row := Cancels{rest.Asked[:min(len(rest.Asked), maxRanges)], rest.Late[:min(len(rest.Late), maxRanges)]}
 		value, err := json.Marshal(row)
 		if err == nil {
 			r.written++
@@ -90,7 +90,8 @@ func (r *cancelRows) flush(ctx context.Context, owner string, run uint64) error 
 		if err != nil {
 			return fmt.Errorf("session: tell agents what is cancelled: %w", err)
 		}
-		left.Asked, left.Late = left.Asked[len(row.Asked):], left.Late[len(row.Late):]
+		rest.Asked, rest.Late = rest.Asked[len(row.Asked):], rest.Late[len(row.Late):]
 	}
+	*rest = Cancels{} // not to retain what was written
 	return nil
 }
