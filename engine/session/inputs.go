@@ -61,10 +61,8 @@ const loadTimeout = 30 * time.Second
 func (s *Session) loadInput(number uint64) error {
 	ctx, cancel := context.WithTimeout(s.base, loadTimeout)
 	defer cancel()
-	deps := s.depsOf(number)
-	var known task.Value
-	for i, d := range deps {
-		if err := d.known(ctx, &known); err != nil {
+	for i, d := range s.depsOf(number) {
+		if err := d.readFor(ctx); err != nil {
 			return becauseOf(err, i)
 		}
 	}
@@ -81,6 +79,15 @@ func (s *Session) loadInput(number uint64) error {
 		s.objects.holdInput(h.number, h.inputObjects())
 	}
 	return err
+}
+
+// readFor reads a value for a task whose input refers to it. Unlike known, it does so for a value that was released, too:
+// the task needs it.
+func (h *Handle) readFor(ctx context.Context) error {
+	if h.failure != nil {
+		return h.failure
+	}
+	return h.readRecorded(ctx)
 }
 
 // depsOf returns to what the input of an open task refers.
