@@ -537,6 +537,17 @@ func TestPublisherIsWokenWhileItSleeps(t *testing.T) {
 	}
 }
 
+// The publisher of a broken session sleeps, whatever still waits: nothing of it is ever sent.
+func TestThePublisherOfABrokenSessionSleeps(t *testing.T) {
+	now := time.Now()
+	s := &Session{outbox: newOutbox(), keeper: keeper{began: now}, broken: lease.ErrLost}
+	s.outbox.lane(laneKey{"cpu", task.Normal}, nil).add(1)
+	s.tracker.ends = []graph.Command{{Do: graph.End, Task: 2}}
+	if pause := s.sleep(now); pause < time.Minute {
+		t.Errorf("without the lease, with a task and a final entry that wait: got a pause of %s, want long", pause)
+	}
+}
+
 // Without a lease nothing is leased.
 func TestKeeperWithoutALease(t *testing.T) {
 	k := keeper{began: time.Now(), lease: &lease.Lease{}}

@@ -44,18 +44,24 @@ func (s *Session) runPublisher() {
 	}
 }
 
+// longestSleep is for how long the publisher sleeps if nothing is to come.
+const longestSleep = time.Hour
+
 // sleep marks the publisher as sleeping, and returns for how long it may sleep.
 func (s *Session) sleep(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.publisher.sleeps = true
-	if s.broken == nil && !s.keeper.leased(now) {
+	switch {
+	case s.broken != nil:
+		return longestSleep // what waits is never sent
+	case !s.keeper.leased(now):
 		return leaseless // without the lease nothing is sent; the keeper wakes the publisher when it has it again
 	}
 	if s.outbox.sendable(now) || len(s.tracker.ends) > 0 || s.children.shareable() {
 		return 0
 	}
-	until := now.Add(time.Hour)
+	until := now.Add(longestSleep)
 	for _, at := range []time.Time{s.tracker.timers.next(), s.outbox.next(now), s.silentAt()} {
 		if !at.IsZero() && at.Before(until) {
 			until = at
