@@ -73,11 +73,14 @@ func (r *logReader) ask(ctx context.Context) error {
 	return nil // another log is being opened
 }
 
-// close stops reading.
+// close stops reading, and forgets what of the log may be trimmed: the log may have been rolled back.
 func (r *logReader) close() {
 	if f := r.identity().follower.Load(); f != nil {
 		f.Close()
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trim = trimMark{closed: true}
 }
 
 // folded notes that a record was read. It reports whether the keeper is to say so sooner than it had planned.
@@ -85,7 +88,7 @@ func (r *logReader) folded(id *identity, sequence uint64, bytes int) bool {
 	r.heardNow()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return id == r.identity() && r.trim.folded(sequence, bytes)
+	return id == r.identity() && !r.trim.closed && r.trim.folded(sequence, bytes)
 }
 
 // openLog has the session go on under the name: it opens the log there.
@@ -127,6 +130,8 @@ type trimMark struct {
 	bytes int       // folded since the mark was written
 	mark  uint64    // the sequence in the row
 	at    time.Time // when it was written
+
+	closed bool // the log is not read any more
 }
 
 // The mark is written every second at most, and sooner when much was read.

@@ -441,6 +441,20 @@ func TestTrimMark(t *testing.T) {
 	}
 }
 
+// What was read of a log that is closed is not to be trimmed: the log may have been rolled back, and records that nobody has
+// read may have those sequences by now.
+func TestAClosedLogHasNoTrimMark(t *testing.T) {
+	r := logReader{began: time.Now()}
+	id := &identity{}
+	r.current.Store(id)
+	r.folded(id, 5, 10)
+	r.close()
+	r.folded(id, 6, 10) // by a call that was running
+	if mark, at := r.trimMark(time.Now()); mark != 0 || !at.IsZero() {
+		t.Errorf("after the log was closed: got mark %d, next at %s, want none", mark, at)
+	}
+}
+
 // Rows of cancels are bounded; a task that is ended for another reason is in none.
 func TestCancelRowsCollect(t *testing.T) {
 	r := cancelRows{keeper: wait.NewSignal()}
