@@ -208,6 +208,9 @@ func (o *objectSet) put(v *task.Value, failed bool, began *uint64) (acquired obj
 	})
 	if again && !failed {
 		*began = o.removals
+		if o.removing.done != nil { // it has ended before the value is put again
+			*began++
+		}
 		return nil, true
 	}
 	if o.putting--; o.putting == 0 {

@@ -389,6 +389,25 @@ func TestPuttingWhatIsBeingRemoved(t *testing.T) {
 	}
 }
 
+// A value that was put again after the removal is not put a third time.
+func TestPuttingOnceAfterARemoval(t *testing.T) {
+	o, ctx := newObjectSet(), t.Context()
+	v := task.Value{Data: []byte(strings.Repeat("x", 2*values.InlineBytes))}
+	acquired, err := o.externalize(ctx, &v, nil)
+	if err != nil {
+		t.Fatalf("put a value: got %v, want nil", err)
+	}
+	o.release(acquired)
+	removing, began := o.beginRemoval(), o.beginPut()
+	if _, again := o.put(&v, false, &began); !again {
+		t.Error("put while it is removed: got not again, want again")
+	}
+	o.endRemoval(removing, false)
+	if acquired, again := o.put(&v, false, &began); again || len(acquired) != 1 {
+		t.Errorf("put after the removal: got again %t, %d objects acquired, want false, 1", again, len(acquired))
+	}
+}
+
 // Whoever waits for a removal can give up, and holds nothing afterwards.
 func TestGivingUpWhileAnObjectIsRemoved(t *testing.T) {
 	o := newObjectSet()
