@@ -163,6 +163,7 @@ func (u *change) dispatch() {
 	if a.recorder.stalled() || a.cancels.stale() {
 		return
 	}
+	s.lookForCapacity() // before what waits is counted: a child that is queued behind the count finds that there is capacity
 	only := u.dispatchAlone() || s.childrenOnly()
 	slices.SortStableFunc(s.order, func(x, y *class) int { return cmp.Compare(x.since(), y.since()) })
 	reserved := map[string]bool{}
