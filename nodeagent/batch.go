@@ -18,7 +18,7 @@ type batch struct {
 	class    *class
 	level    *level
 	delivery *queues.Delivery
-	came     time.Duration          // since the agent began
+	arrived  time.Duration          // since the agent began
 	own      bool                   // its owner is this agent's own session; set before it is accepted
 	noted    bool                   // a start is recorded of each of its tasks; set before it is accepted
 	fetched  map[uint64]*task.Value // inputs whose bytes are at hand now, by task; set before it is accepted

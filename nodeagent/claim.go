@@ -58,7 +58,7 @@ func (d delivered) disposition() disposition {
 // claim takes a batch that was delivered. It runs on a goroutine of the connection.
 func (a *Agent) claim(c *class, l *level, d *queues.Delivery) {
 	failpoint.Hit("deliver.before")
-	b := &batch{class: c, level: l, delivery: d, came: time.Since(a.began)}
+	b := &batch{class: c, level: l, delivery: d, arrived: time.Since(a.began)}
 	if err := b.decode(); err != nil {
 		a.unreadable(c, d, err)
 		return

@@ -192,7 +192,7 @@ func (c *class) since() time.Duration {
 	since := time.Duration(math.MaxInt64)
 	for _, l := range c.levels {
 		if l != nil && len(l.todo) > 0 {
-			since = min(since, l.todo[0].came)
+			since = min(since, l.todo[0].arrived)
 		}
 	}
 	return since

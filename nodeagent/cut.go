@@ -14,7 +14,7 @@ const (
 	lookAgain    = longRun / 2
 )
 
-// giveAway publishes in ones what this agent does not get to, while others are idle.
+// giveAway publishes, in batches of one task, what this agent does not get to, while others are idle.
 func (a *Agent) giveAway() {
 	if a.nodes.Idle(a.cfg.NodeID) == 0 {
 		return

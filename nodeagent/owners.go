@@ -16,7 +16,7 @@ import (
 // owners is the agent's copy of which tasks are cancelled, and which sessions have ended. A slot looks at it before it starts
 // a task. The zero value is empty.
 type owners struct {
-	any atomic.Bool // something is cancelled or has ended; usually nothing is, and nobody takes the lock
+	any atomic.Bool // something is cancelled or has ended; so that the lock is rarely taken
 
 	mu     sync.RWMutex
 	ended  map[string]bool // guarded by mu

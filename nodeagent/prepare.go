@@ -145,7 +145,7 @@ type replay struct {
 	ended numbers                    // tasks with an outcome
 }
 
-// numbers is a set of task numbers, which come in rows.
+// numbers is a set of task numbers, which are often consecutive.
 type numbers map[uint64]*[4]uint64
 
 func (n numbers) add(number uint64) {

@@ -52,7 +52,7 @@ func (s *scheduler) blocked(since time.Duration) { s.yieldBefore.Store(int64(sin
 func (s *scheduler) endSlots() { s.blocked(0) }
 
 // mayGoOn reports whether a slot may go on with a batch that came then.
-func (s *scheduler) mayGoOn(came time.Duration) bool { return s.yieldBefore.Load() > int64(came) }
+func (s *scheduler) mayGoOn(arrived time.Duration) bool { return s.yieldBefore.Load() > int64(arrived) }
 
 func (s *scheduler) all() []*class {
 	s.mu.Lock()
@@ -213,7 +213,7 @@ func (u *change) dispatchAlone() bool {
 	return true
 }
 
-// barredFor is how long an agent leaves a class to others for which it has not what its tasks need.
+// barredFor is how long an agent leaves a class to others whose resources it lacks because of lost slots.
 const barredFor = 30 * time.Second
 
 // begin starts a slot whose resources are taken.

@@ -74,7 +74,7 @@ func (s *slot) claim() bool {
 	if s.claimChild() {
 		return true
 	}
-	if s.batch != nil && a.sched.mayGoOn(s.batch.came) && !a.recorder.stalled() && !s.class.contended.Load() {
+	if s.batch != nil && a.sched.mayGoOn(s.batch.arrived) && !a.recorder.stalled() && !s.class.contended.Load() {
 		spec, low := s.batch.start()
 		if low {
 			a.pullMore(s.class)

@@ -93,7 +93,7 @@ func (w *watch) check(current Row, revision uint64) error {
 	case w.revision == 0:
 		w.revision, w.until = revision, now.Add(Duration+time.Second)
 		return errWatching
-	case w.revision != revision:
+	case revision > w.revision: // a lower one is a stale answer of a replica that lags behind
 		return fmt.Errorf("%w: %s", ErrHeld, current.Holder)
 	case now.Before(w.until):
 		return errWatching

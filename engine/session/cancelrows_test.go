@@ -13,16 +13,16 @@ import (
 	"github.com/tidemill/tidemill/engine/session"
 )
 
-// told is a handler of logs that passes on each line with a text in it.
-type told struct {
+// logWatch is a handler of logs that passes on each line with a text in it.
+type logWatch struct {
 	slog.Handler
 	text string
 	to   chan time.Time
 }
 
-func (h told) Enabled(context.Context, slog.Level) bool { return true }
+func (h logWatch) Enabled(context.Context, slog.Level) bool { return true }
 
-func (h told) Handle(_ context.Context, r slog.Record) error {
+func (h logWatch) Handle(_ context.Context, r slog.Record) error {
 	if strings.Contains(r.Message, h.text) {
 		select {
 		case h.to <- time.Now():
@@ -33,29 +33,29 @@ func (h told) Handle(_ context.Context, r slog.Record) error {
 }
 
 // fill lets no more rows be written to a table.
-func (r *rig) fill(table string) {
-	r.Helper()
-	js, err := jetstream.New(r.conn)
-	check(r.T, err)
-	stream, err := js.Stream(r.ctx, "KV_"+table)
-	check(r.T, err)
+func (h *harness) fill(table string) {
+	h.Helper()
+	js, err := jetstream.New(h.conn)
+	check(h.T, err)
+	stream, err := js.Stream(h.ctx, "KV_"+table)
+	check(h.T, err)
 	cfg := stream.CachedInfo().Config
 	cfg.MaxBytes, cfg.Discard = 1, jetstream.DiscardNew
-	_, err = js.UpdateStream(r.ctx, cfg)
-	check(r.T, err)
+	_, err = js.UpdateStream(h.ctx, cfg)
+	check(h.T, err)
 }
 
 // Rows of cancels that the server refuses are written again after a pause, and not at once: it may have no room left.
 func TestRefusedCancelsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t)
+		h := start(t)
 		failed := make(chan time.Time, 5)
-		log := slog.New(told{slog.DiscardHandler, "maintenance failed", failed})
-		s, err := session.Open(r.ctx, r.broker, session.Config{Owner: "you", Logger: log})
+		log := slog.New(logWatch{slog.DiscardHandler, "maintenance failed", failed})
+		s, err := session.Open(h.ctx, h.broker, session.Config{Owner: "you", Logger: log})
 		check(t, err)
 		defer s.Close()
-		r.fill(string(r.broker.Cancels()))
-		check(t, s.Cancel(r.ctx, s.Submit(r.ctx, &session.Order{Template: f}, nil)))
+		h.fill(string(h.broker.Cancels()))
+		check(t, s.Cancel(h.ctx, s.Submit(h.ctx, &session.Order{Template: f}, nil)))
 		first := receive(t, failed)
 		for range 4 {
 			receive(t, failed)

@@ -125,8 +125,8 @@ func (c *Completions) wait(ctx context.Context) error {
 	}
 }
 
-// startWaiting notes the task that waits, unless something is ready. It may have woken for what was taken already, and
-// waits still.
+// startWaiting notes the task that waits, unless something is ready. If a stale signal has woken the task, it is noted
+// already.
 func (c *Completions) startWaiting(t *TaskContext) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

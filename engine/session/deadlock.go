@@ -13,7 +13,7 @@ import (
 // noteCandidate notes a child that needs more than CPUs while something above it holds some of that.
 func (c *children) noteCandidate(child *Child) {
 	if !child.handle.route.keeps {
-		return // as most, and then nobody looks up the chain
+		return // most children: the chain need not be searched
 	}
 	for above := child.parent; above != nil; above = above.submitter() {
 		if len(above.Held) > 0 {

@@ -53,14 +53,14 @@ func (s *Session) foldSome(id *identity, sequence uint64, from, to int) {
 		if rec.State == task.Lost && rec.lost == 0 {
 			rec.lost = lostIn(id.record.Entries)
 		}
-		s.foldOne(&u, id, &rec, standing{sequence, i})
+		s.foldOne(&u, id, &rec, logPosition{sequence, i})
 	}
 	u.told.flush()
 	s.tracker.room.freed.Wake()
 }
 
 // foldOne folds one entry, which stands at that place in the log.
-func (s *Session) foldOne(u *update, id *identity, rec *recorded, at standing) {
+func (s *Session) foldOne(u *update, id *identity, rec *recorded, at logPosition) {
 	number := rec.Number
 	if s.resume != nil {
 		var open bool
@@ -78,7 +78,7 @@ func (s *Session) foldOne(u *update, id *identity, rec *recorded, at standing) {
 }
 
 // foldUnasked folds an entry of a task that this run of the job has not asked for, yet or any more.
-func (s *Session) foldUnasked(id *identity, rec *recorded, at standing) {
+func (s *Session) foldUnasked(id *identity, rec *recorded, at logPosition) {
 	if rec.State == task.OK && rec.Value.External != nil {
 		v := rec.Value.Clone()
 		s.objects.holdByLog(&v) // this run may ask for it later, and so may the next one

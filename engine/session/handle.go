@@ -83,12 +83,12 @@ type extra struct {
 
 // named is what tasks and values of named jobs have beside.
 type named struct {
-	digest task.Digest
-	stands standing // where a former run has recorded the result; zero if none has
+	digest     task.Digest
+	recordedAt logPosition // where a former run has recorded the result; zero if none has
 }
 
-// standing is a place in the owner's log.
-type standing struct {
+// logPosition is a place in the owner's log.
+type logPosition struct {
 	sequence uint64
 	index    int
 }
@@ -141,7 +141,7 @@ func (h *Handle) Resumed() bool {
 }
 
 // resumedLocked is Resumed. Session.mu is held: a rollback of the log may change where the result stands.
-func (h *Handle) resumedLocked() bool { return h.named != nil && h.named.stands.sequence != 0 }
+func (h *Handle) resumedLocked() bool { return h.named != nil && h.named.recordedAt.sequence != 0 }
 
 // Outcome sets v to the value, or returns the failure, once Ended. What a former run has recorded is read from the log
 // when it is first asked for, and large values from the store each time; ctx bounds that. The value's bytes must not be
@@ -202,7 +202,7 @@ func (h *Handle) readRecorded(ctx context.Context) error {
 		h.s.mu.Unlock()
 		return nil
 	}
-	at, digest := h.named.stands, h.named.digest
+	at, digest := h.named.recordedAt, h.named.digest
 	h.s.mu.Unlock()
 	v, err := h.s.reader.value(ctx, at, digest)
 	if err != nil {

@@ -17,23 +17,23 @@ import (
 // A task whose input is loaded needs the values to which that refers, whether the program has released them meanwhile or not.
 func TestAReleasedValueIsLoaded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t)
+		h := start(t)
 		store := objstore.NewStore(objstore.Config{Tier: memory.New(memory.Config{})})
-		s, err := session.Open(r.ctx, r.broker, session.Config{Owner: "you", Objects: store, Logger: slog.New(slog.DiscardHandler)})
+		s, err := session.Open(h.ctx, h.broker, session.Config{Owner: "you", Objects: store, Logger: slog.New(slog.DiscardHandler)})
 		check(t, err)
 		defer s.Close()
 		var refs []*session.Handle
 		for fill := range byte(40) {
 			v := task.Value{Data: bytes.Repeat([]byte{fill}, values.InlineBytes)}
-			refs = append(refs, s.Put(r.ctx, v, nil))
+			refs = append(refs, s.Put(h.ctx, v, nil))
 		}
-		r.draw()
-		s.Submit(r.ctx, &session.Order{Template: f, Deps: refs}, nil)
+		h.pull()
+		s.Submit(h.ctx, &session.Order{Template: f, Deps: refs}, nil)
 		for _, ref := range refs {
 			ref.Release()
 		}
 		select {
-		case b := <-r.batches:
+		case b := <-h.batches:
 			if len(b.Specs) != 1 {
 				t.Errorf("got %d tasks, want 1", len(b.Specs))
 			}

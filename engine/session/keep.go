@@ -98,6 +98,9 @@ func (s *Session) trimMark(now time.Time) (mark uint64, at time.Time) {
 	if s.resume != nil && !broken.TrimShared {
 		return 0, time.Time{}
 	}
+	if s.keeper.unfinished || s.broker.Reconnects() != s.keeper.reconnects {
+		return 0, time.Time{} // the log may have been rolled back: checkLog looks, and another turn follows
+	}
 	return s.reader.trimMark(now)
 }
 

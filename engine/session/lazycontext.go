@@ -15,8 +15,8 @@ type lazyContext struct {
 	made *madeContext // nil until it is needed
 }
 
-// neverMade is what a context is that has ended before it was needed: so that no field says so, of which each task would
-// have one. It is not to be changed.
+// neverMade stands for a context that ended before anybody asked for it. It is shared, so that tasks need no field for that,
+// and never changed.
 var neverMade = &madeContext{ended: true}
 
 // madeContext is the context proper.

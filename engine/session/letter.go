@@ -81,8 +81,8 @@ type deadLetter struct {
 	failure *task.Failure // nil: it is to be read from the log
 	at      time.Time     // when it failed; zero = not known
 
-	fn     string   // of a task of a former run
-	stands standing // where its failure is recorded
+	fn         string      // of a task of a former run
+	recordedAt logPosition // where its failure is recorded
 }
 
 // add has a dead letter written.
@@ -98,7 +98,7 @@ func (d *deadLetters) addFormer(h *Handle, in task.Value, failed graph.Standing)
 	in.Data = append([]byte(nil), in.Data...)
 	d.add(deadLetter{
 		class: h.route.lane.class, input: in, history: failed.History,
-		fn: h.route.call.Func, stands: standing{failed.Sequence, failed.Index},
+		fn: h.route.call.Func, recordedAt: logPosition{failed.Sequence, failed.Index},
 	})
 }
 
@@ -152,11 +152,11 @@ func (d *deadLetters) write(ctx context.Context, l deadLetter) error {
 
 // unwritten returns the failure of a task of a former run, nil if that run has written its dead letter.
 func (d *deadLetters) unwritten(ctx context.Context, dead *queues.Log, l deadLetter) (*task.Failure, error) {
-	rec, err := d.reader.record(ctx, l.stands.sequence)
-	if err != nil || l.stands.index >= len(rec.Entries) || rec.Entries[l.stands.index].Failure == nil {
+	rec, err := d.reader.record(ctx, l.recordedAt.sequence)
+	if err != nil || l.recordedAt.index >= len(rec.Entries) || rec.Entries[l.recordedAt.index].Failure == nil {
 		return nil, err
 	}
-	e, owner := &rec.Entries[l.stands.index], d.reader.identity().owner
+	e, owner := &rec.Entries[l.recordedAt.index], d.reader.identity().owner
 	f := *e.Failure
 	f.Func, f.Task, f.Attempt = l.fn, task.ID{Owner: owner, Number: e.Number}, int(e.Attempt)
 	if rec.Writer != owner {

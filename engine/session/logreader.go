@@ -161,7 +161,7 @@ func (t *trimMark) take(now time.Time) (mark uint64, at time.Time) {
 	return t.read, time.Time{}
 }
 
-// trimMark is trimMark.take.
+// trimMark returns the trim mark to be written now, 0 if there is none, and otherwise when there will be one.
 func (r *logReader) trimMark(now time.Time) (mark uint64, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -209,7 +209,7 @@ func (c *recordCache) put(sequence uint64, rec *task.Record) {
 var errNotThere = errors.New("it is not where it was")
 
 // value returns the result of the task that stands at that place in the log.
-func (r *logReader) value(ctx context.Context, at standing, of task.Digest) (task.Value, error) {
+func (r *logReader) value(ctx context.Context, at logPosition, of task.Digest) (task.Value, error) {
 	rec, err := r.record(ctx, at.sequence)
 	if err == nil && (at.index >= len(rec.Entries) || rec.Entries[at.index].Digest != of) {
 		err = errNotThere // the log was rolled back, and has other records now

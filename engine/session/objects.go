@@ -270,7 +270,7 @@ func (o *objectSet) beginRemoval() objectKeys {
 	return keys
 }
 
-// endRemoval notes that they are, but for those that are left to be removed again.
+// endRemoval ends the removal. What could not be removed is left to be removed later.
 func (o *objectSet) endRemoval(left objectKeys) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -299,7 +299,7 @@ func (h *Handle) holdObjects() {
 	x.cleanup = runtime.AddCleanup(h, h.s.objects.dropped.add, keys)
 }
 
-// releaseObjects ends that. Session.mu is held.
+// releaseObjects releases what holdObjects has acquired. Session.mu is held.
 func (h *Handle) releaseObjects() {
 	if h.extra == nil || len(h.extra.keys) == 0 {
 		return

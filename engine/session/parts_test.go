@@ -398,11 +398,11 @@ func TestPuttingOnceAfterARemoval(t *testing.T) {
 		t.Fatalf("put a value: got %v, want nil", err)
 	}
 	o.release(acquired)
-	removing, began := o.beginRemoval(), o.beginPut()
+	_, began := o.beginRemoval(), o.beginPut()
 	if _, again := o.put(&v, false, &began); !again {
 		t.Error("put while it is removed: got not again, want again")
 	}
-	o.endRemoval(removing, false)
+	o.endRemoval(nil)
 	if acquired, again := o.put(&v, false, &began); again || len(acquired) != 1 {
 		t.Errorf("put after the removal: got again %t, %d objects acquired, want false, 1", again, len(acquired))
 	}
@@ -517,7 +517,7 @@ func TestResumeRecallsWhatFormerRunsHaveLeft(t *testing.T) {
 	r, template := newResume(), &Template{Func: "f"}
 	in := task.Value{Data: []byte{1}}
 	digest := taskDigest(callDigest(template, in, nil), 0, 0)
-	r.note(&recorded{Entry: &task.Entry{Number: 9, Digest: digest, State: task.OK}, writer: "n1"}, "job-1", standing{42, 1})
+	r.note(&recorded{Entry: &task.Entry{Number: 9, Digest: digest, State: task.OK}, writer: "n1"}, "job-1", logPosition{42, 1})
 	first, second := r.recall(template, in, nil), r.recall(template, in, nil)
 	if !first.known || first.left.Sequence != 42 || first.left.Index != 1 || first.digest != digest {
 		t.Errorf("the first equal call: got %+v, want the result at 42.1", first)
@@ -548,7 +548,7 @@ func TestResumeTellsAgentsAgain(t *testing.T) {
 				r.past.Listed(digest, 9, task.Dispatch{Attempt: 1})
 			}
 			r.recalled = c.recalled
-			r.note(&recorded{Entry: &task.Entry{Number: 9, Digest: digest, State: c.state}, writer: c.writer}, "job-1", standing{1, 0})
+			r.note(&recorded{Entry: &task.Entry{Number: 9, Digest: digest, State: c.state}, writer: c.writer}, "job-1", logPosition{1, 0})
 			if got := fmt.Sprint(r.asked, r.late); got != c.wantAsked+" "+c.wantLate {
 				t.Errorf("agents are told of: got %s, want %s %s", got, c.wantAsked, c.wantLate)
 			}
@@ -627,18 +627,18 @@ func TestSlotShare(t *testing.T) {
 	x.slot.reacquire(x)
 	x.slot.yield(x)
 	check("after a wait that was over before it was noted", 1, 1)
-	if !x.slot.lend() || x.slot.lend() {
+	if !x.slot.beginInline() || x.slot.beginInline() {
 		t.Error("two goroutines at a time want to run a child in the slot: got both or none, want one")
 	}
 	x.slot.yield(x)
 	check("while a child runs in the slot", 1, 1)
-	x.slot.giveBack(x)
+	x.slot.endInline(x)
 	check("when it has ended", 2, 1)
 	x.Finish()
 	check("when the task has ended", 2, 2)
 	x.slot.reacquire(x)
 	check("when the wait is over, too", 2, 2)
-	if x.slot.lend() {
+	if x.slot.beginInline() {
 		t.Error("after the task has ended, a child is to run in its slot: got allowed, want refused")
 	}
 }

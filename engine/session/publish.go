@@ -78,7 +78,7 @@ func (s *Session) silentAt() time.Time {
 	return s.reader.silentAt()
 }
 
-// fireTimers has happen what is due.
+// fireTimers applies the events of all timers that are due.
 func (s *Session) fireTimers(now time.Time) {
 	u := s.lock()
 	defer u.unlock()
@@ -114,6 +114,9 @@ func (s *Session) publish(now time.Time) {
 		s.mu.Unlock()
 		if !sendable || !s.openLane(l) {
 			continue
+		}
+		if !s.keeper.leased(time.Now()) { // to open a lane may take long
+			return
 		}
 		s.mu.Lock()
 		b := s.formBatchLocked(l)

@@ -95,7 +95,7 @@ func (s *Session) listQueue(ctx context.Context, class task.Class, level task.Le
 }
 
 // note folds an entry of a task that this run has not asked for, yet or any more; this run's owner may have written it.
-func (r *resume) note(rec *recorded, owner string, at standing) {
+func (r *resume) note(rec *recorded, owner string, at logPosition) {
 	switch {
 	case rec.State == task.Started && r.recalled: // an agent has the task now: it waits in its queue until that ends
 		r.past.Listed(rec.Digest, rec.Number, rec.Dispatch)

@@ -120,12 +120,12 @@ func (r *resume) lost(from int, w *task.RecordWriter, maxBytes int) (next int, m
 		}
 		if sequence, index, ended := r.past.Ended(d.digest); ended {
 			if h.inLog {
-				h.named.stands = standing{sequence, index}
+				h.named.recordedAt = logPosition{sequence, index}
 			}
 			continue
 		}
 		if h.inLog { // whoever asks for it is told that it is gone
-			h.named.stands.sequence = lostSequence
+			h.named.recordedAt.sequence = lostSequence
 			continue
 		}
 		if e, ok := h.entry(); ok {

@@ -149,14 +149,14 @@ func newSession(b *queues.Broker, cfg Config) *Session {
 	s.letters = deadLetters{broker: b, reader: &s.reader, keeper: wakeKeeper, log: cfg.Logger, kept: map[string]*lettersKept{}}
 	s.reader.began = began
 	s.reader.current.Store(&identity{owner: cfg.Owner})
-	s.reader.timer = time.AfterFunc(time.Hour, s.expectedForLong)
+	s.reader.timer = time.AfterFunc(time.Hour, s.silenceOver)
 	s.reader.timer.Stop()
 	s.base, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
-// expectedForLong has the publisher look whether the log is silent.
-func (s *Session) expectedForLong() {
+// silenceOver has the publisher look whether the log is silent.
+func (s *Session) silenceOver() {
 	s.reader.expecting.Store(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -35,8 +35,8 @@ func (l *slotShare) reacquire(t *TaskContext) {
 	}
 }
 
-// lend reports whether the goroutine that asks may run a child in the slot: nobody else uses it, and it was not yielded.
-func (l *slotShare) lend() bool {
+// beginInline reports whether the goroutine that asks may run a child in the slot: nobody else uses it, and it was not yielded.
+func (l *slotShare) beginInline() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.waits > 0 || l.inlining || l.taskEnded {
@@ -46,8 +46,8 @@ func (l *slotShare) lend() bool {
 	return true
 }
 
-// giveBack ends what lend began, and tells who waits for it.
-func (l *slotShare) giveBack(t *TaskContext) {
+// endInline ends what beginInline began, and tells who waits for it.
+func (l *slotShare) endInline(t *TaskContext) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inlining = false
@@ -119,10 +119,10 @@ const maxInline = 1000
 
 // runInline runs a child that waits on this agent, if this goroutine may do that.
 func (t *TaskContext) runInline(ctx context.Context, h *Handle) {
-	if !t.mayInline(ctx, h) || !t.slot.lend() {
+	if !t.mayInline(ctx, h) || !t.slot.beginInline() {
 		return
 	}
-	defer t.slot.giveBack(t) // also where the child ends the goroutine
+	defer t.slot.endInline(t) // also where the child ends the goroutine
 	t.Host.RunInline(t, h)
 }
 

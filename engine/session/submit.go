@@ -253,7 +253,7 @@ func (s *Session) recallLocked(h *Handle, o *Order, event *graph.Event) (isRecor
 		return false
 	}
 	if r.left.State.Final() {
-		h.named.stands = standing{r.left.Sequence, r.left.Index}
+		h.named.recordedAt = logPosition{r.left.Sequence, r.left.Index}
 		s.resume.decide(h)
 		return true
 	}

@@ -162,14 +162,14 @@ func (u *update) failInput(h *Handle, f *task.Failure) {
 	u.apply(&graph.Event{What: graph.Doomed, Task: h.number}, h, nil)
 }
 
-// cancelChildren has the children of a task cancelled next, but for some.
-func (u *update) cancelChildren(t *TaskContext, but []*Handle) {
+// cancelChildren has the open children of a task cancelled next, except for some.
+func (u *update) cancelChildren(t *TaskContext, except []*Handle) {
 	set := t.children.Load()
 	if set == nil || u.s.broken != nil {
 		return
 	}
 	for _, h := range set.open {
-		if !h.ended.Load() && !slices.Contains(but, h) {
+		if !h.ended.Load() && !slices.Contains(except, h) {
 			u.next = append(u.next, followUp{event: graph.Event{What: graph.Cancel, Task: h.number}})
 		}
 	}
