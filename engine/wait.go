@@ -80,26 +80,79 @@ func sizesOf[T any](ctx context.Context, refs []Ref[T]) (total int64) {
 // error together with what is ready by then. The failure of a task is not an error of Wait: Get returns it. If the context
 // has no session, or one of the refs is the zero Ref, nothing is ready.
 func Wait[T any](ctx context.Context, refs []Ref[T], n int) (ready, pending []Ref[T], err error) {
-	done, err := watch(ctx, refs)
-	if err != nil {
+	if err := waitable(ctx, refs); err != nil {
 		return nil, refs, wrap("wait", err)
 	}
-	defer done.Close()
-	var scratch []*session.Handle
-	for have := 0; have < min(n, len(refs)); have += len(scratch) {
-		if scratch, err = done.Take(ctx, scratch); err != nil {
-			err = wrap("wait", err)
-			break
-		}
+	if n = min(n, len(refs)); countEnded(refs, n) < n {
+		err = awaitSome(ctx, refs, n)
 	}
 	for _, r := range refs {
 		if r.h.Ended() {
 			ready = append(ready, r)
 		} else {
+			if pending == nil {
+				pending = make([]Ref[T], 0, len(refs)-len(ready))
+			}
 			pending = append(pending, r)
 		}
 	}
 	return ready, pending, err
+}
+
+// countEnded returns how many of the refs are done, or most if there are more.
+func countEnded[T any](refs []Ref[T], most int) (n int) {
+	for i := 0; i < len(refs) && n < most; i++ {
+		if refs[i].h.Ended() {
+			n++
+		}
+	}
+	return n
+}
+
+// manyRefs is from how many refs on Wait looks at all of them whenever tasks end, and does not watch each: a loop that waits
+// for one of 50,000 again and again would otherwise spend its time on watching all of them anew.
+const manyRefs = 2048
+
+// awaitSome waits until n of the refs are done.
+func awaitSome[T any](ctx context.Context, refs []Ref[T], n int) error {
+	if s, err := session.From(ctx); err == nil && len(refs) >= manyRefs && session.TaskIn(ctx) == nil && allOf(s, refs) {
+		return awaitLooking(ctx, s, refs, n)
+	}
+	done := watch(refs)
+	defer done.Close()
+	var scratch []*session.Handle
+	var err error
+	for have := 0; have < n; have += len(scratch) {
+		if scratch, err = done.Take(ctx, scratch); err != nil {
+			return wrap("wait", err)
+		}
+	}
+	return nil
+}
+
+// allOf reports whether each ref is done, or is of the session: others would end without a word from it.
+func allOf[T any](s *session.Session, refs []Ref[T]) bool {
+	for _, r := range refs {
+		if !r.h.Ended() && !s.Submitted(r.h) {
+			return false
+		}
+	}
+	return true
+}
+
+// awaitLooking is awaitSome for many refs of one session.
+func awaitLooking[T any](ctx context.Context, s *session.Session, refs []Ref[T], n int) error {
+	for {
+		some := s.SomeEnded() // before the look, or an end could be missed
+		if countEnded(refs, n) >= n {
+			return nil
+		}
+		select {
+		case <-some:
+		case <-ctx.Done():
+			return wrap("wait", ctx.Err())
+		}
+	}
 }
 
 // Completed yields each ref when it is done, in the order of completion. A ref that is in refs twice is yielded twice. If ctx
@@ -107,11 +160,12 @@ func Wait[T any](ctx context.Context, refs []Ref[T], n int) (ready, pending []Re
 // returns it.
 func Completed[T any](ctx context.Context, refs []Ref[T]) iter.Seq2[Ref[T], error] {
 	return func(yield func(Ref[T], error) bool) {
-		done, err := watch(ctx, refs)
+		err := waitable(ctx, refs)
 		if err != nil {
 			yield(Ref[T]{}, wrap("wait", err))
 			return
 		}
+		done := watch(refs)
 		defer done.Close()
 		var batch []*session.Handle
 		for left := len(refs); left > 0; left -= len(batch) {
@@ -128,19 +182,30 @@ func Completed[T any](ctx context.Context, refs []Ref[T]) iter.Seq2[Ref[T], erro
 	}
 }
 
-// watch returns the completions of all refs. The caller must close them.
-func watch[T any](ctx context.Context, refs []Ref[T]) (*session.Completions, error) {
+// waitable returns why the refs cannot be waited for.
+func waitable[T any](ctx context.Context, refs []Ref[T]) error {
 	if _, err := session.From(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	for i, r := range refs {
 		if r.h == nil {
-			return nil, fmt.Errorf("ref %d of %d: %w", i, len(refs), errZeroRef)
+			return fmt.Errorf("ref %d of %d: %w", i, len(refs), errZeroRef)
 		}
 	}
+	return nil
+}
+
+// watch returns the completions of all refs. The caller must close them.
+func watch[T any](refs []Ref[T]) *session.Completions {
 	done := session.NewCompletions()
-	for _, r := range refs {
-		done.Watch(r.h)
+	var some [256]*session.Handle
+	for len(refs) > 0 {
+		n := min(len(refs), len(some))
+		for i, r := range refs[:n] {
+			some[i] = r.h
+		}
+		done.Watch(some[:n]...)
+		refs = refs[n:]
 	}
-	return done, nil
+	return done
 }

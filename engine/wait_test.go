@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tidemill/tidemill"
 	"github.com/tidemill/tidemill/engine"
@@ -198,4 +199,32 @@ type watchedContext struct {
 func (c *watchedContext) Done() <-chan struct{} {
 	c.once.Do(func() { close(c.waiting) })
 	return c.Context.Done()
+}
+
+// A loop that waits for one of very many refs again and again returns each of them once, and ends with the session.
+func TestWaitForOneOfMany(t *testing.T) {
+	const tasks = 3000 // more than from where on Wait looks at all of them
+	ctx := open(t, tidemill.Config{})
+	refs := make([]engine.Ref[int], tasks)
+	for i := range refs {
+		refs[i] = noop.Submit(ctx, i)
+	}
+	for left, seen := tasks, 0; left > 0; {
+		ready, pending, err := engine.Wait(ctx, refs, 1)
+		if err != nil || len(ready) == 0 || len(ready)+len(pending) != left {
+			t.Fatalf("Wait with %d refs left: got %d ready, %d pending, %v, want at least one ready, %d in all, nil", left, len(ready), len(pending), err, left)
+		}
+		refs, left, seen = pending, len(pending), seen+len(ready)
+		if left == 0 && seen != tasks {
+			t.Errorf("refs that were ready: got %d, want %d", seen, tasks)
+		}
+	}
+	for range tasks {
+		refs = append(refs, noop.Submit(ctx, 0, engine.Delay(time.Hour)))
+	}
+	short, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	if ready, pending, err := engine.Wait(short, refs, 1); !errors.Is(err, context.DeadlineExceeded) || len(ready) != 0 || len(pending) != tasks {
+		t.Errorf("Wait whose context ends: got %d ready, %d pending, %v, want 0, %d, %v", len(ready), len(pending), err, tasks, context.DeadlineExceeded)
+	}
 }

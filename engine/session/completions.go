@@ -23,22 +23,52 @@ type Completions struct {
 // NewCompletions returns an empty collection.
 func NewCompletions() *Completions { return &Completions{signal: wait.NewSignal()} }
 
-// Watch adds a handle: it comes when it ends, or at once if it has.
-func (c *Completions) Watch(h *Handle) {
-	if h.s == nil {
-		c.add(h)
-		return
+// Watch adds handles: each comes when it ends, or at once if it has. Many at a time cost little more than one.
+func (c *Completions) Watch(handles ...*Handle) {
+	for len(handles) > 0 {
+		s, n := handles[0].s, 1
+		for n < len(handles) && n < watchStep && handles[n].s == s {
+			n++
+		}
+		if s == nil {
+			c.add(handles[:n]...)
+		} else {
+			s.watch(c, handles[:n])
+		}
+		handles = handles[n:]
 	}
-	h.s.mu.Lock()
-	defer h.s.mu.Unlock()
-	switch {
-	case h.ended.Load():
-		c.add(h)
-	case h.first == nil || h.first.closed.Load():
-		h.first = c
-	default:
-		x := h.extras()
-		x.watching = append(slices.DeleteFunc(x.watching, func(c *Completions) bool { return c.closed.Load() }), c)
+}
+
+// SomeEnded returns a channel that is closed when tasks that others run may have ended, after the call. Whoever waits for
+// some of very many handles looks at all of them each time, which costs less than to watch each of them.
+func (s *Session) SomeEnded() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken != nil {
+		return closedChannel
+	}
+	return s.tracker.room.freed.C()
+}
+
+// Submitted reports whether the handle is of a task or a value of this session.
+func (s *Session) Submitted(h *Handle) bool { return h.s == s }
+
+// watchStep is how many handles are watched under one hold of the core lock.
+const watchStep = 256
+
+func (s *Session) watch(c *Completions, handles []*Handle) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range handles {
+		switch {
+		case h.ended.Load():
+			c.add(h)
+		case h.first == nil || h.first.closed.Load():
+			h.first = c
+		default:
+			x := h.extras()
+			x.watching = append(slices.DeleteFunc(x.watching, func(c *Completions) bool { return c.closed.Load() }), c)
+		}
 	}
 }
 

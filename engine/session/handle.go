@@ -23,10 +23,10 @@ var ErrReleased = errors.New("the value was released")
 //
 // Its parts are structs by value, since a million handles may be open: together they have 160 bytes.
 type Handle struct {
-	s *Session // nil: a literal
+	s       *Session // nil: a literal
+	outcome          // next to s: a look at many handles reads one cache line of each
 	submission
 	delivery
-	outcome
 	watchers
 }
 
@@ -41,6 +41,7 @@ type submission struct {
 	share      int32         // how many tasks that were lost with it may be in one batch
 	flushCalls uint32        // how often Flush was called before it was submitted
 	needed     int32         // open tasks whose inputs refer to it
+	timers     uint16        // how many are set
 	stored     bool          // its first dispatch is acknowledged
 }
 
@@ -54,11 +55,11 @@ type delivery struct {
 
 // outcome is the value, or why there is none.
 type outcome struct {
-	content  task.Value  // guarded by Session.mu: the task's input while it is open, and its value then
 	failure  error       // may be read once ended is true
 	ended    atomic.Bool // set last
 	released bool        // guarded by Session.mu; nobody wants the value
 	inLog    bool        // guarded by Session.mu; a former run has recorded the value, and it was not read yet
+	content  task.Value  // guarded by Session.mu: the task's input while it is open, and its value then
 }
 
 // watchers are those who wait for the outcome, beside delivery.first. Session.mu guards them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
@@ -49,8 +50,8 @@ var (
 	byLog     = graph.Process{ID: 2}
 )
 
-// droppedKeys collects the objects of handles that the garbage collector has found. Its cleanups do no more than
-// append; the keeper looks when it next works.
+// droppedKeys collects the objects of handles that the garbage collector has found. Its cleanups do no more than append, since
+// they run outside of a bubble of virtual time; the keeper looks when it next works, and soon while a put may wait for room.
 type droppedKeys struct {
 	mu   sync.Mutex
 	keys objectKeys // guarded by mu
@@ -60,6 +61,12 @@ func (d *droppedKeys) add(keys objectKeys) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.keys = append(d.keys, keys...)
+}
+
+func (d *droppedKeys) any() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.keys) > 0
 }
 
 func (d *droppedKeys) take() (keys objectKeys) {
@@ -174,6 +181,7 @@ func (o *objectSet) externalize(ctx context.Context, v *task.Value, held objectK
 		return nil, nil
 	}
 	fit := *v
+	defer o.lookForGarbage().Stop()
 	for began, again := o.beginPut(), true; again; {
 		fit, err = o.store.Fit(ctx, o.scope, *v, true)
 		if acquired, again = o.put(&fit, err != nil, &began); again {
@@ -185,6 +193,21 @@ func (o *objectSet) externalize(ctx context.Context, v *task.Value, held objectK
 	o.release(held)
 	*v = fit
 	return acquired, err
+}
+
+// slowPut is how long a put takes that may wait for room.
+const slowPut = 20 * time.Millisecond
+
+// lookForGarbage wakes the keeper, until it is stopped, when the collector has found objects: a put may wait for their room.
+func (o *objectSet) lookForGarbage() *time.Timer {
+	var t *time.Timer
+	t = time.AfterFunc(slowPut, func() {
+		if o.dropped.any() {
+			o.keeper.Set()
+		}
+		t.Reset(slowPut)
+	})
+	return t
 }
 
 // beginPut notes that a value is being put. It returns which removals have ended before.

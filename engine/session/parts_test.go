@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/graph"
@@ -90,7 +91,7 @@ func TestDeadlinesOfEndedTasksAreForgotten(t *testing.T) {
 	var x timers
 	for n := range uint64(10 * minDead) {
 		x.add(timer{at: time.Now().Add(time.Hour), number: n, kind: deadlinePassed})
-		x.ended(func(uint64) bool { return false })
+		x.ended(1, func(uint64) bool { return false })
 	}
 	if n := len(x.heap); n > minDead {
 		t.Errorf("timers of ended tasks: got %d, want at most %d", n, minDead)
@@ -98,26 +99,33 @@ func TestDeadlinesOfEndedTasksAreForgotten(t *testing.T) {
 	x = timers{}
 	for n := range uint64(minDead) {
 		x.add(timer{number: n})
-		x.ended(func(number uint64) bool { return number%2 == 0 })
+		x.ended(1, func(number uint64) bool { return number%2 == 0 })
 	}
 	if n := len(x.heap); n != minDead/2 {
 		t.Errorf("timers of open tasks: got %d, want %d", n, minDead/2)
 	}
 }
 
-// Nor do a million delayed tasks that are cancelled leave a million timers.
-func TestDelaysOfEndedTasksAreForgotten(t *testing.T) {
-	tr := tracker{graph: graph.New(1), history: history{}}
-	delayed := &route{template: &Template{Delay: 24 * time.Hour}}
-	for n := range uint64(10 * minDead) {
+// A task that is cancelled during its delay leaves no timer for long, and timers that fire are not counted twice.
+func TestTimersOfEndedTasks(t *testing.T) {
+	tr, now := tracker{graph: graph.New(1), history: history{}}, time.Now()
+	for n := range uint64(4 * minDead) {
 		h := &Handle{}
-		h.number, h.route, h.stored = n+1, delayed, true
+		h.number, h.route, h.stored = n+1, &route{template: &Template{}}, true
 		tr.add(h)
-		tr.timers.add(timer{time.Now().Add(24 * time.Hour), h.number, delayOver})
+		tr.setTimer(now, h.number, delayOver)
+		tr.setTimer(now.Add(time.Hour), h.number, deadlinePassed)
+		if _, due, ok := tr.popTimer(now); !ok || due != h || h.timers != 1 {
+			t.Fatalf("the timer of task %d: got %v, %t with %d left, want the task, true, 1", h.number, due, ok, h.timers)
+		}
 		tr.remove(h)
 	}
-	if n := len(tr.timers.heap); n > minDead {
-		t.Errorf("timers of ended tasks: got %d, want at most %d", n, minDead)
+	if kept := len(tr.timers.heap); kept > minDead || tr.timers.dead != kept {
+		t.Errorf("timers of ended tasks: got %d, of which %d are counted, want at most %d, all counted", kept, tr.timers.dead, minDead)
+	}
+	tr.setTimer(now, 1, delayOver)
+	if kept := len(tr.timers.heap); kept > minDead {
+		t.Errorf("after a timer for a task that has ended: got %d timers, want none added", kept)
 	}
 }
 
@@ -350,6 +358,34 @@ func TestObjectsAreRemovedWhenNobodyHoldsThem(t *testing.T) {
 	if !isThere(byLog) {
 		t.Error("a value in the log of a named job: got removed, want kept")
 	}
+}
+
+// pass lets virtual time pass.
+func pass(t *testing.T, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+	}
+}
+
+// While a put may wait for room, the keeper is woken for what the garbage collector has found.
+func TestAPutThatWaitsWakesTheKeeper(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newObjectSet()
+		looking := o.lookForGarbage()
+		pass(t, 10*slowPut)
+		if isSet(o.keeper) {
+			t.Error("without garbage: got the keeper woken, want it left alone")
+		}
+		o.dropped.add(objectKeys{{Scope: "me"}})
+		pass(t, 2*slowPut)
+		if !isSet(o.keeper) {
+			t.Error("with garbage: got the keeper left alone, want it woken")
+		}
+		looking.Stop()
+	})
 }
 
 // A value that is put while an equal one is being removed is put again: the store had it when it was looked for.

@@ -83,13 +83,11 @@ func (s *Session) fireTimers(now time.Time) {
 	u := s.lock()
 	defer u.unlock()
 	for {
-		t, ok := s.tracker.timers.pop(now)
+		t, h, ok := s.tracker.popTimer(now)
 		if !ok {
 			return
 		}
-		h := s.tracker.task(t.number)
 		switch {
-		case h == nil:
 		case t.kind == loadInputAgain:
 			s.inputs.add(t.number)
 		case t.kind == deadlinePassed:

@@ -19,7 +19,7 @@ var ErrPendingFull = errors.New("too many pending tasks")
 type room struct {
 	bytes int            // of the inputs of open tasks
 	limit int            // bytes, whatever Pending says: records must find room in the same server
-	freed wait.Broadcast // when tasks have ended
+	freed wait.Broadcast // when tasks may have ended, but for children that this agent runs
 }
 
 // has reports whether another task may be open beside so many, where a template allows so many pending ones (0 =

@@ -10,7 +10,7 @@ import (
 // be loaded again. Those of tasks that have ended are skipped. Session.mu guards them.
 type timers struct {
 	heap timerHeap
-	dead int // how many may be of tasks that have ended: one for each with a deadline or delay
+	dead int // how many are of tasks that have ended
 }
 
 // timerKind says what a timer is for.
@@ -51,10 +51,13 @@ func (t *timers) pop(now time.Time) (x timer, ok bool) {
 // minDead is for how many timers of ended tasks the heap is not worth a clean-up.
 const minDead = 1024
 
-// ended notes that a task with a deadline or delay has ended, perhaps before that. When most timers are of such tasks, those
-// are removed: a million tasks with a deadline of a day must not leave a million timers.
-func (t *timers) ended(isOpen func(number uint64) bool) {
-	t.dead++
+// ended notes that a task has ended with so many timers set. When most timers are of such tasks, those are removed: a million
+// tasks with a deadline or a delay of a day, which end at once or are cancelled, must not leave a million timers.
+func (t *timers) ended(set int, isOpen func(number uint64) bool) {
+	if set == 0 {
+		return
+	}
+	t.dead += set
 	if t.dead < minDead || t.dead < len(t.heap)/2 {
 		return
 	}

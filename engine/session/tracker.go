@@ -2,6 +2,7 @@ package session
 
 import (
 	"slices"
+	"time"
 
 	"github.com/tidemill/tidemill/engine/graph"
 	"github.com/tidemill/tidemill/engine/task"
@@ -58,9 +59,7 @@ func (t *tracker) remove(h *Handle) []graph.Note {
 	if h.localChild() != nil {
 		t.local--
 	}
-	if h.route.template.Deadline > 0 || h.route.template.Delay > 0 {
-		t.timers.ended(func(number uint64) bool { return t.open.Get(number) != nil })
-	}
+	t.timers.ended(int(h.timers), func(number uint64) bool { return t.open.Get(number) != nil })
 	t.room.bytes -= h.inputBytes()
 	t.stores.stored(h) // its entry says that it was stored, whatever became of the server's answer
 	return t.history.take(h.number)
@@ -126,4 +125,26 @@ func (h history) take(number uint64) []graph.Note {
 	notes := h[number]
 	delete(h, number)
 	return notes
+}
+
+// setTimer has something happen to an open task at a time.
+func (t *tracker) setTimer(at time.Time, number uint64, kind timerKind) {
+	if h := t.task(number); h != nil {
+		h.timers++
+		t.timers.add(timer{at, number, kind})
+	}
+}
+
+// popTimer returns a timer of an open task that is due, and the task. ok is false if none is.
+func (t *tracker) popTimer(now time.Time) (x timer, h *Handle, ok bool) {
+	for {
+		if x, ok = t.timers.pop(now); !ok {
+			return x, nil, false
+		}
+		if h = t.task(x.number); h != nil {
+			h.timers--
+			return x, h, true
+		}
+		t.timers.dead--
+	}
 }

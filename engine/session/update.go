@@ -131,7 +131,7 @@ func (u *update) enqueue(h *Handle) {
 
 // setTimer has something happen to a task after the delay.
 func (u *update) setTimer(number uint64, delay time.Duration, kind timerKind) {
-	u.s.tracker.timers.add(timer{time.Now().Add(delay), number, kind})
+	u.s.tracker.setTimer(time.Now().Add(delay), number, kind)
 	u.publish = true // its loop may sleep for longer than this
 }
 
