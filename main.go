@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"reflect"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,6 +40,9 @@ func mainWith(run func(ctx context.Context) error) int {
 		return exitCode(fmt.Errorf("%w: separate agent processes are not implemented yet; run the program without \"agent\", and it runs its tasks itself", ErrUsage))
 	}
 	settings := addFlags(flag.CommandLine)
+	if reflect.ValueOf(flag.Usage).Pointer() == defaultUsage {
+		flag.Usage = usage
+	}
 	flag.Parse()
 	cfg, err := settings.config(flag.CommandLine, os.LookupEnv)
 	if err != nil {
@@ -47,6 +51,16 @@ func mainWith(run func(ctx context.Context) error) int {
 	ctx, stop := interruptible(context.Background())
 	defer stop()
 	return exitCode(runWith(ctx, cfg, run))
+}
+
+// defaultUsage identifies the help text of package flag.
+var defaultUsage = reflect.ValueOf(flag.Usage).Pointer()
+
+// usage is as the help text of package flag, but names the program and not its file, whose path under go run means nothing
+// to the user.
+func usage() {
+	fmt.Fprintf(flag.CommandLine.Output(), "Usage of %s:\n", program())
+	flag.PrintDefaults()
 }
 
 // interruptible returns a context that the first interrupt cancels. The default handling of signals is restored before the

@@ -1,8 +1,9 @@
 // Command invertedindex finds the Go files below a directory that contain a word, those with the most occurrences first. It
 // shows how tasks pass large data by reference, without moving it through the driver.
 //
-//	invertedindex [-check] [-files N] [-top N] ROOT WORD...
+//	invertedindex [-check] [-files N] [-top N] [ROOT [WORD...]]
 //
+// ROOT is the current directory, and WORD is "func", if they are not given.
 // One kind of task indexes some files: its result is an Arrow record of words, files and counts, sorted by word. Another
 // kind merges a range of words of all those records, which it reads without copying them. A third searches the range
 // that contains the word. The driver handles only references, and the answers.
@@ -36,7 +37,7 @@ var (
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), "Invertedindex finds the Go files below the directory ROOT that contain a word.\n\nusage: invertedindex [flags] ROOT WORD...\n\n"+
+		fmt.Fprint(flag.CommandLine.Output(), "Invertedindex finds the Go files below the directory ROOT (default: the current one) that contain a WORD\n(default: func).\n\nusage: invertedindex [flags] [ROOT [WORD...]]\n\n"+
 			"The flags -check, -files and -top belong to invertedindex, the others to every Tidemill program:\n\n")
 		flag.PrintDefaults()
 	}
@@ -44,10 +45,11 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	if flag.NArg() < 2 || *files < 1 || *top < 1 {
-		return fmt.Errorf("%w: want the arguments ROOT and WORD, and 1 or more for -files and -top", tidemill.ErrUsage)
+	if *files < 1 || *top < 1 {
+		return fmt.Errorf("%w: want 1 or more for -files and -top", tidemill.ErrUsage)
 	}
-	paths, err := goFiles(flag.Arg(0))
+	root, words := arguments(flag.Args())
+	paths, err := goFiles(root)
 	if err != nil {
 		return err
 	}
@@ -55,7 +57,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, word := range flag.Args()[1:] {
+	for _, word := range words {
 		hits, err := index.find(ctx, word)
 		if err != nil {
 			return err
@@ -67,6 +69,19 @@ func run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// arguments returns the directory and the words to find, with defaults for those that are not given.
+func arguments(args []string) (root string, words []string) {
+	switch len(args) {
+	case 0:
+		return ".", []string{defaultWord}
+	case 1:
+		return args[0], []string{defaultWord}
+	}
+	return args[0], args[1:]
+}
+
+const defaultWord = "func"
 
 // index is an index as the driver has it: references to its ranges, in order.
 type index struct {

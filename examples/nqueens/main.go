@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	size  = flag.Int("n", 15, fmt.Sprintf("place `N` queens, 1 to %d", len(known)))
+	size  = flag.Int("n", 13, fmt.Sprintf("place `N` queens, 1 to %d", len(known)))
 	depth = flag.Int("depth", 3, "place the first `N` queens by tasks, and the others by plain recursion")
 )
 

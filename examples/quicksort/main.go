@@ -20,8 +20,8 @@ import (
 )
 
 var (
-	size      = flag.Int("n", 8_000_000, "sort `N` numbers")
-	threshold = flag.Int("threshold", 200_000, "let one task sort up to `N` numbers without partitioning them")
+	size      = flag.Int("n", 1_000_000, "sort `N` numbers")
+	threshold = flag.Int("threshold", 25_000, "let one task sort up to `N` numbers without partitioning them")
 )
 
 func main() {

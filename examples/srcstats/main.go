@@ -1,8 +1,9 @@
 // Command srcstats counts the Go source below a directory: files, lines by kind, functions, tests, the longest functions
 // and the most imported packages.
 //
-//	srcstats [-json FILE] [-check] [-nested | -dir DIR -job JOB] ROOT
+//	srcstats [-json FILE] [-check] [-nested | -dir DIR -job JOB] [ROOT]
 //
+// ROOT is the current directory if it is not given.
 // One task parses a file, one task adds up the files of a directory, and run, the driver, makes the report. With -dir and
 // -job, a run that was killed can be resumed: files whose results were recorded are not parsed again, unless they have
 // changed.
@@ -50,10 +51,10 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprint(flag.CommandLine.Output(), `Srcstats counts the Go source below the directory ROOT: one task parses each file,
-one task adds up the files of each directory.
+	fmt.Fprint(flag.CommandLine.Output(), `Srcstats counts the Go source below the directory ROOT, which is the current
+directory if it is not given: one task parses each file, one task adds up the files of each directory.
 
-usage: srcstats [flags] ROOT
+usage: srcstats [flags] [ROOT]
 
 The flags -check, -json and -nested belong to srcstats, the others to every Tidemill program:
 
@@ -105,11 +106,12 @@ func inJob() bool {
 	return job != nil && job.Value.String() != "" || os.Getenv("TIDEMILL_JOB") != ""
 }
 
-// rootArg returns the argument ROOT as an absolute path, since an agent can have another working directory.
+// rootArg returns the argument ROOT, or the current directory without one, as an absolute path, since an agent can have
+// another working directory.
 func rootArg(args []string) (string, error) {
 	switch {
 	case len(args) == 0:
-		return "", fmt.Errorf("%w: the argument ROOT is missing: which directory should be counted?", tidemill.ErrUsage)
+		return filepath.Abs(".")
 	case len(args) > 1:
 		return "", fmt.Errorf("%w: want one ROOT, after all flags; got arguments %s",
 			tidemill.ErrUsage, strings.Join(args, " "))

@@ -23,7 +23,6 @@ func TestRootArg(t *testing.T) {
 		usage   bool
 		message string
 	}{
-		{nil, true, "the argument ROOT is missing"},
 		{[]string{".", "-check"}, true, "after all flags; got arguments . -check"},
 		{[]string{"gone"}, false, "ROOT: stat gone: no such file or directory"},
 		{[]string{"file"}, false, "ROOT: file is not a directory"},
@@ -34,8 +33,10 @@ func TestRootArg(t *testing.T) {
 			t.Errorf("arguments %q: got error %v, want %q in it; want ErrUsage: %t", c.args, err, c.message, c.usage)
 		}
 	}
-	if root, err := rootArg([]string{"."}); err != nil || !filepath.IsAbs(root) {
-		t.Errorf("argument .: got %q, error %v; want an absolute path", root, err)
+	for _, args := range [][]string{nil, {"."}} {
+		if root, err := rootArg(args); err != nil || !filepath.IsAbs(root) {
+			t.Errorf("arguments %q: got %q, error %v; want an absolute path", args, root, err)
+		}
 	}
 }
 

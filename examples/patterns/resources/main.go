@@ -39,7 +39,18 @@ var (
 
 func main() { tidemill.Main(run) }
 
-func run(ctx context.Context) error {
+func run(context.Context) error {
+	ctx := context.Background()
+	cluster, err := tidemill.Open(ctx, tidemill.Config{ // with Main, the flag -resources says the same
+		NodeID: "small", Resources: map[string]float64{"cpu": 4, "memory": 4 << 30, "db": 1},
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(occupy(cluster.Context(ctx)), cluster.Close(ctx))
+}
+
+func occupy(ctx context.Context) error {
 	var refs []engine.Ref[int]
 	for n := range 40 {
 		refs = append(refs, Query.Submit(ctx, n), Load.Submit(ctx, n))
