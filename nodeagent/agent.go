@@ -36,6 +36,8 @@ type Config struct {
 
 	// Grace is how long a task may run on after its context has ended. After that it is abandoned. 0 = 10 s.
 	Grace time.Duration
+
+	taskLog *slog.Logger // Logger as it was given, for the functions that run
 }
 
 func (c Config) withDefaults() Config {
@@ -103,6 +105,7 @@ func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("nodeagent: start: %w", err)
 	}
 	done := make(chan struct{})
+	cfg.taskLog, cfg.Logger = cfg.Logger, queues.Quiet(cfg.Logger, done)
 	a := &Agent{
 		cfg: cfg, broker: b, values: values.Store{Objects: cfg.Objects, Most: values.Max(b.MaxPayload())},
 		began: time.Now(), workers: newWorkers(done), former: newFormerBoots(),

@@ -41,7 +41,7 @@ func newClass(a *Agent, name task.Class, shape task.Resources) *class {
 	return &class{
 		agent: a, name: name, shape: shape, cpus: cpus, held: map[uint64]*batch{}, runTime: mean.New(runTimeWindow),
 		env: &session.ExecEnv{
-			Base: a.base, Node: a.cfg.NodeID, Log: a.cfg.Logger, Host: a, Class: name, Plain: len(kept) == 0, Held: kept,
+			Base: a.base, Node: a.cfg.NodeID, Log: a.cfg.taskLog, Host: a, Class: name, Plain: len(kept) == 0, Held: kept,
 		},
 	}
 }

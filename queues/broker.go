@@ -79,6 +79,7 @@ type Broker struct {
 	opened map[string]bool // guarded by mu; the streams and consumers that this broker has created or found
 
 	closing sync.Once
+	closed  chan struct{} // closed by Close
 }
 
 // ErrClosed says that the broker was closed before an answer came: the message may be stored or not.
@@ -94,7 +95,10 @@ func Connect(cfg Config) (*Broker, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	b := &Broker{Names: Names{cfg.Namespace}, cfg: cfg, log: cfg.Logger, opened: map[string]bool{}}
+	closed := make(chan struct{})
+	b := &Broker{
+		Names: Names{cfg.Namespace}, cfg: cfg, log: Quiet(cfg.Logger, closed), opened: map[string]bool{}, closed: closed,
+	}
 	if err := b.Check(); err != nil {
 		return nil, err
 	}
@@ -122,6 +126,7 @@ func Connect(cfg Config) (*Broker, error) {
 // Close closes the connection. Sends without an answer end with ErrClosed. Calling it again does nothing.
 func (b *Broker) Close() {
 	b.closing.Do(func() {
+		close(b.closed)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		_ = b.conn.FlushWithContext(ctx) // acks have no answer to wait for. (FlushTimeout shares timers between synctest bubbles.)
 		cancel()
