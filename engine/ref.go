@@ -82,18 +82,16 @@ func (r Ref[T]) Done(ctx context.Context) <-chan struct{} {
 }
 
 // Cancel requests that the task be cancelled, and returns nil when the task has an outcome. That is ErrCancelled, or the
-// result or failure if it was recorded first: use Get to see which. A running attempt has its context cancelled, and
+// result or failure if it was recorded first: use Get to see which. It is the task's own session that cancels it, whichever
+// session ctx carries: that of another cluster, of a task, or none; if that session was closed before the task had an
+// outcome, the error is ErrClosed. A running attempt has its context cancelled, and
 // agents that have received the request start no further attempt. If ctx ends first, Cancel returns its error, and the
 // request remains in effect. Cancelling a task again, or one that has ended, has no effect.
 func (r Ref[T]) Cancel(ctx context.Context) error {
 	if r.h == nil {
 		return wrap("cancel", errZeroRef)
 	}
-	s, err := session.From(ctx)
-	if err == nil {
-		err = s.Cancel(ctx, r.h)
-	}
-	if err != nil {
+	if err := r.h.Cancel(ctx); err != nil {
 		return wrap("cancel", err)
 	}
 	return nil

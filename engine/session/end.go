@@ -11,20 +11,25 @@ import (
 	"github.com/tidemill/tidemill/queues"
 )
 
-// Cancel asks for the cancellation of tasks and returns when each has an outcome: cancelled, or whatever
-// was recorded first. A task that has one already is left as it is. If ctx ends before, the request stands
-// all the same.
-func (s *Session) Cancel(ctx context.Context, handles ...*Handle) error {
-	s.CancelAsync(handles...)
-	for _, h := range handles {
-		if err := h.Wait(ctx); err != nil {
-			return err
-		}
+// Cancel asks the session that owns the task for its cancellation, whichever session ctx carries, and returns when the task
+// has an outcome: cancelled, or whatever was recorded first. A task that has one already is left as it is. If ctx ends
+// before, the request stands all the same. If the owner was closed before the task had an outcome, the error is the one
+// with which it ended: the task may still run.
+func (h *Handle) Cancel(ctx context.Context) error {
+	if h.s == nil {
+		return nil
+	}
+	h.s.CancelAsync(h)
+	if err := h.Wait(ctx); err != nil {
+		return err
+	}
+	if broken := h.s.Err(); broken != nil && errors.Is(h.failure, broken) {
+		return broken
 	}
 	return nil
 }
 
-// CancelAsync is Cancel without the waiting.
+// CancelAsync asks for the cancellation of those of the session's tasks that have no outcome, and does not wait.
 func (s *Session) CancelAsync(handles ...*Handle) {
 	u := s.lock()
 	defer u.unlock()

@@ -291,7 +291,10 @@ func TestManyCancelsFitIntoRows(t *testing.T) {
 			some = append(some, handle)
 		}
 	}
-	check(t, h.session.Cancel(h.ctx, some...))
+	h.session.CancelAsync(some...)
+	for _, handle := range some {
+		check(t, handle.Wait(h.ctx))
+	}
 	table, err := h.broker.OpenTable(h.ctx, h.broker.Cancels())
 	check(t, err)
 	cancelled := map[uint64]bool{}
