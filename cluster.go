@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
@@ -73,10 +74,19 @@ func (c *Cluster) open(ctx context.Context, cfg Config) (err error) {
 	}
 	c.job = cfg.Job
 	// The session of a job must have read what the earlier runs left before an agent of this process runs any of it.
-	if c.session, err = session.Open(ctx, broker, sessionConfig); err != nil || cfg.Agent != AgentOn {
+	if c.session, err = session.Open(ctx, broker, sessionConfig); err != nil {
 		return err
 	}
+	c.server.NotifyLost(c.storageLost)
+	if cfg.Agent != AgentOn {
+		return nil
+	}
 	return c.startAgent(ctx, cfg)
+}
+
+// storageLost ends the session: nothing that is asked for now would have an answer.
+func (c *Cluster) storageLost(err error) {
+	c.session.Fail(fmt.Errorf("%w: %w", values.ErrStorageLost, err))
 }
 
 // openObjects returns the store of large values: in memory, or for a named job in streams, so that values survive this
@@ -179,8 +189,17 @@ func (c *Cluster) Close(ctx context.Context) error {
 	return c.closeErr
 }
 
+// lostGrace bounds how long Close waits for running tasks when the storage is lost.
+const lostGrace = 2 * time.Second
+
 func (c *Cluster) close(ctx context.Context) error {
 	var errs []error
+	if c.session != nil && c.server.Lost() != nil { // what runs can be recorded no more
+		errs = append(errs, c.session.Err())
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lostGrace)
+		defer cancel()
+	}
 	if c.session != nil && c.job == "" {
 		errs = append(errs, c.session.End(ctx))
 	}

@@ -67,7 +67,8 @@ type Config struct {
 
 	// Dir is the directory in which the embedded server stores its streams. What it has acknowledged then survives the
 	// end of the process and a power cut (see Sync). Open creates the directory if it does not exist. Only one process
-	// may use it at a time. "" = streams in memory, gone at Close.
+	// may use it at a time. If it is deleted or can be written no more, all that waits ends with engine.ErrStorageLost.
+	// "" = streams in memory, gone at Close.
 	Dir string
 
 	// Limit is how many bytes the streams in Dir may occupy, at least 32 MiB. While 85 % of it, or of what the disk can

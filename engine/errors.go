@@ -30,6 +30,8 @@ var (
 	ErrHeld = lease.ErrHeld
 	// ErrStorageFull means that the store is so full that it accepts no new tasks or values.
 	ErrStorageFull = values.ErrStorageFull
+	// ErrStorageLost means that Config.Dir was deleted, or can be written no more, so that the cluster can do nothing more.
+	ErrStorageLost = values.ErrStorageLost
 	// ErrPendingFull means that the context ended while Submit waited at a bound on pending tasks, or that a nested task
 	// for other nodes would exceed the memory for inputs.
 	ErrPendingFull = session.ErrPendingFull

@@ -32,6 +32,15 @@ var ErrNoExport = errors.New("nothing is exported under this token, or the expor
 // Export waits for a value and makes a copy of it, with all it refers to, that can be imported by the token until it expires
 // after ttl, whatever becomes of this session.
 func (s *Session) Export(ctx context.Context, h *Handle, ttl time.Duration) (token string, err error) {
+	err = s.whileOpen(ctx, func(ctx context.Context) error {
+		token, err = s.export(ctx, h, ttl)
+		return err
+	})
+	return token, err
+}
+
+// export is Export, whose errors may be internal ones while the session is closed.
+func (s *Session) export(ctx context.Context, h *Handle, ttl time.Duration) (token string, err error) {
 	if ttl <= 0 {
 		return "", fmt.Errorf("a time to live of %s: want more than 0", ttl)
 	}
@@ -91,7 +100,16 @@ func whole(v task.Value) *task.Value {
 }
 
 // Import returns a handle of an exported value, or ErrNoExport. It makes a copy, which stays when the export expires.
-func (s *Session) Import(ctx context.Context, token string) (*Handle, error) {
+func (s *Session) Import(ctx context.Context, token string) (h *Handle, err error) {
+	err = s.whileOpen(ctx, func(ctx context.Context) error {
+		h, err = s.importOf(ctx, token)
+		return err
+	})
+	return h, err
+}
+
+// importOf is Import, whose errors may be internal ones while the session is closed.
+func (s *Session) importOf(ctx context.Context, token string) (*Handle, error) {
 	if !IsToken(token) {
 		return nil, fmt.Errorf("%w: %q is not a token of an export", ErrNoExport, task.Clip(token, 80))
 	}

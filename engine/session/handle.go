@@ -151,7 +151,10 @@ func (h *Handle) Outcome(ctx context.Context, v *task.Value) (err error) {
 	if err := h.known(ctx, v); err != nil || h.s == nil || v.External == nil && v.Type != task.Bundle {
 		return err
 	}
-	*v, err = untilAnswered(ctx, func() (task.Value, error) { return h.s.objects.store.Read(ctx, *v) })
+	err = h.s.whileOpen(ctx, func(ctx context.Context) error {
+		*v, err = untilAnswered(ctx, func() (task.Value, error) { return h.s.objects.store.Read(ctx, *v) })
+		return err
+	})
 	runtime.KeepAlive(h) // it holds the objects
 	return err
 }
@@ -205,7 +208,11 @@ func (h *Handle) readRecorded(ctx context.Context) error {
 	}
 	at, digest := h.named.recordedAt, h.named.digest
 	h.s.mu.Unlock()
-	v, err := h.s.reader.value(ctx, at, digest)
+	var v task.Value
+	err := h.s.whileOpen(ctx, func(ctx context.Context) (err error) {
+		v, err = h.s.reader.value(ctx, at, digest)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/engine/values"
 )
 
 // Put returns a handle of a value that is there already. What is too large of it for messages is put into the
@@ -20,6 +21,9 @@ func (s *Session) Put(ctx context.Context, v task.Value, refs []*Handle) *Handle
 }
 
 func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handle, error) {
+	if err := s.Err(); err != nil {
+		return nil, err
+	}
 	if err := s.cfg.Full(); err != nil {
 		return nil, err
 	}
@@ -30,7 +34,7 @@ func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handl
 	if err != nil {
 		return nil, err
 	}
-	acquired, err := s.objects.externalize(ctx, &v, held)
+	acquired, err := s.externalize(ctx, &v, held)
 	defer s.objects.release(acquired)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,6 +49,18 @@ func (s *Session) put(ctx context.Context, v task.Value, refs []*Handle) (*Handl
 		h.named = &named{digest: valueDigest(&v)}
 	}
 	return h, nil
+}
+
+// externalize makes the value fit into messages, as objectSet.externalize does, unless the session is closed meanwhile.
+func (s *Session) externalize(ctx context.Context, v *task.Value, held objectKeys) (acquired objectKeys, err error) {
+	if values.IsSmall(v) {
+		return s.objects.externalize(ctx, v, held)
+	}
+	err = s.whileOpen(ctx, func(ctx context.Context) error {
+		acquired, err = s.objects.externalize(ctx, v, held)
+		return err
+	})
+	return acquired, err
 }
 
 // awaitValues waits until the values of all handles are known.

@@ -129,9 +129,11 @@ func Open(ctx context.Context, b *queues.Broker, cfg Config) (*Session, error) {
 // newSession returns a session that is not connected.
 func newSession(b *queues.Broker, cfg Config) *Session {
 	began, wakeKeeper := time.Now(), wait.NewSignal()
+	base, cancel := context.WithCancel(context.Background())
+	cfg.Logger = queues.Quiet(cfg.Logger, base.Done())
 	store := values.Store{Objects: cfg.Objects, Most: values.Max(b.MaxPayload())}
 	s := &Session{
-		cfg: cfg, broker: b, done: make(chan struct{}),
+		cfg: cfg, broker: b, done: make(chan struct{}), base: base, cancel: cancel,
 		tracker: tracker{
 			graph: graph.New(maphash.String(maphash.MakeSeed(), cfg.Owner)), history: history{}, room: room{limit: cfg.MaxPendingBytes},
 		},
@@ -151,7 +153,6 @@ func newSession(b *queues.Broker, cfg Config) *Session {
 	s.reader.current.Store(&identity{owner: cfg.Owner})
 	s.reader.timer = time.AfterFunc(time.Hour, s.silenceOver)
 	s.reader.timer.Stop()
-	s.base, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
@@ -275,6 +276,31 @@ func (s *Session) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.broken
+}
+
+// Fail ends the session as Abandon does, but with this error and without waiting: its server can do nothing more. It is to be
+// closed all the same.
+func (s *Session) Fail(err error) {
+	s.breakWith(err)
+	s.cancel()
+}
+
+// whileOpen makes a call that talks to the server on behalf of a user. Its context ends when the session is closed, and from
+// then on the error of what fails is the session's: what the connection or the store says of it is of no use to the user.
+func (s *Session) whileOpen(ctx context.Context, call func(ctx context.Context) error) error {
+	if s.base.Err() == nil { // what needs no connection can be had afterwards, too
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.base, cancel)()
+	}
+	err := call(ctx)
+	if err != nil {
+		if broken := s.Err(); broken != nil {
+			return broken
+		}
+	}
+	return err
 }
 
 // breakWith ends all waiting with this error; the first one stays.

@@ -91,7 +91,7 @@ func (s *Session) prepare(ctx context.Context, o *Order) (acquired objectKeys, e
 	if values.IsSmall(&o.Input) {
 		return nil, nil
 	}
-	return s.objects.externalize(ctx, &o.Input, s.objects.acquire(&o.Input))
+	return s.externalize(ctx, &o.Input, s.objects.acquire(&o.Input))
 }
 
 // adopt makes what an input refers to the session's: literals are put.

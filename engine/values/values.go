@@ -305,5 +305,8 @@ func withoutObjects(v task.Value, scope string) task.Value {
 // Max returns how many bytes a value may take in a message, if a message may have maxPayload.
 func Max(maxPayload int) int { return maxPayload/2 - maxPayload/16 }
 
+// ErrStorageLost says that the directory in which the cluster stores was deleted, or can be written no more.
+var ErrStorageLost = errors.New("the storage is lost")
+
 // ErrStorageFull says that the streams or the object store are so full that no new tasks are accepted.
 var ErrStorageFull = errors.New("storage is nearly full: no new tasks are accepted until there is room")

@@ -54,6 +54,7 @@ type Server struct {
 	log *logger        // guarded by mu; of ns
 
 	space  space
+	loss   loss
 	done   chan struct{} // closed by Close
 	ended  chan struct{} // closed when watchDisk has returned
 	closed sync.Once
@@ -282,6 +283,8 @@ type logger struct {
 	mu   sync.Mutex
 	err  error // guarded by mu; the fatal error
 	full bool  // guarded by mu; a store could not be written for lack of space
+
+	writing error // guarded by mu; the first failure to write after which a stream is written no more
 }
 
 func (l *logger) fatal() error {
@@ -310,11 +313,12 @@ func (l *logger) Warnf(format string, v ...any) {
 // note looks for a message that a store ran full. The server stores nothing more there until it is restarted, even if there is
 // space again.
 func (l *logger) note(msg string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if strings.Contains(msg, syscall.ENOSPC.Error()) || strings.Contains(msg, syscall.EDQUOT.Error()) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
 		l.full = true
 	}
+	l.noteFailure(msg)
 	return msg
 }
 

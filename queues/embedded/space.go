@@ -78,6 +78,7 @@ func (s *Server) watchDisk() {
 			return
 		}
 		s.measure()
+		s.checkDir()
 		if s.Full() != nil || !s.ranFull() {
 			continue
 		}
