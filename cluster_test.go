@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
@@ -107,14 +108,18 @@ func TestCloseWaitsForRunningTasks(t *testing.T) {
 func TestOpenReportsAllInvalidFieldsAtOnce(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	_, err := tidemill.Open(t.Context(), tidemill.Config{
-		Namespace: "a.b", NodeID: "No Name", Agent: 7, Resources: map[string]float64{"cpu": -1, "GPU": 1},
+		Namespace: "a.b", NodeID: "No Name", Agent: 7, Resources: map[string]float64{"cpu": -1, "GPU": 1}, Listen: "nowhere",
+		Limit: -1, Sync: 9, Job: "no job", JobTTL: -time.Second, ObjectMemory: -1, Budget: -1,
 	})
 	if err == nil {
-		t.Fatal("Open with four invalid fields: got no error")
+		t.Fatal("Open with all fields invalid: got no error")
 	}
-	for _, part := range []string{"Config.Namespace", "Config.NodeID", "Config.Agent", "Config.Resources"} {
-		if !strings.Contains(err.Error(), part) {
-			t.Errorf("got error %q, want %s in it", err, part)
+	for _, part := range []string{
+		"Namespace: ", "NodeID: ", "Agent: 7 is", "Resources: task: resource cpu=-1", `Resources: task: resource name "GPU"`, "Listen: ",
+		"Limit: -1 bytes", "Sync: 9 is", "Job: ", "JobTTL: -1s", "ObjectMemory: ", "Budget: ",
+	} {
+		if !strings.Contains(err.Error(), "invalid Config."+part) {
+			t.Errorf("got error %q, want %q in it", err, "invalid Config."+part)
 		}
 	}
 	for _, cfg := range []tidemill.Config{{Listen: "nowhere"}, {Listen: "127.0.0.1:99999"}, {Resources: map[string]float64{"cpu": 0}}} {
@@ -128,6 +133,23 @@ func TestOpenReportsAllInvalidFieldsAtOnce(t *testing.T) {
 		t.Error("Open with an ended context: got no error")
 	}
 	goleak.VerifyNone(t, before)
+}
+
+// A Dir where no directory can be is an error that says what is in its place.
+func TestDirWhereNoneCanBe(t *testing.T) {
+	home := t.TempDir()
+	at := func(name string) string { return filepath.Join(home, name) }
+	check(t, os.WriteFile(at("file"), nil, 0o600))
+	check(t, os.Symlink(at("unmounted"), at("nowhere")))
+	check(t, os.Symlink(at("itself"), at("itself")))
+	for dir, says := range map[string]string{
+		"file": "is not a directory", "file/below": "is not a directory", "nowhere": "unmounted", "nowhere/below": "unmounted", "itself": "symbolic link",
+	} {
+		_, err := tidemill.Open(t.Context(), tidemill.Config{Dir: at(dir), Budget: -1})
+		if err == nil || !strings.Contains(err.Error(), "Config.Dir: ") || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "Config.Budget") {
+			t.Errorf("Open with the directory %s and a negative Budget: got error %v, want one that names both fields, and %q", dir, err, says)
+		}
+	}
 }
 
 // Without an agent, tasks are stored and wait for one.

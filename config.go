@@ -3,12 +3,15 @@ package tidemill
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -144,47 +147,79 @@ func (c Config) withDefaults() Config {
 
 // validate returns an error that names every invalid field. c must have its defaults.
 func (c Config) validate() error {
-	var errs []error
-	fault := func(field string, err error) {
-		if err != nil {
-			errs = append(errs, fmt.Errorf("invalid Config.%s: %w", field, err))
-		}
-	}
-	fault("Namespace", queues.Names{Namespace: c.Namespace}.Check())
-	fault("NodeID", task.CheckName("node", c.NodeID))
+	var f faults
+	f.add("Namespace", queues.Names{Namespace: c.Namespace}.Check())
+	f.add("NodeID", task.CheckName("node", c.NodeID))
+	f.add("Listen", embedded.CheckListen(c.Listen))
+	c.validateStorage(&f)
 	if c.Job != "" {
-		fault("Job", task.CheckName("job", c.Job))
-		if c.Dir == "" {
-			fault("Job", errors.New("a named job is stored in files, so it needs Dir (flag -dir)"))
+		f.add("Job", task.CheckName("job", c.Job))
+	}
+	f.check(c.JobTTL >= 0, "JobTTL", "%s, want 0 or more", c.JobTTL)
+	f.check(c.JobTTL == 0 || c.Job != "", "JobTTL", "it is how long a named job is kept, so it needs Job (flag -job)")
+	f.check(c.ObjectMemory >= 0, "ObjectMemory", "%d bytes, want 0 or more", c.ObjectMemory)
+	f.check(c.Budget >= 0, "Budget", "%d bytes, want 0 or more", c.Budget)
+	r, err := task.NewResources(c.Resources)
+	f.add("Resources", err)
+	f.check(err != nil || c.Agent != AgentOn || r.Of(task.CPU) > 0,
+		"Resources", "cpu is 0, and an agent needs CPUs: set more, or set Agent to AgentOff (flag -agent off)")
+	f.check(c.Agent >= AgentAuto && c.Agent <= AgentOff, "Agent", "%d is not a mode, want AgentAuto, AgentOn or AgentOff", c.Agent)
+	return errors.Join(f...)
+}
+
+// validateStorage looks at the fields that say where streams are stored.
+func (c Config) validateStorage(f *faults) {
+	f.check(c.Limit == 0 || c.Limit >= minLimit, "Limit", "%d bytes, want 0 (no limit), or %d or more", c.Limit, minLimit)
+	f.check(c.Sync == SyncAlways || c.Sync == NoSyncForTwoMinutes,
+		"Sync", "%d is not a mode, want SyncAlways or NoSyncForTwoMinutes", c.Sync)
+	if c.Dir != "" {
+		f.add("Dir", checkDir(c.Dir))
+		return
+	}
+	f.check(c.Job == "", "Job", "a named job is stored in files, so it needs Dir (flag -dir)")
+	f.check(c.Limit == 0, "Limit", "it applies to streams in files, so it needs Dir (flag -dir)")
+	f.check(c.Sync == SyncAlways, "Sync", "it applies to streams in files, so it needs Dir (flag -dir)")
+}
+
+// checkDir returns an error if no directory can be at this path, since something else is there or above it. Whether it can be
+// used is for the server to find.
+func checkDir(path string) error {
+	for at := filepath.Clean(path); ; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		switch {
+		case err == nil && info.IsDir():
+			return nil
+		case err == nil:
+			return fmt.Errorf("%s is not a directory", at)
+		}
+		if link, linkErr := os.Readlink(at); linkErr == nil {
+			return fmt.Errorf("%s is a symbolic link to %s, which cannot be opened (is its disk mounted?): %w", at, link, err)
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) || at == filepath.Dir(at) {
+			return err
 		}
 	}
-	if c.JobTTL != 0 && c.Job == "" {
-		fault("JobTTL", errors.New("it is how long a named job is kept, so it needs Job (flag -job)"))
+}
+
+// faults are what is wrong with a Config.
+type faults []error
+
+// add notes an error, or each of those that were joined in it, of a field; nil is none.
+func (f *faults) add(field string, err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range joined.Unwrap() {
+			f.add(field, err)
+		}
+	} else if err != nil {
+		*f = append(*f, fmt.Errorf("invalid Config.%s: %w", field, err))
 	}
-	if c.JobTTL < 0 {
-		fault("JobTTL", fmt.Errorf("%s, want 0 or more", c.JobTTL))
+}
+
+// check notes what is wrong with a field unless it is ok.
+func (f *faults) check(ok bool, field, format string, args ...any) {
+	if !ok {
+		f.add(field, fmt.Errorf(format, args...))
 	}
-	if c.ObjectMemory < 0 {
-		fault("ObjectMemory", fmt.Errorf("%d bytes, want 0 or more", c.ObjectMemory))
-	}
-	if c.Budget < 0 {
-		fault("Budget", fmt.Errorf("%d bytes, want 0 or more", c.Budget))
-	}
-	if c.Limit < 0 || c.Limit > 0 && c.Limit < minLimit {
-		fault("Limit", fmt.Errorf("%d bytes, want 0 (no limit), or %d or more", c.Limit, minLimit))
-	}
-	if c.Dir == "" && (c.Limit != 0 || c.Sync != SyncAlways) {
-		fault("Dir", errors.New("it is not set, but Limit and Sync need Dir (flag -dir): they apply to streams in files"))
-	}
-	r, err := task.NewResources(c.Resources)
-	fault("Resources", err)
-	if err == nil && c.Agent == AgentOn && r.Of(task.CPU) < 1 {
-		fault("Resources", errors.New("cpu is 0, and an agent needs CPUs: set more, or set Agent to AgentOff (flag -agent off)"))
-	}
-	if c.Agent < AgentAuto || c.Agent > AgentOff {
-		fault("Agent", fmt.Errorf("%d is not a mode, want AgentAuto, AgentOn or AgentOff", c.Agent))
-	}
-	return errors.Join(errs...)
 }
 
 // minLimit is the smallest Limit, in bytes: the server needs space for files of its own.

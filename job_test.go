@@ -200,7 +200,7 @@ func TestJobsNeedADirectory(t *testing.T) {
 	if err == nil {
 		t.Fatal("Open returned no error, want one")
 	}
-	for _, says := range []string{"needs Dir", `job name "a.b"`, "33554432 or more", "Limit and Sync need Dir"} {
+	for _, says := range []string{"needs Dir", `job name "a.b"`, "33554432 or more", "Limit: it applies"} {
 		if !strings.Contains(err.Error(), says) {
 			t.Errorf("got the error %q, want it to say %q", err, says)
 		}

@@ -19,7 +19,7 @@ const (
 	leastMemory = 256 << 20 // bytes
 )
 
-var errEmptyShape = errors.New("task: a shape without resources: with CPUs(0), give an amount of another resource")
+var errEmptyShape = errors.New("task: a shape without resources: CPUs(0) needs another resource beside it, such as Memory(256<<20) or Resource(\"db\", 1); the least amount of CPUs is 0.25")
 
 // ClassOf returns the class of a shape, with amounts rounded up so that the number of queues is bounded: CPUs to 0.25, 0.5,
 // 1, 2, 4, …; memory to powers of two from 256 MiB; others as they are. If the rounded amount is more than the largest node

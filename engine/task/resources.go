@@ -2,7 +2,9 @@ package task
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -32,15 +34,14 @@ const maxAmount = 1 << 50
 // NewResources returns resources from amounts as users write them: CPUs and custom resources with up to three decimals,
 // memory in bytes. A zero amount is kept, since cpu=0 differs from no cpu.
 func NewResources(amounts map[string]float64) (Resources, error) {
-	r := make(Resources, 0, len(amounts))
-	for name, n := range amounts {
-		a, err := newAmount(name, n)
-		if err != nil {
-			return nil, err
-		}
-		r = append(r, a)
+	r, errs := make(Resources, 0, len(amounts)), []error(nil)
+	for _, name := range slices.Sorted(maps.Keys(amounts)) {
+		a, err := newAmount(name, amounts[name])
+		r, errs = append(r, a), append(errs, err)
 	}
-	r.sort()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 

@@ -113,21 +113,37 @@ func (cfg Config) options() (*server.Options, error) {
 	if cfg.Listen == "" {
 		return opts, nil
 	}
-	host, port, err := net.SplitHostPort(cfg.Listen)
-	if err == nil {
-		opts.Port, err = strconv.Atoi(port)
+	var err error
+	if opts.Host, opts.Port, err = parseListen(cfg.Listen); err != nil {
+		return nil, err
 	}
-	if err != nil || opts.Port < 0 || opts.Port > 65535 {
-		return nil, fmt.Errorf("embedded: listen address %q: want host:port, such as 127.0.0.1:4222", cfg.Listen)
-	}
-	opts.Host = host
-	if host == "" {
+	if opts.Host == "" {
 		opts.Host = "127.0.0.1"
 	}
 	if opts.Port == 0 {
 		opts.Port = server.RANDOM_PORT
 	}
 	return opts, nil
+}
+
+// CheckListen returns an error unless this is a valid Config.Listen.
+func CheckListen(address string) error {
+	if address == "" {
+		return nil
+	}
+	_, _, err := parseListen(address)
+	return err
+}
+
+func parseListen(address string) (host string, port int, err error) {
+	host, digits, err := net.SplitHostPort(address)
+	if err == nil {
+		port, err = strconv.Atoi(digits)
+	}
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("embedded: listen address %q: want host:port, such as 127.0.0.1:4222", address)
+	}
+	return host, port, nil
 }
 
 // start starts the server inside. The server only logs fatal errors, so start takes them from its log.
