@@ -49,6 +49,8 @@ type Server struct {
 	temp string // the temporary directory; "" with Config.Dir
 	dir  *dir   // nil without Config.Dir
 
+	tempLock *os.File // of temp; nil if it has none
+
 	mu  sync.Mutex     // held while the server inside is restarted
 	ns  *server.Server // guarded by mu; the server inside, nil before it is started and once closed
 	log *logger        // guarded by mu; of ns
@@ -99,6 +101,9 @@ func (s *Server) open() (err error) {
 	}
 	if err != nil {
 		return err
+	}
+	if s.temp != "" {
+		s.tempLock = lockTempDir(s.temp)
 	}
 	return s.start()
 }
@@ -269,6 +274,7 @@ func (s *Server) close() {
 			s.cfg.Logger.Warn("embedded: close the directory", "err", err)
 		}
 	}
+	closeTempLock(s.tempLock)
 	if s.temp != "" {
 		_ = os.RemoveAll(s.temp)
 	}

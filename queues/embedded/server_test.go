@@ -37,7 +37,7 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // runRole runs a role in this process and returns its exit code.
 func runRole(role, dir string) int {
-	roles := map[string]func(dir string) error{"hold": hold, "publish": publishUntilKilled, "fill": fill}
+	roles := map[string]func(dir string) error{"hold": hold, "memory": holdMemory, "publish": publishUntilKilled, "fill": fill}
 	if err := roles[role](dir); err != nil {
 		fmt.Println("error:", err)
 		return 1
