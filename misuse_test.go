@@ -1,6 +1,7 @@
 package tidemill_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -71,6 +72,29 @@ func TestCloseUnderLoad(t *testing.T) {
 	warm.Wait()
 	check(t, cluster.Close(t.Context()))
 	group.Wait()
+}
+
+// A cluster that is closed while classes are opened and tasks run logs no warning.
+func TestClosingIsNoWarning(t *testing.T) {
+	registry := engine.NewRegistry()
+	size := engine.NewFunc("size", func(_ context.Context, b []byte) (int, error) { return len(b), nil }, engine.In(registry))
+	for n := range 8 {
+		var out bytes.Buffer
+		cluster, ctx := openFor(t, tidemill.Config{
+			Registry: registry, Logger: slog.New(slog.NewTextHandler(&out, nil)), Resources: map[string]float64{"cpu": 4, "db": 4},
+		})
+		for _, option := range []engine.Option{engine.CPUs(0.25), engine.CPUs(0.5), engine.CPUs(2), engine.Resource("db", 1), engine.Resource("db", 2)} {
+			size.Submit(ctx, []byte("x"), option)
+		}
+		if n%2 == 0 {
+			_, err := size.Submit(ctx, nil).Get(ctx)
+			check(t, err)
+		}
+		check(t, cluster.Close(t.Context()))
+		if out.Len() > 0 {
+			t.Fatalf("cluster %d: got the log:\n%s\nwant none", n, &out)
+		}
+	}
 }
 
 // When the directory is deleted under a cluster, all that waits ends within seconds, with ErrStorageLost, and so does Close.
@@ -151,6 +175,19 @@ func TestCancelWithTheContextOfAnotherSession(t *testing.T) {
 	check(t, err)
 	if _, err := ref.Get(mine); !errors.Is(err, engine.ErrCancelled) {
 		t.Errorf("cancelled with the context of a task: got error %v, want %v", err, engine.ErrCancelled)
+	}
+
+	ref = nap.Submit(mine, engine.None{})
+	<-begun
+	ref.Release() // with no context at all
+	if _, err := ref.Export(other, time.Hour); err == nil || !strings.Contains(err.Error(), "another session") {
+		t.Errorf("export with the context of another cluster: got error %v, want one that says that the Ref is of another session", err)
+	}
+	check(t, ref.Cancel(other))
+	select {
+	case <-ref.Done(other):
+	default:
+		t.Error("Done with the context of another cluster, after Cancel: got an open channel, want it closed")
 	}
 
 	over := parent.Submit(mine, engine.None{})

@@ -140,7 +140,7 @@ func dependencyFailure(cause *Handle) *task.Failure {
 	return task.Because(&named)
 }
 
-var errOtherSession = errors.New("a Ref of another session means nothing here")
+var errOtherSession = errors.New("the Ref is of another session, that of a cluster or of a node's tasks, and means nothing here: Export it there and Import it here, or pass the value")
 
 // owns returns an error unless the handle is the session's, or a literal.
 func (s *Session) owns(h *Handle) error {
