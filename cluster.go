@@ -194,13 +194,14 @@ const lostGrace = 2 * time.Second
 
 func (c *Cluster) close(ctx context.Context) error {
 	var errs []error
-	if c.session != nil && c.server.Lost() != nil { // what runs can be recorded no more
+	switch {
+	case c.session == nil:
+	case c.server.Lost() != nil: // what runs can be recorded no more
 		errs = append(errs, c.session.Err())
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, lostGrace)
 		defer cancel()
-	}
-	if c.session != nil && c.job == "" {
+	case c.job == "":
 		errs = append(errs, c.session.End(ctx))
 	}
 	if c.agent != nil {

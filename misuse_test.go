@@ -72,6 +72,9 @@ func TestCloseUnderLoad(t *testing.T) {
 	warm.Wait()
 	check(t, cluster.Close(t.Context()))
 	group.Wait()
+	if err := cluster.End(t.Context()); !errors.Is(err, engine.ErrClosed) {
+		t.Errorf("End after Close: got error %v, want %v", err, engine.ErrClosed)
+	}
 }
 
 // A cluster that is closed while classes are opened and tasks run logs no warning.

@@ -80,7 +80,7 @@ func build(t *testing.T) string {
 	if built != "" {
 		return built
 	}
-	bin, err := os.MkdirTemp("", "programs")
+	bin, err := os.MkdirTemp("", "programs") //nolint:usetesting // all tests share it; TestMain removes it
 	if err != nil {
 		t.Fatal(err)
 	}

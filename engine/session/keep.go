@@ -225,8 +225,12 @@ func (s *Session) leave() {
 }
 
 // End says that nothing of this session is wanted any more: a named job ends, and what was not finished
-// is cancelled. The session cannot be used afterwards, but is to be closed.
+// is cancelled. The session cannot be used afterwards, but is to be closed. One that was closed or has failed cannot end: the
+// error is its own.
 func (s *Session) End(ctx context.Context) error {
+	if s.base.Err() != nil {
+		return s.Err()
+	}
 	s.breakWith(ErrClosed)
 	s.keeper.lock.Lock()
 	defer s.keeper.lock.Unlock()
