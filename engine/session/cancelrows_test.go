@@ -55,7 +55,7 @@ func TestRefusedCancelsWait(t *testing.T) {
 		check(t, err)
 		defer s.Close()
 		h.fill(string(h.broker.Cancels()))
-		check(t, s.Cancel(h.ctx, s.Submit(h.ctx, &session.Order{Template: f}, nil)))
+		check(t, s.Submit(h.ctx, &session.Order{Template: f}, nil).Cancel(h.ctx))
 		first := receive(t, failed)
 		for range 4 {
 			receive(t, failed)
