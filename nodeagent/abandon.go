@@ -41,7 +41,9 @@ func (x *execution) abandon() {
 	}
 	a := s.agent
 	var entry task.Entry
-	x.finish(&entry, x.judge(&fault{failure: &task.Failure{Kind: task.KindTimeout, Message: "abandoned"}}))
+	x.finish(&entry, x.judge(&fault{retry: true, failure: &task.Failure{
+		Kind: task.KindTimeout, Message: "the function ignores that its context has ended, and was abandoned",
+	}}))
 	if until := x.TimeoutAt(); !until.IsZero() {
 		entry.Ran = x.Call.Timeout + time.Since(until)
 	}
@@ -57,7 +59,8 @@ func (x *execution) abandon() {
 	u.dispatch()
 }
 
-// judge returns the failure of an attempt: of one that was to end, the reason for that, and not what its function returned.
+// judge returns the failure of an attempt: of one that was to end, the reason for that. Of one that took too long, what its
+// function returned is told beside: it may say that another attempt would not avoid it.
 func (x *execution) judge(why *fault) *fault {
 	if why == nil || why.refused {
 		return why
@@ -67,10 +70,9 @@ func (x *execution) judge(why *fault) *fault {
 	case unwanted != nil:
 		return unwanted
 	case !until.IsZero() && !time.Now().Before(until):
-		timeout := x.Call.Timeout
-		return &fault{retry: true, failure: &task.Failure{
-			Kind: task.KindTimeout, Message: fmt.Sprintf("the attempt took longer than %s: %s", timeout, why.failure.Message), Stack: why.failure.Stack,
-		}}
+		failure := *why.failure
+		failure.Kind, failure.Message = task.KindTimeout, fmt.Sprintf("the attempt took longer than %s: %s", x.Call.Timeout, failure.Message)
+		return &fault{retry: why.retry, failure: &failure}
 	}
 	return why
 }

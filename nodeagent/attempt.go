@@ -41,6 +41,7 @@ func (x *execution) attempt(e *task.Entry) attemptStatus {
 	a := x.slot.agent
 	e.Ran = 0
 	if why := x.unwanted(); why != nil {
+		why.unbegun = true
 		x.finish(e, why)
 		return ended
 	}

@@ -24,7 +24,7 @@ func (a *Agent) inputs(x *execution) (in *task.Value, why *fault) {
 		return in, nil
 	}
 	var fetched task.Value
-	fetched, x.child.Pins, why = a.fetchOne(x.Spec, 0)
+	fetched, x.child.Pins, why = a.fetchOne(x.Call, x.Spec, 0)
 	return &fetched, why
 }
 
@@ -43,7 +43,7 @@ func (a *Agent) fetch(b *batch) bool {
 	kept := b.Specs[:0]
 	for i := range b.Specs {
 		spec := b.Specs[i]
-		v, pins, why := a.fetchOne(&spec, b.pins.Bytes)
+		v, pins, why := a.fetchOne(&b.Calls[spec.Call], &spec, b.pins.Bytes)
 		b.pins.Add(pins)
 		if a.base.Err() != nil {
 			b.pins.Release()
@@ -63,7 +63,7 @@ func (a *Agent) fetch(b *batch) bool {
 }
 
 // fetchOne fetches the input of one task, while so many bytes are pinned for others of the batch.
-func (a *Agent) fetchOne(spec *task.Spec, pinned int64) (task.Value, values.Pins, *fault) {
+func (a *Agent) fetchOne(call *task.Call, spec *task.Spec, pinned int64) (task.Value, values.Pins, *fault) {
 	for {
 		v, pins, err := a.values.Fetch(a.base, spec.Input, a.values.Room()-pinned)
 		failure, failed := errors.AsType[*task.Failure](err)
@@ -71,16 +71,16 @@ func (a *Agent) fetchOne(spec *task.Spec, pinned int64) (task.Value, values.Pins
 		case err == nil:
 			return v, pins, nil
 		case failed:
-			return v, pins, &fault{failure: failure}
+			return v, pins, &fault{unbegun: true, failure: failure}
 		case a.base.Err() != nil:
 			return v, pins, nil
 		case errors.Is(err, values.ErrNoRoom) && pinned > 0: // the owner dispatches it again, in another batch or alone
 			return v, pins, &fault{refused: true}
 		case errors.Is(err, values.ErrNoRoom):
-			return v, pins, &fault{failure: &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
+			return v, pins, &fault{unbegun: true, failure: &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
 				"an input of %d bytes in objects, and this node has memory for %d of them", spec.Input.Size(), a.values.Room())}}
 		}
-		a.cfg.Logger.Warn("nodeagent: fetch an input; trying again", "task", spec.Number, "err", err)
+		a.cfg.Logger.Warn("nodeagent: fetch the input of a task; trying again", "func", call.Func, "task", spec.Number, "err", err)
 		again, cancel := context.WithTimeout(a.base, fetchAgain)
 		<-again.Done()
 		cancel()

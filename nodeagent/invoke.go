@@ -2,7 +2,6 @@ package nodeagent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 
@@ -15,6 +14,7 @@ type fault struct {
 	failure *task.Failure
 	retry   bool // another attempt could mend it
 	refused bool // this agent cannot run it, and another one might: no failure
+	unbegun bool // the attempt had not begun
 
 	cancelled bool // somebody asked for it
 	late      bool // its deadline has passed
@@ -25,7 +25,7 @@ type fault struct {
 func invoke(ctx context.Context, fn *registry.Function, in *task.Value, dst []byte, out *task.Value) (why *fault) {
 	defer func() {
 		if p := recover(); p != nil {
-			why = &fault{retry: true, failure: &task.Failure{Kind: task.KindPanic, Message: printed(p), Stack: string(debug.Stack())}}
+			why = panicked(p, string(debug.Stack()))
 		}
 	}()
 	value, err := fn.Invoke(ctx, in, dst)
@@ -34,6 +34,21 @@ func invoke(ctx context.Context, fn *registry.Function, in *task.Value, dst []by
 	}
 	out.Set(&value)
 	return nil
+}
+
+// panicked describes a panic. With an error, it is told from others as if the function had returned that.
+func panicked(p any, stack string) *fault {
+	failure := &task.Failure{Kind: task.KindPanic, Message: printed(p), Stack: stack}
+	if err, ok := p.(error); ok {
+		describe(failure, err)
+	}
+	return &fault{retry: !failure.NonRetryable, failure: failure}
+}
+
+// describe is Failure.Describe with an error whose methods may panic, in which case nothing more is known of it.
+func describe(f *task.Failure, err error) {
+	defer func() { _ = recover() }()
+	f.Describe(err)
 }
 
 // printed returns what was panicked with, in words.
@@ -47,15 +62,11 @@ func printed(p any) (text string) {
 }
 
 // faultOf describes an error that the function, or its encoding, returned. If that is another task's failure, it is the
-// cause of this one.
+// cause of this one, and not retried if that is not.
 func faultOf(err error) *fault {
 	if e, encoding := err.(*registry.EncodingError); encoding { //nolint:errorlint // not one of another task, in the chain
 		return &fault{failure: e.Failure}
 	}
-	failure := &task.Failure{Kind: task.KindError, Message: err.Error()}
-	if f, failed := errors.AsType[*task.Failure](err); failed && f != nil {
-		failure.Causes = task.Because(f).Causes
-	}
-	_, never := errors.AsType[*registry.NonRetryable](err)
-	return &fault{failure: failure, retry: !never}
+	failure := task.FailureOf(err)
+	return &fault{failure: failure, retry: !failure.NonRetryable}
 }

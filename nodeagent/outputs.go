@@ -139,11 +139,11 @@ func (x *execution) moved(ctx context.Context, v task.Value) (task.Value, error)
 // this agent cannot run it.
 func finish(e *task.Entry, spec *task.Spec, retries int, why *fault) {
 	e.Number, e.Digest, e.Dispatch = spec.Number, spec.Digest, spec.Dispatch
-	e.State, e.Failure = task.OK, nil
+	e.State, e.Failure, e.Unbegun = task.OK, nil, false
 	if why == nil {
 		return
 	}
-	e.Value = task.Value{}
+	e.Value, e.Unbegun = task.Value{}, why.unbegun
 	switch {
 	case why.refused:
 		e.State = task.Refused

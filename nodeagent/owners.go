@@ -54,8 +54,10 @@ func (o *owners) unwanted(owner string, number uint64) *fault {
 	switch {
 	case o.recent.late[owner].Has(number), o.former.late[owner].Has(number):
 		return &fault{late: true, failure: &session.LateFailure}
-	case o.ended[owner], o.recent.asked[owner].Has(number), o.former.asked[owner].Has(number):
-		return &fault{cancelled: true, failure: &session.AskedFailure}
+	case o.ended[owner]:
+		return &fault{cancelled: true, failure: &session.EndedFailure}
+	case o.recent.asked[owner].Has(number), o.former.asked[owner].Has(number):
+		return &fault{cancelled: true, failure: &session.CancelledFailure}
 	}
 	return nil
 }

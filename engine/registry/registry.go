@@ -69,12 +69,3 @@ type EncodingError struct{ Failure *task.Failure }
 
 // Error returns the failure's text.
 func (e *EncodingError) Error() string { return e.Failure.Error() }
-
-// NonRetryable marks an error that is not retried.
-type NonRetryable struct{ Err error }
-
-// Error returns the text of the marked error.
-func (e *NonRetryable) Error() string { return e.Err.Error() }
-
-// Unwrap returns the marked error.
-func (e *NonRetryable) Unwrap() error { return e.Err }

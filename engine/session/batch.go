@@ -108,6 +108,7 @@ func (b *sending) fill(owner, scope string, tasks []*Handle) {
 
 // fill copies the task to spec, which is zero. Session.mu is held.
 func (h *Handle) fill(spec *task.Spec, call int) {
+	h.given = true
 	spec.Number, spec.Digest, spec.Call, spec.Dispatch = h.number, h.digest(), call, h.dispatch
 	in := h.inputLocked()
 	spec.Input.Set(&in)
@@ -141,6 +142,7 @@ func (s *Session) answered(l *lane, numbers []uint64, sent time.Time, err error)
 		}
 	case errors.Is(err, queues.ErrTooLarge) && len(numbers) == 1: // it will never be taken
 		if h := s.tracker.task(numbers[0]); h != nil {
+			h.given = false
 			u.failInput(h, &task.Failure{Kind: task.KindTooLarge, Message: err.Error()})
 		}
 	case s.broken == nil:

@@ -24,10 +24,12 @@ type Cancels struct {
 	Late  task.Ranges `json:"late,omitempty"`  // their deadlines have passed
 }
 
-// Failures of tasks that are ended from outside: the same, whether the owner or an agent records them.
+// Failures of tasks that are ended from outside. An agent knows that a task is cancelled, and not why.
 var (
-	AskedFailure = task.Failure{Kind: task.KindCancelled, Message: "at its caller's request"}
-	LateFailure  = task.Failure{Kind: task.KindTimeout, Message: "no outcome within its deadline"}
+	AskedFailure     = task.Failure{Kind: task.KindCancelled, Message: "at its caller's request"}
+	CancelledFailure = task.Failure{Kind: task.KindCancelled, Message: "by its owner"}
+	EndedFailure     = task.Failure{Kind: task.KindCancelled, Message: "the session that submitted it has ended"}
+	LateFailure      = task.Failure{Kind: task.KindTimeout, Message: "no outcome within its deadline"}
 )
 
 // cancelRows are the tasks that agents are to be told not to run: the keeper writes them to the table of cancels.

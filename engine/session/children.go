@@ -224,6 +224,7 @@ func (s *Session) startChildLocked(c *Child, t *TaskContext) {
 	c.queue.remove(c)
 	c.runs, t.of = t, c
 	h := &c.handle
+	h.given = true
 	spec := &c.first
 	if spec.Number != 0 { // goroutines of an attempt may outlive it
 		spec = new(task.Spec)
@@ -261,7 +262,7 @@ func (s *Session) CancelChildren(t *TaskContext) {
 	}
 	u := s.lock()
 	defer u.unlock()
-	u.cancelChildren(t, nil)
+	u.cancelChildren(t, nil, "is to end")
 	u.followUp()
 }
 
@@ -274,7 +275,7 @@ func (s *Session) FinishChildren(t *TaskContext, result []*Handle) {
 	}
 	u := s.lock()
 	defer u.unlock()
-	u.cancelChildren(t, result)
+	u.cancelChildren(t, result, "has ended")
 	u.followUp()
 	set.open = nil
 	for _, h := range result {

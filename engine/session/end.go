@@ -97,11 +97,20 @@ func (s *Session) endsStored(ends []graph.Command, err error) {
 
 // finalEntry returns the entry of a task that its owner ends itself. Session.mu is held.
 func finalEntry(h *Handle, c *graph.Command) task.Entry {
-	e := task.Entry{Number: c.Task, Digest: h.digest(), State: task.Failed, Dispatch: c.Dispatch, Failure: endFailure(h, c)}
+	e := task.Entry{Number: c.Task, Digest: h.digest(), State: task.Failed, Dispatch: c.Dispatch, Failure: endFailure(h, c), Unbegun: h.unbegun(c)}
 	if c.Why == graph.Asked {
 		e.State = task.Cancelled
 	}
 	return e
+}
+
+// unbegun reports whether the dispatch that the owner ends has not begun: it was not sent, or no slot of this agent has taken
+// it. What was published may have begun. Session.mu is held.
+func (h *submission) unbegun(c *graph.Command) bool {
+	if c.Attempt != h.dispatch.Attempt { // a greater one follows a note of the one that was sent
+		return c.Attempt > h.dispatch.Attempt
+	}
+	return !h.given
 }
 
 func endFailure(h *Handle, c *graph.Command) *task.Failure {
@@ -113,6 +122,9 @@ func endFailure(h *Handle, c *graph.Command) *task.Failure {
 	case graph.TooLate:
 		return &LateFailure
 	case graph.Asked:
+		if h.extra != nil && h.extra.doomed != nil { // its parent has ended
+			return h.extra.doomed
+		}
 		return &AskedFailure
 	default:
 		return &task.Failure{Kind: task.KindError, Message: fmt.Sprintf("all of its %d attempts failed", c.Attempt)}

@@ -94,6 +94,9 @@ func (u *update) applyEntry(h *Handle, rec *recorded) {
 	if !rec.State.Final() {
 		u.s.tracker.noteHistory(h, rec)
 	}
+	if rec.State == task.Refused && rec.Dispatch == h.dispatch {
+		h.given = false
+	}
 	if h.localChild() == nil && rec.State != task.Started && rec.State != task.Returned {
 		u.publish = h.route.lane.dispatchEnded() || u.publish
 	}
@@ -129,7 +132,7 @@ func (u *update) resolve(h *Handle, rec *recorded) {
 	if h.child != nil {
 		if runs := s.children.remove(h.child); runs != nil {
 			u.aborts = append(u.aborts, aborted{runs.Self, rec.Failure})
-			u.cancelChildren(runs, nil)
+			u.cancelChildren(runs, nil, "has ended")
 		}
 	}
 	if s.resume != nil {
@@ -176,7 +179,7 @@ func (u *update) fail(h *Handle, rec *recorded, history []graph.Note) {
 	if rec.Failure != nil {
 		*f = *rec.Failure // which others may have, too
 	}
-	f.Func, f.Task, f.Attempt = h.route.call.Func, task.ID{Owner: owner, Number: h.number}, int(rec.Attempt)
+	f.Func, f.Task, f.Attempt = h.route.call.Func, task.ID{Owner: owner, Number: h.number}, rec.Begun()
 	if rec.writer != owner { // otherwise it ran nowhere
 		f.Node = strings.Clone(rec.writer) // not to retain the whole record for it
 	}

@@ -43,6 +43,7 @@ type submission struct {
 	needed     int32         // open tasks whose inputs refer to it
 	timers     uint16        // how many are set
 	stored     bool          // its first dispatch is acknowledged
+	given      bool          // the newest dispatch went to an agent, or into a batch, and was not refused: it may have begun
 }
 
 // delivery is how whoever has submitted the task takes its outcome. It is fixed, but for first.
@@ -127,6 +128,18 @@ func (h *Handle) inputBytes() int { return len(h.content.Data) + task.SpecBytes 
 
 // Tag returns the Order's tag.
 func (h *Handle) Tag() int { return int(h.tag) }
+
+// Task returns the function of the task whose result the handle is, and the task's ID: zero if it was put, or did not run
+// in this run of the job.
+func (h *Handle) Task() (fn string, id task.ID) {
+	if h.s == nil || h.route == nil {
+		return "", id
+	}
+	if h.number > 0 {
+		id = task.ID{Owner: h.s.reader.identity().owner, Number: h.number}
+	}
+	return h.route.call.Func, id
+}
 
 // Ended reports whether there is an outcome.
 func (h *Handle) Ended() bool { return h.ended.Load() }

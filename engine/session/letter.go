@@ -22,7 +22,7 @@ type DeadLetter struct {
 	Task     string         `json:"task"` // owner and number
 	Func     string         `json:"func"`
 	Class    task.Class     `json:"class"`
-	Attempt  int            `json:"attempt"`
+	Attempt  int            `json:"attempt"` // the last that began; 0 if none has
 	Losses   int            `json:"losses"`
 	Failure  LetterFailure  `json:"failure"`
 	History  []LetterNote   `json:"history"` // oldest first
@@ -38,6 +38,9 @@ type LetterFailure struct {
 	Message string `json:"message"`
 	Node    string `json:"node,omitempty"`
 	Stack   string `json:"stack,omitempty"`
+
+	Errors       []task.ErrorInfo `json:"errors,omitempty"` // not in the history
+	NonRetryable bool             `json:"nonRetryable,omitempty"`
 }
 
 // LetterNote is what became of one attempt.
@@ -158,7 +161,7 @@ func (d *deadLetters) unwritten(ctx context.Context, dead *queues.Log, l deadLet
 	}
 	e, owner := &rec.Entries[l.recordedAt.index], d.reader.identity().owner
 	f := *e.Failure
-	f.Func, f.Task, f.Attempt = l.fn, task.ID{Owner: owner, Number: e.Number}, int(e.Attempt)
+	f.Func, f.Task, f.Attempt = l.fn, task.ID{Owner: owner, Number: e.Number}, e.Begun()
 	if rec.Writer != owner {
 		f.Node = rec.Writer
 	}
@@ -208,6 +211,7 @@ func (l deadLetter) message(maxPayload int) (queues.Message, error) {
 		Task: f.Task.String(), Func: f.Func, Class: l.class, Attempt: f.Attempt, Bytes: len(l.input.Data),
 		Type: l.input.Type, Failure: *letterFailure(f, f.Node, task.MaxText), Recorded: l.at.UTC(), History: []LetterNote{},
 	}
+	letter.Failure.Errors = f.Errors
 	for _, n := range l.history {
 		if n.State == task.Lost {
 			letter.Losses = int(n.Losses) + 1
@@ -227,5 +231,7 @@ func letterFailure(f *task.Failure, node string, most int) *LetterFailure {
 	if f == nil {
 		return nil
 	}
-	return &LetterFailure{Kind: f.Kind.String(), Message: task.Clip(f.Message, most), Node: node, Stack: task.Clip(f.Stack, most)}
+	return &LetterFailure{
+		Kind: f.Kind.String(), Message: task.Clip(f.Message, most), Node: node, Stack: task.Clip(f.Stack, most), NonRetryable: f.NonRetryable,
+	}
 }

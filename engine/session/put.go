@@ -14,6 +14,9 @@ import (
 // belongs to the handle otherwise.
 func (s *Session) Put(ctx context.Context, v task.Value, refs []*Handle) *Handle {
 	h, err := s.put(ctx, v, refs)
+	if _, failed := errors.AsType[*task.Failure](err); err != nil && !failed {
+		err = &OpError{"put a value", err}
+	}
 	if err != nil {
 		return Failed(err)
 	}
@@ -119,7 +122,7 @@ func becauseOf(err error, index int) error {
 	if f, ok := errors.AsType[*task.Failure](err); ok {
 		return task.Because(f)
 	}
-	return fmt.Errorf("reference %d: %w", index, err)
+	return fmt.Errorf("the value of reference %d in it: %w", index, err)
 }
 
 // dependencyFailure returns the failure of a task whose input refers to one that has failed, or is about to. Session.mu is
@@ -132,7 +135,7 @@ func dependencyFailure(cause *Handle) *task.Failure {
 	if cause.failure != nil {
 		its, failed := errors.AsType[*task.Failure](cause.failure)
 		if f = its; !failed {
-			f = &task.Failure{Kind: task.KindError, Message: cause.failure.Error()}
+			f = task.FailureOf(cause.failure)
 		}
 	}
 	named := *f

@@ -147,7 +147,7 @@ func (h *Handle) entry() (e task.Entry, ok bool) {
 	if !ok {
 		return e, false
 	}
-	e.State, e.Value, e.Failure = task.Failed, task.Value{}, f
+	e.State, e.Value, e.Failure, e.Unbegun = task.Failed, task.Value{}, f, f.Attempt < int(e.Attempt)
 	if f.Kind == task.KindCancelled {
 		e.State = task.Cancelled
 	}

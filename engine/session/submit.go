@@ -113,14 +113,29 @@ func (s *Session) adopt(ctx context.Context, deps []*Handle) error {
 	return nil
 }
 
+// OpError says what was tried with an error that has no other name: a task that could not be submitted, or a value that could
+// not be put.
+type OpError struct {
+	Op  string
+	Err error
+}
+
+// Error returns what was tried, and the error's text.
+func (e *OpError) Error() string { return "engine: " + e.Op + ": " + e.Err.Error() }
+
+// Unwrap returns the error.
+func (e *OpError) Unwrap() error { return e.Err }
+
 // failure returns the failure of a submit, which names the function.
 func (o *Order) failure(err error) error {
 	if f, ok := errors.AsType[*task.Failure](err); ok && f.Func == "" {
 		named := *f
 		named.Func = o.Template.Func
 		return &named
+	} else if ok {
+		return err
 	}
-	return err
+	return &OpError{"submit " + o.Template.Func, err}
 }
 
 // newHandleLocked returns the handle of a new task: h, which may have been used before, or a new one. A child has one of
@@ -239,6 +254,7 @@ func (s *Session) numberLocked(h *Handle, event *graph.Event) {
 	}
 	h.number, h.dispatch = event.Task, event.Dispatch
 	h.dispatch.Attempt = max(h.dispatch.Attempt, 1)
+	h.given = event.Queued || event.Losses > 0
 }
 
 // recallLocked gives a task the digest that it has in all runs of the job. It reports whether its result is recorded;

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -92,6 +93,7 @@ func (u *update) applyOne(event *graph.Event, h *Handle, rec *recorded) {
 		}
 		switch c.Do {
 		case graph.Dispatch:
+			of.given = of.given && of.dispatch.Attempt == c.Attempt
 			of.dispatch = c.Dispatch
 			u.dispatch(of)
 		case graph.Resolve:
@@ -162,16 +164,24 @@ func (u *update) failInput(h *Handle, f *task.Failure) {
 	u.apply(&graph.Event{What: graph.Doomed, Task: h.number}, h, nil)
 }
 
-// cancelChildren has the open children of a task cancelled next, except for some.
-func (u *update) cancelChildren(t *TaskContext, except []*Handle) {
+// cancelChildren has the children of a task cancelled next, except for some. parent says what happens to the task.
+func (u *update) cancelChildren(t *TaskContext, except []*Handle, parent string) {
 	set := t.children.Load()
 	if set == nil || u.s.broken != nil {
 		return
 	}
 	for _, h := range set.open {
 		if !h.ended.Load() && !slices.Contains(except, h) {
+			h.doomWith(t, parent)
 			u.next = append(u.next, followUp{event: graph.Event{What: graph.Cancel, Task: h.number}})
 		}
+	}
+}
+
+// doomWith notes why a child of the task is cancelled, unless there is another reason already.
+func (h *Handle) doomWith(t *TaskContext, parent string) {
+	if x := h.extras(); x.doomed == nil {
+		x.doomed = &task.Failure{Kind: task.KindCancelled, Message: fmt.Sprintf("%s (task %s), which submitted it, %s", t.Call.Func, t.ID(), parent)}
 	}
 }
 

@@ -56,16 +56,22 @@ var causes = map[Kind]error{
 	KindTimeout: ErrTimeout, KindObjectLost: ErrObjectLost,
 }
 
-// Failure is the error of a task. It has the text of the error that the function returned, not the error itself, so
-// errors.Is does not find that one.
+// Failure is the error of a task. It has the text of the error that the function returned, and what is registered of it:
+// errors.Is and errors.As find the errors that Errors names, since they may come from another process.
 type Failure struct {
 	Kind    Kind
 	Func    string
 	Task    ID
-	Attempt int    // the attempt that failed, 1 is the first; 0 if none has started
-	Node    string // the node that it ran on; "" if it did not run
+	Attempt int    // the last attempt that began, 1 is the first; 0 if none has begun, as far as its owner knows
+	Node    string // the node that ran it, or found that it cannot be run; "" if its owner ended it
 	Message string
 	Stack   string // of a panic; at most 16 KiB
+
+	// NonRetryable says that another attempt would not avoid the failure. A task that returns it is not tried again either.
+	NonRetryable bool
+
+	// Errors are the errors in the tree that the function returned: those that are registered, and the types of others.
+	Errors []ErrorInfo
 
 	// Causes are the failures that led to a KindDependency: first that of the task that the input refers to, last the root.
 	// The middle of a long chain is left out.
@@ -94,12 +100,16 @@ func Because(cause *Failure) *Failure {
 		causes = append(causes[:MaxCauses-1], causes[len(causes)-1])
 	}
 	root := causes[len(causes)-1]
-	return &Failure{Kind: KindDependency, Causes: causes, Message: Clip(fmt.Sprintf(
+	return &Failure{Kind: KindDependency, Causes: causes, Errors: cause.Errors, NonRetryable: cause.NonRetryable, Message: Clip(fmt.Sprintf(
 		"its input refers to %s, which failed: %s", nearest.name(), root.inWords(len(causes) > 1)), MaxCauseText)}
 }
 
+// name returns the function and task, or what else there is to be said of a value that no task has made.
 func (c Cause) name() string {
-	if c.Number == 0 {
+	switch {
+	case c.Func == "":
+		return "a value that could not be put"
+	case c.Number == 0:
 		return c.Func
 	}
 	return fmt.Sprintf("%s (task %d)", c.Func, c.Number)
@@ -123,7 +133,11 @@ func (f *Failure) Unwrap() error {
 		return nil
 	}
 	c := f.Causes[0]
-	return &Failure{Kind: c.Kind, Func: c.Func, Task: ID{f.Task.Owner, c.Number}, Message: c.Message, Causes: f.Causes[1:]}
+	cause := &Failure{Kind: c.Kind, Func: c.Func, Task: ID{f.Task.Owner, c.Number}, Message: c.Message, Causes: f.Causes[1:]}
+	if f.Kind == KindDependency { // it has the errors of its cause, and no others
+		cause.Errors, cause.NonRetryable = f.Errors, f.NonRetryable
+	}
+	return cause
 }
 
 // MaxText limits the message and the stack of a failure, each in bytes.
@@ -152,12 +166,6 @@ func (f *Failure) Error() string {
 	}
 	b.WriteString(f.Message)
 	return b.String()
-}
-
-// Is reports whether target is the error for the failure's kind.
-func (f *Failure) Is(target error) bool {
-	cause, ok := causes[f.Kind]
-	return ok && cause == target
 }
 
 // Clip returns the text as valid UTF-8 of at most n bytes. Invalid bytes become U+FFFD. A text that is too long is cut

@@ -151,6 +151,19 @@ func genericEntry(e *task.Entry) any {
 		if causes != nil {
 			failure[uint64(4)] = causes
 		}
+		var infos []any
+		for _, i := range f.Errors {
+			infos = append(infos, []any{i.Code, i.Type, append([]byte{}, i.Details...)})
+		}
+		if infos != nil {
+			failure[uint64(5)] = infos
+		}
+		if f.NonRetryable {
+			failure[uint64(6)] = uint64(1)
+		}
+		if e.Unbegun {
+			failure[uint64(7)] = uint64(1)
+		}
 		m[uint64(7)] = failure
 	}
 	if !e.Digest.IsZero() {

@@ -91,6 +91,16 @@ var goldenRecords = map[string]*task.Record{
 			Kind: task.KindDependency, Message: "its input refers to load (task 1), which failed: no", Causes: []task.Cause{{"load", 1, task.KindError, "no"}},
 		}},
 	}},
+	"errors": {Writer: "node-1", Owner: "kestrel-4f2a", Entries: []task.Entry{
+		{Number: 1, State: task.Failed, Dispatch: task.Dispatch{Attempt: 1}, Failure: &task.Failure{
+			Kind: task.KindError, Message: "pay: over the limit of 7: EOF", NonRetryable: true, Errors: []task.ErrorInfo{
+				{Code: "io.EOF"}, {Code: "over-limit", Type: "*pay.LimitError", Details: []byte(`{"Limit":7}`)}, {Type: "*net.OpError"},
+			},
+		}},
+		{Number: 2, State: task.Cancelled, Unbegun: true, Dispatch: task.Dispatch{Attempt: 1}, Failure: &task.Failure{
+			Kind: task.KindCancelled, Message: "by its caller",
+		}},
+	}},
 	"none": {Writer: "kestrel-4f2a", Owner: "kestrel-4f2a"},
 	"widths": {Entries: []task.Entry{
 		{Number: math.MaxUint32, State: task.OK, Dispatch: task.Dispatch{Attempt: task.MaxAttempts, Losses: task.MaxAttempts - 1}, Ran: math.MaxInt64, Value: task.Value{Type: 255}},

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,6 +50,15 @@ type Entry struct {
 	Ran      time.Duration // how long the function ran
 	Value    Value         // of OK
 	Failure  *Failure      // of other states; Func, Task, Attempt and Node are not sent, the reader sets them
+	Unbegun  bool          // with a Failure: the function was not called in this attempt, as far as the writer knows
+}
+
+// Begun returns the last attempt that began: the entry's, or the one before it.
+func (e *Entry) Begun() int {
+	if e.Unbegun {
+		return int(e.Attempt) - 1
+	}
+	return int(e.Attempt)
 }
 
 // Record is one message with entries of one owner. Its envelope (version, writer, owner, task numbers, and a place for a
@@ -83,6 +93,9 @@ const (
 	failureMessage = 2
 	failureStack   = 3
 	failureCauses  = 4
+	failureErrors  = 5
+	failureFinal   = 6 // 1: another attempt would not avoid it
+	failureUnbegun = 7 // 1: the entry's attempt did not begin
 )
 
 // Add encodes the entry, and keeps nothing of it.
@@ -138,7 +151,7 @@ func appendEntry(dst []byte, e *Entry) []byte {
 		dst = appendBytes(appendUint(dst, entryValue), e.Value.inlineData())
 	}
 	if e.Failure != nil {
-		dst = appendFailure(appendUint(dst, entryFailure), e.Failure)
+		dst = appendFailure(appendUint(dst, entryFailure), e.Failure, e.Unbegun)
 	}
 	dst = appendDigest(dst, entryDigest, &e.Digest)
 	if e.State == OK {
@@ -147,23 +160,48 @@ func appendEntry(dst []byte, e *Entry) []byte {
 	return dst
 }
 
-func appendFailure(dst []byte, f *Failure) []byte {
-	n := uint64(3)
-	if len(f.Causes) > 0 {
-		n++
-	}
+func appendFailure(dst []byte, f *Failure, unbegun bool) []byte {
+	final, notBegun := flag(f.NonRetryable), flag(unbegun)
+	n := 3 + fields(uint64(len(f.Causes)), uint64(len(f.Errors)), final, notBegun)
 	dst = appendHead(dst, majorMap, n)
 	dst = appendUint(appendUint(dst, failureKind), uint64(f.Kind))
 	dst = appendText(appendUint(dst, failureMessage), Clip(f.Message, MaxText))
 	dst = appendText(appendUint(dst, failureStack), Clip(f.Stack, MaxText))
-	if len(f.Causes) == 0 {
-		return dst
+	if len(f.Causes) > 0 {
+		dst = appendCauses(appendUint(dst, failureCauses), f.Causes)
 	}
-	dst = appendHead(appendUint(dst, failureCauses), majorArray, uint64(len(f.Causes)))
-	for _, c := range f.Causes {
+	if len(f.Errors) > 0 {
+		dst = appendErrors(appendUint(dst, failureErrors), f.Errors)
+	}
+	dst = appendField(dst, failureFinal, final)
+	return appendField(dst, failureUnbegun, notBegun)
+}
+
+// flag returns 1 for true.
+func flag(set bool) uint64 {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+func appendCauses(dst []byte, causes []Cause) []byte {
+	dst = appendHead(dst, majorArray, uint64(len(causes)))
+	for _, c := range causes {
 		dst = appendHead(dst, majorArray, 4)
 		dst = appendUint(appendText(dst, c.Func), c.Number)
 		dst = appendText(appendUint(dst, uint64(c.Kind)), Clip(c.Message, MaxCauseText))
+	}
+	return dst
+}
+
+func appendErrors(dst []byte, infos []ErrorInfo) []byte {
+	infos = infos[:min(len(infos), MaxErrors)]
+	dst = appendHead(dst, majorArray, uint64(len(infos)))
+	for _, i := range infos {
+		dst = appendHead(dst, majorArray, 3)
+		dst = appendText(appendText(dst, Clip(i.Code, maxErrorName)), Clip(i.Type, maxErrorName))
+		dst = appendBytes(dst, i.Details)
 	}
 	return dst
 }
@@ -174,7 +212,7 @@ func AppendFailure(dst []byte, f *Failure) []byte {
 	dst = appendHead(dst, majorArray, 6)
 	dst = appendText(appendText(dst, f.Func), f.Task.Owner)
 	dst = appendUint(appendUint(dst, f.Task.Number), uint64(max(f.Attempt, 0)))
-	return appendFailure(appendText(dst, f.Node), f)
+	return appendFailure(appendText(dst, f.Node), f, false)
 }
 
 // DecodeFailure reads what AppendFailure writes. Nothing of data is kept.
@@ -185,7 +223,8 @@ func DecodeFailure(data []byte) (*Failure, error) {
 	}
 	fn, id := strings.Clone(r.text()), ID{Owner: strings.Clone(r.text()), Number: r.uint()}
 	attempt, node := r.small(MaxAttempts), strings.Clone(r.text())
-	f := readFailure(r)
+	f := &Failure{}
+	f.read(r)
 	if r.err == nil && len(r.rest) > 0 {
 		r.fail(fmt.Errorf("%d bytes after the end", len(r.rest)))
 	}
@@ -275,7 +314,10 @@ func (e *Entry) read(r *reader) {
 		case entryValue:
 			e.Value.Data = r.bytes()
 		case entryFailure:
-			e.Failure = readFailure(r)
+			if e.Failure == nil {
+				e.Failure = &Failure{}
+			}
+			e.Unbegun = e.Failure.read(r)
 		case entryDigest:
 			r.digest(&e.Digest)
 		case entryObject:
@@ -289,8 +331,9 @@ func (e *Entry) read(r *reader) {
 	e.Value.Data = e.Value.inlineData()
 }
 
-func readFailure(r *reader) *Failure {
-	f := &Failure{}
+// read reads what appendFailure writes.
+func (f *Failure) read(r *reader) (unbegun bool) {
+	*f = Failure{}
 	for range r.count(majorMap, 2) {
 		switch r.uint() {
 		case failureKind:
@@ -301,11 +344,36 @@ func readFailure(r *reader) *Failure {
 			f.Stack = strings.Clone(r.text())
 		case failureCauses:
 			f.Causes = readCauses(r)
+		case failureErrors:
+			f.Errors = readErrors(r)
+		case failureFinal:
+			f.NonRetryable = r.uint() != 0
+		case failureUnbegun:
+			unbegun = r.uint() != 0
 		default:
 			r.skip(maxSkipDepth)
 		}
 	}
-	return f
+	return unbegun
+}
+
+func readErrors(r *reader) (infos []ErrorInfo) {
+	for range r.count(majorArray, 4) {
+		if n := r.count(majorArray, 1); n != 3 && r.err == nil {
+			r.fail(fmt.Errorf("an error of %d items, want 3", n))
+		}
+		i := ErrorInfo{Code: strings.Clone(r.text()), Type: strings.Clone(r.text())}
+		if details := r.bytes(); len(details) > 0 {
+			i.Details = slices.Clone(json.RawMessage(details))
+		}
+		if r.err != nil {
+			return nil
+		}
+		if len(infos) < MaxErrors {
+			infos = append(infos, i)
+		}
+	}
+	return infos
 }
 
 func readCauses(r *reader) (causes []Cause) {

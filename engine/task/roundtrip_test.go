@@ -249,6 +249,7 @@ func randomRecord(r *rand.Rand) *task.Record {
 			e.Value = randomValue(r)
 		case r.IntN(4) > 0:
 			e.Failure = &task.Failure{Kind: task.Kind(r.IntN(256)), Message: randomText(r), Stack: randomText(r), Causes: randomCauses(r)}
+			e.Failure.Errors, e.Failure.NonRetryable, e.Unbegun = randomErrors(r), r.IntN(2) == 0, r.IntN(2) == 0
 		}
 		rec.Entries = append(rec.Entries, e)
 	}
@@ -280,6 +281,17 @@ func randomCauses(r *rand.Rand) (causes []task.Cause) {
 	return causes
 }
 
+func randomErrors(r *rand.Rand) (infos []task.ErrorInfo) {
+	for range r.IntN(task.MaxErrors) {
+		i := task.ErrorInfo{Code: randomText(r), Type: randomText(r)}
+		if r.IntN(2) == 0 {
+			i.Details = fmt.Appendf(nil, "%d", r.IntN(1000))
+		}
+		infos = append(infos, i)
+	}
+	return infos
+}
+
 func randomText(r *rand.Rand) string {
 	return strings.Repeat(fmt.Sprint("ö", r.IntN(100)), randomBelow(r, 40))
 }
@@ -300,6 +312,7 @@ func randomFailure(r *rand.Rand) *task.Failure {
 	return &task.Failure{
 		Kind: task.Kind(randomBelow(r, 256)), Func: randomText(r), Task: task.ID{Owner: randomText(r), Number: randomNumber(r)},
 		Attempt: randomBelow(r, task.MaxAttempts), Node: randomText(r), Message: randomText(r), Stack: randomText(r), Causes: randomCauses(r),
+		Errors: randomErrors(r), NonRetryable: r.IntN(2) == 0,
 	}
 }
 
