@@ -182,7 +182,7 @@ func (c *Cluster) End(ctx context.Context) error {
 // and Close waits until the running functions, whose contexts are cancelled, have returned. Get of a task without an
 // outcome returns engine.ErrClosed.
 //
-// If ctx ends while functions are still running, Close returns an error with their number, and does not wait for them any
+// If ctx ends while functions are still running, Close returns an error with their names, and does not wait for them any
 // longer. Calling Close again returns the result of the first call.
 func (c *Cluster) Close(ctx context.Context) error {
 	c.closeOnce.Do(func() { c.closeErr = c.close(ctx) })

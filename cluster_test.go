@@ -101,7 +101,7 @@ func TestCloseWaitsForRunningTasks(t *testing.T) {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := run(true, ended); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "still running") {
-		t.Errorf("Close with an ended context: got error %v, want %v, saying how many tasks are still running", err, context.Canceled)
+		t.Errorf("Close with an ended context: got error %v, want %v, saying which tasks are still running", err, context.Canceled)
 	}
 }
 

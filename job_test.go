@@ -227,8 +227,8 @@ func TestATaskThatOutlivesCloseHasNoOutcome(t *testing.T) {
 		passes(time.Second)
 		grace, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := c.Close(grace); err == nil || !strings.Contains(err.Error(), "1 tasks are still running") {
-			t.Errorf("Close: got the error %v, want \"1 tasks are still running\"", err)
+		if err := c.Close(grace); err == nil || !strings.Contains(err.Error(), "tasks are still running: 1 of long") {
+			t.Errorf("Close: got the error %v, want \"tasks are still running: 1 of long\"", err)
 		}
 		h.run(func(ctx context.Context, _ *tidemill.Cluster) {
 			if v, err := long.Submit(ctx, 7).Get(ctx); v != 7 || err != nil {

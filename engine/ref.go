@@ -66,9 +66,22 @@ func decoded[T any](ctx context.Context, h *session.Handle, c codec[T]) (T, erro
 	}
 	out, err := c.decode(&v, refSource{handle: h})
 	if err != nil {
-		return zero, &task.Failure{Kind: task.KindOutput, Message: "decode the result: " + err.Error()}
+		return zero, badOutcome(h, err)
 	}
 	return out, nil
+}
+
+// badOutcome is the failure of a value that cannot be decoded.
+func badOutcome(h *session.Handle, err error) error {
+	f := &task.Failure{Kind: task.KindOutput, Message: "decode the value: " + err.Error()}
+	if f.Func, f.Task = h.Task(); f.Func == "" {
+		return f // it was put or imported
+	}
+	f.Message = "decode the result: " + err.Error()
+	if h.Resumed() {
+		f.Message += " (a former run of the job has recorded it: give the function another Version when its result type changes)"
+	}
+	return f
 }
 
 // Done returns a channel that is closed when the value or the failure exists, so that Get does not wait. For the zero Ref it

@@ -1,9 +1,12 @@
 package nodeagent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/task"
@@ -11,8 +14,8 @@ import (
 )
 
 // Drain takes nothing more and starts nothing more, hands back what was not started, waits for what runs,
-// and records it. If ctx ends first, the contexts of what runs are cancelled and an error says how many
-// tasks that are.
+// and records it. If ctx ends first, the contexts of what runs are cancelled and an error says how
+// many tasks of which functions that are.
 func (a *Agent) Drain(ctx context.Context) error {
 	quiet := a.beginDrain()
 	idle := make(chan struct{})
@@ -27,10 +30,10 @@ func (a *Agent) Drain(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if n := a.tasksRunning(); n > 0 {
+	if running := a.tasksRunning(); len(running) > 0 {
 		a.ending.Store(true)
 		a.cancel()
-		return fmt.Errorf("nodeagent: drain %s: %d tasks are still running: %w", a.cfg.NodeID, n, ctx.Err())
+		return fmt.Errorf("nodeagent: drain %s: tasks are still running: %s: %w", a.cfg.NodeID, inWords(running), ctx.Err())
 	}
 	last := time.NewTimer(maintainEvery) // nothing runs: recording is all that is left
 	defer last.Stop()
@@ -191,14 +194,31 @@ func (a *Agent) handedBack(b *batch, tasks int64) {
 	}
 }
 
-// tasksRunning returns how many functions have not returned.
-func (a *Agent) tasksRunning() (n int) {
+// tasksRunning returns which functions have not returned, each with how many of its tasks run.
+func (a *Agent) tasksRunning() map[string]int {
+	running := map[string]int{}
 	a.sched.mu.Lock()
 	defer a.sched.mu.Unlock()
 	for s := range a.sched.running {
-		if s.current.Load() != nil {
-			n++
+		if x := s.current.Load(); x != nil {
+			running[x.Call.Func]++
 		}
 	}
-	return n
+	return running
+}
+
+// inWords returns the functions and their numbers of tasks, those with most tasks first and at most five.
+func inWords(running map[string]int) string {
+	const most = 5
+	names := slices.SortedFunc(maps.Keys(running), func(a, b string) int {
+		return cmp.Or(cmp.Compare(running[b], running[a]), strings.Compare(a, b))
+	})
+	var words []string
+	for _, name := range names[:min(len(names), most)] {
+		words = append(words, fmt.Sprintf("%d of %s", running[name], name))
+	}
+	if more := len(names) - most; more > 0 {
+		words = append(words, fmt.Sprintf("and of %d other functions", more))
+	}
+	return strings.Join(words, ", ")
 }
