@@ -208,6 +208,11 @@ func TestErrorTexts(t *testing.T) {
 	_, texts["too large: put a value of 2097152 bytes"] = huge.Get(ctx)
 	_, texts["engine: submit length: context canceled"] = length.Submit(over, nil).Get(ctx)
 	_, texts["engine: put a value: context canceled"] = engine.Put(over, []engine.Ref[int]{length.Submit(ctx, nil, engine.Delay(time.Hour))}).Get(ctx)
+	waits := length.Submit(ctx, nil, engine.Delay(time.Hour))
+	_, texts["engine: get length (task /): context canceled"] = waits.Get(over)
+	texts["engine: cancel length (task /): context canceled"] = length.Submit(ctx, nil, engine.Delay(time.Hour)).Cancel(over)
+	_, texts["engine: export length (task /): a time to live of 0s"] = waits.Export(ctx, 0)
+	_, texts["engine: import: nothing is exported under this token"] = engine.Import[int](ctx, strings.Repeat("a", 26))
 	_, texts["engine: submit length: "+engine.ErrNoSession.Error()] = length.Submit(t.Context(), nil).Get(ctx)
 	for want, err := range texts {
 		if err == nil {
@@ -215,7 +220,7 @@ func TestErrorTexts(t *testing.T) {
 			continue
 		}
 		contains(t, err.Error(), strings.Split(want, "/")...)
-		if strings.Contains(err.Error(), "get:") || strings.Contains(err.Error(), "caller's request") {
+		if strings.Contains(err.Error(), "get:") || strings.Contains(err.Error(), "  ") || strings.Contains(err.Error(), " ,") || strings.Contains(err.Error(), "caller's request") {
 			t.Errorf("got %q, want a text without \"get:\" and \"caller's request\"", err)
 		}
 	}
@@ -225,4 +230,36 @@ func TestErrorTexts(t *testing.T) {
 	if f := failure(t, texts["cancelled: parent (task /, which submitted it, has ended"]); f.Kind != task.KindCancelled {
 		t.Errorf("got %v, want a failure of the kind cancelled", f)
 	}
+}
+
+// A result that a former run has recorded with another type says so, and what to do.
+func TestResultOfAFormerRunOfAnotherType(t *testing.T) {
+	dir := t.TempDir()
+	run := func(submit func(ctx context.Context, in engine.Option) error) error {
+		registry := engine.NewRegistry()
+		c, err := tidemill.Open(t.Context(), tidemill.Config{Dir: dir, Job: "prices", Registry: registry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := c.Close(t.Context()); err != nil {
+				t.Errorf("Close: got %v, want no error", err)
+			}
+		}()
+		return submit(c.Context(t.Context()), engine.In(registry))
+	}
+	if err := run(func(ctx context.Context, in engine.Option) error {
+		_, err := engine.NewFunc("price", func(_ context.Context, n int) (int, error) { return n, nil }, in).Submit(ctx, 7).Get(ctx)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	err := run(func(ctx context.Context, in engine.Option) error {
+		_, err := engine.NewFunc("price", func(context.Context, int) (string, error) { return "", nil }, in).Submit(ctx, 7).Get(ctx)
+		return err
+	})
+	if f := failure(t, err); f.Func != "price" || f.Kind != task.KindOutput {
+		t.Errorf("got %v, want a failure of price, of the kind output", f)
+	}
+	contains(t, err.Error(), "price", "former run", "Version", "string")
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/session"
@@ -49,12 +50,24 @@ func (r Ref[T]) wait(ctx context.Context) error {
 		return nil
 	}
 	if _, err := session.From(ctx); err != nil {
-		return wrap("get", err)
+		return wrap("get"+whose(r.h), err)
 	}
 	if err := r.h.Wait(ctx); err != nil {
-		return wrap("get", err)
+		return wrap("get"+whose(r.h), err)
 	}
 	return nil
+}
+
+// whose names the task that the handle is of, with a space in front; it returns "" for a value that no task has made.
+func whose(h *session.Handle) string {
+	fn, id := h.Task()
+	switch {
+	case fn == "":
+		return ""
+	case id.IsZero():
+		return " " + fn
+	}
+	return fmt.Sprintf(" %s (task %s)", fn, id)
 }
 
 // decoded returns the value behind a handle that has ended.
@@ -62,7 +75,7 @@ func decoded[T any](ctx context.Context, h *session.Handle, c codec[T]) (T, erro
 	var zero T
 	var v task.Value
 	if err := h.Outcome(ctx, &v); err != nil {
-		return zero, wrap("get", err)
+		return zero, wrap("get"+whose(h), err)
 	}
 	out, err := c.decode(&v, refSource{handle: h})
 	if err != nil {
@@ -105,7 +118,7 @@ func (r Ref[T]) Cancel(ctx context.Context) error {
 		return wrap("cancel", errZeroRef)
 	}
 	if err := r.h.Cancel(ctx); err != nil {
-		return wrap("cancel", err)
+		return wrap("cancel"+whose(r.h), err)
 	}
 	return nil
 }
@@ -155,15 +168,17 @@ func Put[T any](ctx context.Context, v T) Ref[T] {
 // cluster closes.
 func (r Ref[T]) Export(ctx context.Context, ttl time.Duration) (token string, err error) {
 	s, err := session.From(ctx)
+	what := "export"
 	switch {
 	case err != nil:
 	case r.h == nil:
 		err = errZeroRef
 	default:
+		what += whose(r.h)
 		token, err = s.Export(ctx, r.h, ttl)
 	}
 	if err != nil {
-		return "", wrap("export", err)
+		return "", wrap(what, err)
 	}
 	return token, nil
 }

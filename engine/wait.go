@@ -48,7 +48,7 @@ func waitWithinBudget[T any](ctx context.Context, refs []Ref[T]) (ended bool, er
 			return false, nil
 		}
 		if err := r.h.Wait(ctx); err != nil {
-			return false, wrap(fmt.Sprintf("get all: ref %d of %d", i, len(refs)), err)
+			return false, wrap(fmt.Sprintf("get all: ref %d of %d%s", i, len(refs), whose(r.h)), err)
 		}
 		n, err := r.h.Size(ctx)
 		if err != nil {

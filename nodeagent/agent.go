@@ -59,10 +59,10 @@ func (c Config) validate() error {
 		errs = append(errs, err)
 	}
 	if c.Resources.Of(task.CPU) <= 0 {
-		errs = append(errs, errors.New("a node needs some CPU"))
+		errs = append(errs, errors.New("its resources have no cpu, and an agent needs CPUs"))
 	}
 	if c.Registry == nil {
-		errs = append(errs, errors.New("no registry of functions"))
+		errs = append(errs, errors.New("it has no registry of functions"))
 	}
 	return errors.Join(errs...)
 }
@@ -102,7 +102,7 @@ type Agent struct {
 func Start(ctx context.Context, b *queues.Broker, cfg Config) (*Agent, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
-		return nil, fmt.Errorf("nodeagent: start: %w", err)
+		return nil, fmt.Errorf("nodeagent: start %s: %w", cfg.NodeID, err)
 	}
 	done := make(chan struct{})
 	cfg.taskLog, cfg.Logger = cfg.Logger, queues.Quiet(cfg.Logger, done)

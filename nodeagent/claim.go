@@ -144,7 +144,7 @@ func (a *Agent) recorded(b *batch) {
 		return
 	}
 	if err := b.delivery.Ack(); err != nil {
-		a.cfg.Logger.Warn("nodeagent: ack", "class", b.class.name, "err", err)
+		a.cfg.Logger.Warn("nodeagent: ack a batch; the server will redeliver it", "class", b.class.name, "owner", b.Owner, "err", err)
 	}
 	failpoint.Hit("ack.after")
 }

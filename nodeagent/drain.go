@@ -55,7 +55,7 @@ func (a *Agent) confirm() {
 	defer cancel()
 	for _, d := range a.sched.lastAcked() {
 		if err := d.Confirm(ctx); err != nil {
-			a.cfg.Logger.Warn("nodeagent: drain: the last acks are not confirmed", "err", err)
+			a.cfg.Logger.Warn("nodeagent: drain: the last acks are not confirmed", "node", a.cfg.NodeID, "err", err)
 			return
 		}
 	}

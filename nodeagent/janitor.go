@@ -105,7 +105,7 @@ func (j *janitor) work(ctx context.Context) {
 			continue
 		}
 		if err := j.tidy(ctx, owner, s, r); err != nil && ctx.Err() == nil {
-			j.log.Warn("nodeagent: tidy up behind a session", "owner", owner, "err", err)
+			j.log.Warn("nodeagent: remove what a session has left; trying again", "owner", owner, "err", err)
 		}
 	}
 	if time.Since(j.swept) < sweep {
@@ -113,7 +113,7 @@ func (j *janitor) work(ctx context.Context) {
 	}
 	j.swept = time.Now()
 	if err := j.expire(ctx); err != nil && ctx.Err() == nil {
-		j.log.Warn("nodeagent: remove expired exports", "err", err)
+		j.log.Warn("nodeagent: remove expired exports; trying again", "err", err)
 	}
 	for node, s := range j.rows(j.peers) {
 		if node == j.cfg.NodeID || time.Since(s.since) < 2*directory.LifeTime && !j.otherBoot(s.row) {
@@ -187,7 +187,7 @@ func (j *janitor) holds(ctx context.Context) bool {
 	l, err := lease.Try(ctx, j.leases, "janitor", lease.Row{Holder: j.holder, Boot: j.cfg.Boot})
 	if err != nil {
 		if !errors.Is(err, lease.ErrHeld) && ctx.Err() == nil {
-			j.log.Warn("nodeagent: take the janitor's lease", "err", err)
+			j.log.Warn("nodeagent: take the janitor's lease; trying again", "node", j.cfg.NodeID, "err", err)
 		}
 		return false
 	}

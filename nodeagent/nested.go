@@ -60,7 +60,7 @@ func (a *Agent) Session(ctx context.Context) (*session.Session, error) {
 		Registry: a.cfg.Registry, LocalAgent: true, Host: a, Node: a.cfg.NodeID, Nodes: a.nodes, Logger: a.cfg.Logger, Objects: a.cfg.Objects,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("nodeagent: a session for the tasks of tasks: %w", err)
+		return nil, fmt.Errorf("nodeagent: open the session of node %s for nested tasks: %w", a.cfg.NodeID, err)
 	}
 	a.nested.current.Store(s)
 	return s, nil

@@ -142,7 +142,7 @@ func (u *change) unlock() {
 	u.a.sched.mu.Unlock()
 	for _, p := range u.asking {
 		if err := p.Request(); err != nil {
-			u.a.cfg.Logger.Warn("nodeagent: pull", "err", err)
+			u.a.cfg.Logger.Warn("nodeagent: send a pull request", "node", u.a.cfg.NodeID, "err", err)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (s *slot) run() {
 func (s *slot) runAlone() {
 	if s.agent.cfg.Durable {
 		if err := s.agent.recordStarted(s.batch); err != nil {
-			s.agent.cfg.Logger.Warn("nodeagent: record the start of tasks that may kill an agent", "owner", s.batch.Owner, "err", err)
+			s.agent.cfg.Logger.Warn("nodeagent: record the start of tasks that may kill an agent", "class", s.class.name, "owner", s.batch.Owner, "err", err)
 		}
 	}
 	s.run()
@@ -178,7 +178,8 @@ func (s *slot) end() {
 	s.learn()
 	if wasAbandoned {
 		a.sched.lost--
-		a.cfg.Logger.Info("nodeagent: an abandoned task has ended after all; its slot can be used again", "class", s.class.name)
+		a.cfg.Logger.Info("nodeagent: an abandoned task has ended after all; its slot can be used again",
+			"func", s.now.Call.Func, "task", s.now.ID(), "class", s.class.name)
 	} else {
 		a.sched.retire(s)
 	}

@@ -144,7 +144,7 @@ func (b *Broker) report(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if sub != nil {
 		subject = sub.Subject
 	}
-	b.log.Warn("nats", "err", err, "subject", subject)
+	b.log.Warn("nats: an asynchronous error of the connection", "subject", subject, "err", err)
 }
 
 func (b *Broker) disconnected(_ *nats.Conn, err error) {

@@ -147,7 +147,7 @@ func (s *Session) answered(l *lane, numbers []uint64, sent time.Time, err error)
 		}
 	case s.broken == nil:
 		l.refused(numbers, errors.Is(err, queues.ErrNoStream))
-		s.cfg.Logger.Warn("session: the server refused a batch; trying again", "class", l.class, "tasks", len(numbers), "err", err)
+		s.cfg.Logger.Warn("session: the server refused a batch; trying again", "class", l.class, "level", l.level, "tasks", len(numbers), "err", err)
 	}
 	u.publish = u.publish || l.waiting.len() > 0
 }

@@ -364,7 +364,7 @@ func (s *Session) ResolveRefs(ctx context.Context, v task.Value, refs []*Handle)
 		case failed:
 			known = task.Value{Type: task.Fault, Data: task.AppendFailure(nil, f)}
 		case err != nil:
-			return v, fmt.Errorf("reference %d: %w", i, err)
+			return v, fmt.Errorf("the value of reference %d in the result: %w", i, err)
 		}
 		v.External.Refs[i] = known
 	}

@@ -87,7 +87,7 @@ func (s *Session) endsStored(ends []graph.Command, err error) {
 	if err == nil || errors.Is(err, queues.ErrClosed) {
 		return
 	}
-	s.cfg.Logger.Warn("session: record the end of tasks; trying again", "tasks", len(ends), "err", err)
+	s.cfg.Logger.Warn("session: record that tasks are cancelled or have failed; trying again", "owner", s.Owner(), "tasks", len(ends), "err", err)
 	u := s.lock()
 	defer u.unlock()
 	for _, c := range ends {

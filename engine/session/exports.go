@@ -119,17 +119,17 @@ func (s *Session) importOf(ctx context.Context, token string) (*Handle, error) {
 	}
 	row, err := table.Get(ctx, token)
 	if errors.Is(err, queues.ErrNoRow) {
-		return nil, ErrNoExport
+		return nil, fmt.Errorf("%w: %s", ErrNoExport, token)
 	}
 	var e Exported
 	if err == nil {
 		err = json.Unmarshal(row.Value, &e)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the export %s: %w", token, err)
 	}
 	if e.Over(row.Written) {
-		return nil, ErrNoExport
+		return nil, fmt.Errorf("%w: %s", ErrNoExport, token)
 	}
 	v, err := s.imported(ctx, e)
 	if err != nil {

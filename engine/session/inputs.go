@@ -130,7 +130,7 @@ func (s *Session) inputLoaded(number uint64, err error) {
 	case failed:
 		u.failInput(h, f)
 	default:
-		s.cfg.Logger.Warn("session: load the input of a task; trying again", "task", h.number, "err", err)
+		s.cfg.Logger.Warn("session: load the input of a task; trying again", "func", h.route.call.Func, "owner", s.reader.identity().owner, "task", h.number, "err", err)
 		u.setTimer(h.number, retryDelay, loadInputAgain)
 	}
 }

@@ -80,7 +80,7 @@ func (s *Session) maintain() time.Duration {
 	next := k.renewAt()
 	err := s.maintenance()
 	if err != nil && s.base.Err() == nil {
-		s.cfg.Logger.Warn("session: maintenance failed; trying again", "err", err)
+		s.cfg.Logger.Warn("session: maintenance failed; trying again", "owner", k.lease.Key(), "err", err)
 	}
 	pause := time.Until(next)
 	if !trimAt.IsZero() {
@@ -213,14 +213,14 @@ func (s *Session) leave() {
 	s.keeper.lock.Lock()
 	defer s.keeper.lock.Unlock()
 	if err := s.letters.flush(ctx); err != nil {
-		s.cfg.Logger.Warn("session: a dead letter is lost", "err", err)
+		s.cfg.Logger.Warn("session: dead letters are lost: the session closes and could not write them", "owner", s.keeper.lease.Key(), "err", err)
 	}
 	err := s.keeper.lease.RenewForSure(ctx, func(r *lease.Row) {
 		r.Ended = r.Ended || s.resume == nil
 		r.Holder = ""
 	})
 	if err != nil && !errors.Is(err, lease.ErrLost) {
-		s.cfg.Logger.Warn("session: give up the lease", "err", err)
+		s.cfg.Logger.Warn("session: give up the lease at close; it ends by itself", "owner", s.keeper.lease.Key(), "err", err)
 	}
 }
 

@@ -114,7 +114,12 @@ func (d *deadLetters) take() (letters []deadLetter) {
 
 // flush writes what waits. What could not be written waits on, and keeps none of the others. It returns the first error.
 func (d *deadLetters) flush(ctx context.Context) error {
-	left, err := doEach(ctx, d.take(), func(l deadLetter) error { return d.write(ctx, l) })
+	left, err := doEach(ctx, d.take(), func(l deadLetter) error { 
+		if err := d.write(ctx, l); err != nil {
+			return fmt.Errorf("of a task of %s: %w", l.function(), err)
+		}
+		return nil
+	})
 	d.putBack(left)
 	if err != nil {
 		return fmt.Errorf("session: write a dead letter: %w", err)
@@ -128,12 +133,16 @@ func (d *deadLetters) putBack(letters []deadLetter) {
 	d.pending = append(letters, d.pending...)
 }
 
-func (d *deadLetters) write(ctx context.Context, l deadLetter) error {
-	fn := l.fn
+// function returns the name of the task's function.
+func (l *deadLetter) function() string {
 	if l.failure != nil {
-		fn = l.failure.Func
+		return l.failure.Func
 	}
-	dead, err := d.broker.OpenDead(ctx, string(l.class), fn)
+	return l.fn
+}
+
+func (d *deadLetters) write(ctx context.Context, l deadLetter) error {
+	dead, err := d.broker.OpenDead(ctx, string(l.class), l.function())
 	if err == nil && l.failure == nil {
 		l.failure, err = d.unwritten(ctx, dead, l)
 	}
@@ -142,12 +151,12 @@ func (d *deadLetters) write(ctx context.Context, l deadLetter) error {
 	}
 	m, err := l.message(d.broker.MaxPayload())
 	if err != nil {
-		d.log.Error("session: encode a dead letter", "task", l.failure.Task, "err", err)
+		d.log.Error("session: encode a dead letter", "func", l.failure.Func, "task", l.failure.Task, "err", err)
 		return nil // another try would fail as well
 	}
 	err = dead.Append(ctx, m)
 	if errors.Is(err, queues.ErrTooLarge) { // it can never be written; the failure itself is recorded
-		d.log.Error("session: a dead letter is too large", "task", l.failure.Task, "bytes", len(m.Data), "err", err)
+		d.log.Error("session: a dead letter is too large and is not written", "func", l.failure.Func, "task", l.failure.Task, "bytes", len(m.Data), "err", err)
 		return nil
 	}
 	return err

@@ -206,7 +206,7 @@ func (c *recordCache) put(sequence uint64, rec *task.Record) {
 	c.next = (c.next + 1) % len(c.records)
 }
 
-var errNotThere = errors.New("it is not where it was")
+var errNotThere = errors.New("the log was rolled back, and no longer has it")
 
 // value returns the result of the task that stands at that place in the log.
 func (r *logReader) value(ctx context.Context, at logPosition, of task.Digest) (task.Value, error) {

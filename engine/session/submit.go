@@ -187,7 +187,7 @@ func (u *update) awaitRoom(ctx context.Context, pending int, isChild bool) error
 	}
 	if isChild {
 		if t.room.full() {
-			return ErrPendingFull
+			return fmt.Errorf("%w: %s", ErrPendingFull, t.pending())
 		}
 		return nil
 	}
@@ -198,11 +198,11 @@ func (u *update) awaitRoom(ctx context.Context, pending int, isChild bool) error
 		select {
 		case <-freed:
 		case <-ctx.Done():
-			err = fmt.Errorf("%w: %w", ErrPendingFull, ctx.Err())
+			err = ctx.Err()
 		}
 		s.mu.Lock()
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %s: %w", ErrPendingFull, t.pending(), err)
 		}
 		if s.broken != nil {
 			return s.broken

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -41,6 +42,11 @@ func (t *tracker) task(number uint64) *Handle {
 		return *place
 	}
 	return nil
+}
+
+// pending says how many tasks are open.
+func (t *tracker) pending() string {
+	return fmt.Sprintf("%d have no outcome yet, with inputs of %d bytes", t.open.Len(), t.room.bytes)
 }
 
 // add makes the task an open one.

@@ -145,26 +145,42 @@ const MaxText = 16 << 10
 
 // Error returns the function, the task, the kind and the message, without the stack. It is one line if the message is.
 func (f *Failure) Error() string {
+	parts := make([]string, 0, 3)
+	if who := f.who(); who != "" {
+		parts = append(parts, who)
+	}
+	if f.Kind != KindError || f.Message == "" {
+		parts = append(parts, f.Kind.String())
+	}
+	if f.Message != "" {
+		parts = append(parts, f.Message)
+	}
+	return strings.Join(parts, ": ")
+}
+
+// who returns the function and the task, "" if neither is known.
+func (f *Failure) who() string {
+	if f.Task.Number == 0 {
+		return f.Func
+	}
 	var b strings.Builder
-	b.WriteString(f.Func)
-	if f.Task.Number != 0 {
-		fmt.Fprintf(&b, " (task %s", f.Task)
-		if f.Attempt > 0 {
-			fmt.Fprintf(&b, ", attempt %d", f.Attempt)
-		}
-		if f.Node != "" {
-			fmt.Fprintf(&b, " on %s", f.Node)
-		}
+	if f.Func != "" {
+		b.WriteString(f.Func + " (")
+	}
+	b.WriteString("task ")
+	if f.Task.Owner != "" {
+		b.WriteString(f.Task.Owner + "/")
+	}
+	fmt.Fprint(&b, f.Task.Number)
+	if f.Attempt > 0 {
+		fmt.Fprintf(&b, ", attempt %d", f.Attempt)
+	}
+	if f.Node != "" {
+		b.WriteString(" on " + f.Node)
+	}
+	if f.Func != "" {
 		b.WriteString(")")
 	}
-	if b.Len() > 0 {
-		b.WriteString(": ")
-	}
-	if f.Kind != KindError {
-		b.WriteString(f.Kind.String())
-		b.WriteString(": ")
-	}
-	b.WriteString(f.Message)
 	return b.String()
 }
 

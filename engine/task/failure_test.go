@@ -27,9 +27,12 @@ func TestFailureText(t *testing.T) {
 		"square (task kestrel-4f2a/7): infeasible: gpu=3": {
 			Kind: task.KindInfeasible, Func: "square", Task: id, Message: "gpu=3",
 		},
-		"square: infeasible: gpu=3": {Kind: task.KindInfeasible, Func: "square", Message: "gpu=3"},
-		" (task kestrel-4f2a/7): x": {Kind: task.KindError, Task: id, Message: "x"},
-		"kind 77: what came later":  {Kind: 77, Message: "what came later"},
+		"square: infeasible: gpu=3":   {Kind: task.KindInfeasible, Func: "square", Message: "gpu=3"},
+		"task kestrel-4f2a/7: x":      {Kind: task.KindError, Task: id, Message: "x"},
+		"square (task 7): timeout: x": {Kind: task.KindTimeout, Func: "square", Task: task.ID{Number: 7}, Message: "x"},
+		"square: error":               {Kind: task.KindError, Func: "square"},
+		"square: cancelled":           {Kind: task.KindCancelled, Func: "square"},
+		"kind 77: what came later":    {Kind: 77, Message: "what came later"},
 	} {
 		if got := f.Error(); got != want {
 			t.Errorf("got  %q\nwant %q", got, want)
