@@ -170,13 +170,21 @@ func TestAttemptOfAFailure(t *testing.T) {
 	if err := again.Cancel(ctx); err != nil {
 		t.Errorf("cancel: got %v, want no error", err)
 	}
+	release := make(chan struct{})
+	stubborn := engine.NewFunc("stubborn", func(context.Context, int) (int, error) { running <- "stubborn"; <-release; return 1, nil }, in)
+	deaf := stubborn.Submit(ctx, 1) // its owner ends it, and not its agent
+	<-running
+	if err := deaf.Cancel(ctx); err != nil {
+		t.Errorf("cancel: got %v, want no error", err)
+	}
+	close(release)
 	expired := work.Submit(ctx, 1, engine.Delay(time.Hour), engine.Deadline(10*time.Millisecond))
 	ofFailed := work.SubmitRef(ctx, again)
 	for name, test := range map[string]struct {
 		ref  engine.Ref[int]
 		want int
 	}{
-		"delayed": {later, 0}, "waiting for its input": {waits, 0}, "running": {begun, 1}, "between two attempts": {again, 1}, "expired": {expired, 0},
+		"delayed": {later, 0}, "waiting for its input": {waits, 0}, "running": {begun, 1}, "running on": {deaf, 1}, "between two attempts": {again, 1}, "expired": {expired, 0},
 		"of a failed input": {ofFailed, 0}, "infeasible": {work.Submit(ctx, 1, engine.CPUs(1<<20)), 0},
 	} {
 		_, err := test.ref.Get(ctx)

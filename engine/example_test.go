@@ -356,6 +356,22 @@ func ExampleNonRetryable() {
 	// Output: true 1 "x" is not a number
 }
 
+// errEmpty is told from other errors wherever a task has failed with it.
+var errEmpty = engine.RegisterError("account-empty", errors.New("account is empty"))
+
+// A program asks what a task has failed with as it asks of a plain function. Errors of its own are registered under a code.
+func ExampleRegisterError() {
+	ctx, end := cluster(tidemill.Config{})
+	defer end()
+
+	pay := engine.NewFunc("pay", func(context.Context, int) (int, error) {
+		return 0, fmt.Errorf("pay 7: %w", errEmpty)
+	}, engine.Retries(0))
+	_, err := pay.Submit(ctx, 7).Get(ctx)
+	fmt.Println(errors.Is(err, errEmpty), errors.Is(err, context.Canceled))
+	// Output: true false
+}
+
 // The version is a part of a task's identity: change it when the function returns something else for the same input.
 func ExampleVersion() {
 	ctx, end := cluster(tidemill.Config{})
