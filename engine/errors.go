@@ -130,7 +130,7 @@ func checkErrorType[E error](t reflect.Type) error {
 	case p.Implements(jsonPair[0]) && p.Implements(jsonPair[1]):
 		return nil
 	case shapeOf[E]().plan != nil:
-		return errors.New("Refs and Arrow data cannot be part of an error")
+		return errors.New("an error cannot have Refs or Arrow data in it")
 	}
 	return checkType[E]("error")
 }

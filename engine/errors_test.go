@@ -68,14 +68,14 @@ func TestErrorsAreToldApart(t *testing.T) {
 
 type secretive struct{ code int }
 
-func (secretive) Error() string { return "a secret" }
+func (s secretive) Error() string { return fmt.Sprint("secret ", s.code) }
 
 // Registering what cannot work panics, and says why.
 func TestRegisterErrorRefuses(t *testing.T) {
 	for want, register := range map[string]func(){
-		"want 1 to 64":       func() { engine.RegisterError("With Spaces", io.EOF) },
-		"is nil":             func() { engine.RegisterError("test-nil", nil) },
-		"registered twice":   func() { engine.RegisterError("test-refused", io.EOF) },
+		"want 1 to 64":       func() { _ = engine.RegisterError("With Spaces", io.EOF) },
+		"is nil":             func() { _ = engine.RegisterError("test-nil", nil) },
+		"registered twice":   func() { _ = engine.RegisterError("test-refused", io.EOF) },
 		"registered already": func() { engine.RegisterErrorType[*overLimit]("test-again") },
 		"code":               func() { engine.RegisterErrorType[secretive]("test-secret") },
 		"an interface":       func() { engine.RegisterErrorType[error]("test-any") },

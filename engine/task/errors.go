@@ -147,7 +147,7 @@ func (f *Failure) Describe(err error) {
 			}
 		}
 	}
-	f.Errors = append(known, others[:min(len(others), MaxErrors-len(known))]...)
+	f.Errors = slices.Concat(known, others[:min(len(others), MaxErrors-len(known))])
 }
 
 // sorted adds the error to those that are registered, or to the others.
@@ -244,10 +244,10 @@ func (i *ErrorInfo) registered() error {
 		return nil
 	}
 	v := reflect.New(k.typ)
-	if json.Unmarshal(i.Details, v.Interface()) != nil || k.typ.Kind() == reflect.Pointer && v.Elem().IsNil() {
+	if unreadable := json.Unmarshal(i.Details, v.Interface()) != nil; unreadable || k.typ.Kind() == reflect.Pointer && v.Elem().IsNil() {
 		return nil
 	}
-	err, _ := v.Elem().Interface().(error)
+	err, _ := reflect.TypeAssert[error](v.Elem())
 	return err
 }
 
