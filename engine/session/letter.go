@@ -114,7 +114,7 @@ func (d *deadLetters) take() (letters []deadLetter) {
 
 // flush writes what waits. What could not be written waits on, and keeps none of the others. It returns the first error.
 func (d *deadLetters) flush(ctx context.Context) error {
-	left, err := doEach(ctx, d.take(), func(l deadLetter) error { 
+	left, err := doEach(ctx, d.take(), func(l deadLetter) error {
 		if err := d.write(ctx, l); err != nil {
 			return fmt.Errorf("of a task of %s: %w", l.function(), err)
 		}
