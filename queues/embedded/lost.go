@@ -95,7 +95,8 @@ func (l *logger) noteFailure(msg string) {
 	}
 }
 
-// probeFile is created and removed again to see whether the directory can be written.
+// probeFile is opened for writing to see whether the directory can be written. It stays there: whoever copies the directory
+// must not find a file that is gone when it is read.
 const probeFile = "probe"
 
 // check returns an error if this is not the directory any more that was opened, or if nothing can be created in it. A full disk
@@ -115,7 +116,7 @@ func (d *dir) check() error {
 	if err != nil {
 		return seriously(err)
 	}
-	return seriously(errors.Join(f.Close(), os.Remove(name)))
+	return seriously(f.Close())
 }
 
 // passing are errors that go away again, or that others see to.
