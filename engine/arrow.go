@@ -210,8 +210,11 @@ func extractArrow(at reflect.Value, to *refTable) error {
 	if err != nil {
 		return err
 	}
-	at.Set(reflect.ValueOf(form.placeholder(to.add(session.Local(v)))))
-	return nil
+	index, err := to.add(session.Local(v))
+	if err == nil {
+		at.Set(reflect.ValueOf(form.placeholder(index)))
+	}
+	return err
 }
 
 func restoreArrow(at reflect.Value, from *restorer) error {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"math/big"
 	"math/rand/v2"
 	"reflect"
@@ -194,4 +195,21 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A value with more different Refs than a message may have is refused when it is encoded. The same Ref counts once.
+func TestTooManyRefs(t *testing.T) {
+	refs := make([]Ref[int], task.MaxRefs+1)
+	for i := range refs {
+		refs[i] = Ref[int]{h: session.Local(task.Value{Data: []byte{7}})}
+	}
+	c := codecOf[[]Ref[int]]()
+	most := append(refs[:task.MaxRefs:task.MaxRefs], refs[:task.MaxRefs/8]...)
+	var v task.Value
+	if handles, err := c.encode(&v, most); len(handles) != task.MaxRefs || err != nil {
+		t.Errorf("%d Refs, some of them twice: got %d references, error %v; want %d", task.MaxRefs, len(handles), err, task.MaxRefs)
+	}
+	if _, err := c.encode(&v, refs); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("%d Refs: got error %v, want %v", len(refs), err, ErrTooLarge)
+	}
 }

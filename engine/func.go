@@ -80,7 +80,9 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 			err = addRefs(ctx, &result, handles)
 		}
 		if err != nil {
-			return task.Value{}, &registry.EncodingError{Failure: &task.Failure{Kind: task.KindOutput, Message: fmt.Sprintf("encode the result %T: %v", out, err)}}
+			return task.Value{}, &registry.EncodingError{Failure: &task.Failure{
+				Kind: kindOf(err, task.KindOutput), Message: fmt.Sprintf("encode the result %T: %v", out, err),
+			}}
 		}
 		return result, nil
 	}
@@ -184,7 +186,15 @@ func (f *Func[I, O]) prepare(ctx context.Context, opts []Option) (*session.Sessi
 }
 
 func (f *Func[I, O]) badInput(in I, err error) error {
-	return &task.Failure{Kind: task.KindInput, Func: f.name, Message: fmt.Sprintf("encode the input %T: %v", in, err)}
+	return &task.Failure{Kind: kindOf(err, task.KindInput), Func: f.name, Message: fmt.Sprintf("encode the input %T: %v", in, err)}
+}
+
+// kindOf returns the kind of the failure of a value that cannot be encoded: too large, or else this kind.
+func kindOf(err error, kind task.Kind) task.Kind {
+	if errors.Is(err, task.ErrTooLarge) {
+		return task.KindTooLarge
+	}
+	return kind
 }
 
 // scratchBuffers are buffers for encoding inputs. The session copies an input before its buffer is used again.

@@ -111,12 +111,17 @@ type refTable struct {
 // maxLinear is up to how many handles a refTable finds by a linear search.
 const maxLinear = 8
 
-// add returns the index of the handle, which is added if it is new.
-func (t *refTable) add(h *session.Handle) int {
+var errTooManyRefs = fmt.Errorf("%w: the value has more than %d different Refs: put parts of it, and refer to those", task.ErrTooLarge, task.MaxRefs)
+
+// add returns the index of the handle, which is added if it is new. The error is errTooManyRefs.
+func (t *refTable) add(h *session.Handle) (int, error) {
 	if i := t.find(h); i >= 0 {
-		return i
+		return i, nil
 	}
 	i := len(t.handles)
+	if i >= task.MaxRefs {
+		return 0, errTooManyRefs
+	}
 	if t.handles == nil {
 		t.handles = make([]*session.Handle, 0, maxLinear/2)
 	}
@@ -130,7 +135,7 @@ func (t *refTable) add(h *session.Handle) int {
 	case i > maxLinear:
 		t.index[h] = i
 	}
-	return i
+	return i, nil
 }
 
 // find returns the index of the handle, -1 if the table does not have it.
@@ -191,11 +196,14 @@ func copyOf(v reflect.Value) reflect.Value {
 
 func extractRef(at reflect.Value, to *refTable) error {
 	r := at.Addr().Interface().(reference) //nolint:forcetypeassert // planRef is for Refs alone
+	index := nilRef
 	if h := r.handle(); h != nil {
-		r.setHandle(session.Hole(to.add(h)))
-	} else {
-		r.setHandle(session.Hole(nilRef))
+		var err error
+		if index, err = to.add(h); err != nil {
+			return err
+		}
 	}
+	r.setHandle(session.Hole(index))
 	return nil
 }
 

@@ -96,7 +96,7 @@ func (r *recorder) addLocked(b *batch, e *task.Entry) outgoing {
 		return outgoing{}
 	}
 	p := r.ownerLocked(b.Owner)
-	if p.entries.Len() >= maxEntries || p.entries.Len() > 0 && p.entries.Size()+len(e.Value.Data) > r.maxRecord {
+	if p.entries.Len() >= maxEntries || p.entries.Len() > 0 && !p.entries.Fits(e, r.maxRecord) {
 		p.sealLocked()
 	}
 	if p.entries.Len() == 0 {

@@ -54,6 +54,9 @@ func (s *Session) export(ctx context.Context, h *Handle, ttl time.Duration) (tok
 	if err := h.Outcome(ctx, &v); err != nil {
 		return "", err
 	}
+	if err := values.CheckRefs(&v); err != nil { // those in bundles count too: whole has no bundles
+		return "", err
+	}
 	token = newToken()
 	row := Exported{TTL: ttl, Value: task.AppendValue(nil, whole(v))}
 	data := row.Value
@@ -149,8 +152,11 @@ func (s *Session) imported(ctx context.Context, e Exported) (task.Value, error) 
 		data = read.Data
 	}
 	v, err := task.DecodeValue(data)
-	if err != nil || v.Type == task.Bundle || v.HasObjects() {
-		return v, values.FailureOf(objstore.ErrDamaged, "the exported value cannot be decoded, or lacks bytes: %v", err)
+	switch {
+	case err != nil:
+		return v, &task.Failure{Kind: task.KindOutput, Message: "decode the exported value: " + err.Error()}
+	case v.Type == task.Bundle || v.HasObjects():
+		return v, values.FailureOf(objstore.ErrDamaged, "the exported value names objects, which are not exported with it")
 	}
 	return v, nil
 }

@@ -74,6 +74,7 @@ type RecordWriter struct {
 	numbers []byte
 	body    []byte
 	count   int
+	refs    int // of all values
 }
 
 // Keys of an entry and a failure.
@@ -101,6 +102,7 @@ const (
 // Add encodes the entry, and keeps nothing of it.
 func (w *RecordWriter) Add(e *Entry) {
 	w.count++
+	w.refs += e.Value.CountRefs()
 	w.numbers = appendUint(w.numbers, e.Number)
 	w.body = appendEntry(w.body, e)
 }
@@ -114,8 +116,13 @@ func (w *RecordWriter) Size() int { return len(w.numbers) + len(w.body) + record
 // recordOverhead is an upper limit of the bytes of the envelope without the task numbers, with names.
 const recordOverhead = 256
 
+// Fits reports whether the record is readable, and has about maxBytes bytes at most, when the entry is added.
+func (w *RecordWriter) Fits(e *Entry, maxBytes int) bool {
+	return w.Size()+len(e.Value.Data) <= maxBytes && w.refs+e.Value.CountRefs() <= MaxRefs
+}
+
 // Reset removes all entries and keeps the memory for others.
-func (w *RecordWriter) Reset() { w.numbers, w.body, w.count = w.numbers[:0], w.body[:0], 0 }
+func (w *RecordWriter) Reset() { w.numbers, w.body, w.count, w.refs = w.numbers[:0], w.body[:0], 0, 0 }
 
 // Append appends a record of all entries to dst.
 func (w *RecordWriter) Append(dst []byte, writer, owner string) []byte {

@@ -1,6 +1,7 @@
 package task_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -333,5 +334,25 @@ func TestFailureRoundTrip(t *testing.T) {
 				t.Fatalf("seed %d: the first %d of %d bytes: got no error, want one", seed, cut, len(data)-6)
 			}
 		}
+	}
+}
+
+// A record has room for an entry only while all its entries together have no more references than a reader accepts.
+func TestRecordsHaveAtMostMaxRefs(t *testing.T) {
+	entry := task.Entry{State: task.OK, Value: task.Value{External: &task.External{Refs: make([]task.Value, task.MaxRefs/2)}}}
+	var w task.RecordWriter
+	for i, want := range []bool{true, true, false} {
+		if got := w.Fits(&entry, 1<<30); got != want {
+			t.Errorf("entry %d of %d references: got Fits %v, want %v", i, task.MaxRefs/2, got, want)
+		}
+		entry.Number++
+		w.Add(&entry)
+	}
+	if err := task.DecodeRecord(w.Append(nil, "n", "o"), &task.Record{}); !errors.Is(err, task.ErrTooLarge) {
+		t.Errorf("a record of %d references: got error %v, want %v", task.MaxRefs*3/2, err, task.ErrTooLarge)
+	}
+	w.Reset()
+	if !w.Fits(&entry, 1<<30) || w.Fits(&entry, 1) {
+		t.Errorf("an empty record: got Fits %v and, with room for one byte, %v; want true and false", w.Fits(&entry, 1<<30), w.Fits(&entry, 1))
 	}
 }

@@ -115,6 +115,15 @@ func (v *Value) Depth() int {
 	return depth
 }
 
+// CountRefs returns how many references the value has, with those of its references. MaxRefs limits it.
+func (v *Value) CountRefs() int {
+	n := len(v.Refs())
+	for i := range v.Refs() {
+		n += v.External.Refs[i].CountRefs()
+	}
+	return n
+}
+
 // Objects yields the objects of the value and of its references, until yield returns false. It returns whether all were
 // yielded.
 func (v *Value) Objects(yield func(*Object) bool) bool {
@@ -174,7 +183,8 @@ const (
 	valueRefs   = 4
 )
 
-// Limits of references: how deeply they may be nested, and how many a message may have.
+// Limits of references: how deeply they may be nested, and how many a message or a bundle may have. Whoever writes one
+// checks them first: a reader refuses all of a message that exceeds them.
 const (
 	MaxRefDepth = 32
 	MaxRefs     = 1 << 18
@@ -293,7 +303,7 @@ func (r *reader) values(depth int) (refs []Value) {
 	}
 	for range n {
 		if r.refs++; r.refs > MaxRefs {
-			r.fail(fmt.Errorf("more than %d references", MaxRefs))
+			r.fail(fmt.Errorf("%w: more than %d references", ErrTooLarge, MaxRefs))
 		}
 		if r.err != nil {
 			return nil

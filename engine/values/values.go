@@ -40,10 +40,13 @@ func (x Store) Fit(ctx context.Context, scope string, v task.Value, shared bool)
 		}
 		return v, nil
 	}
-	if n := v.Depth(); n > deepestRef {
-		return v, &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("references to values are nested %d deep, at most %d", n, deepestRef)}
+	if err := checkRefs(&v, mostParts); err != nil { // if parts of it become bundles, it may have more than one message
+		return v, err
 	}
 	v, err := x.fit(ctx, scope, v, shared)
+	if err == nil {
+		err = CheckRefs(&v)
+	}
 	if n := v.Inline(); err == nil && n > x.Most {
 		err = &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("the names of all objects that the value refers to take %d bytes, at most %d: refer to fewer", n, x.Most)}
 	}
@@ -117,6 +120,9 @@ func (x Store) bundle(ctx context.Context, scope string, v task.Value, shared bo
 		}
 		return true
 	})
+	if err := CheckRefs(&v); err != nil {
+		return v, err
+	}
 	o, err := x.put(ctx, scope, task.AppendValue(nil, &v), shared)
 	if err != nil {
 		return v, err
@@ -190,7 +196,8 @@ const mostParts = 4 * task.MaxRefs
 
 func (f *fetch) value(ctx context.Context, v task.Value, depth int) (task.Value, error) {
 	if f.parts++; f.parts > mostParts || depth < 0 {
-		return v, FailureOf(objstore.ErrDamaged, "a value with more than %d references, or nested more than %d deep", mostParts, task.MaxRefDepth)
+		return v, f.unreadable(fmt.Errorf("%w: it has more than %d references, or they are nested more than %d deep",
+			task.ErrTooLarge, mostParts, task.MaxRefDepth))
 	}
 	if o := v.Object(); o != nil {
 		data, err := f.object(ctx, o)
@@ -205,7 +212,7 @@ func (f *fetch) value(ctx context.Context, v task.Value, depth int) (task.Value,
 			err = errors.New("a bundle in a bundle")
 		}
 		if err != nil {
-			return v, FailureOf(objstore.ErrDamaged, "%v", err)
+			return v, f.unreadable(err)
 		}
 		return f.value(ctx, inner, depth-1)
 	}
@@ -270,6 +277,33 @@ func FailureOf(err error, format string, args ...any) error {
 // TooLarge returns the failure of a value of so many bytes when there is no object store.
 func TooLarge(have, most int) *task.Failure {
 	return &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("a value of %d bytes, at most %d without an object store", have, most)}
+}
+
+// CheckRefs returns a failure if the value has more references, with those of its references, than a message or a bundle
+// may have, or if they are nested too deep.
+func CheckRefs(v *task.Value) error { return checkRefs(v, task.MaxRefs) }
+
+func checkRefs(v *task.Value, most int) error {
+	if n := v.Depth(); n > deepestRef {
+		return &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf("references to values are nested %d deep, at most %d", n, deepestRef)}
+	}
+	if n := v.CountRefs(); n > most {
+		return &task.Failure{Kind: task.KindTooLarge, Message: fmt.Sprintf(
+			"the value has %d references, with those of its references, at most %d: put parts of it, and refer to those", n, most)}
+	}
+	return nil
+}
+
+// unreadable returns the failure of a bundle whose bytes are those that were put, but cannot be decoded.
+func (f *fetch) unreadable(err error) *task.Failure {
+	kind := task.KindOutput
+	switch {
+	case errors.Is(err, task.ErrTooLarge):
+		kind = task.KindTooLarge
+	case f.pinning:
+		kind = task.KindInput
+	}
+	return &task.Failure{Kind: kind, Message: "decode a value with its references: " + err.Error()}
 }
 
 // Without returns the value with no reference to objects of the scope: their bytes are in Data instead. The caller puts it

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/tidemill/tidemill/engine/task"
@@ -12,7 +13,8 @@ import (
 	"github.com/tidemill/tidemill/objstore/memory"
 )
 
-// Objects that refer to themselves, or whose size differs from that in the reference, are reported as lost, at bounded cost.
+// Objects that refer to themselves are refused at bounded cost: nothing of them is lost. One whose size differs from that in
+// the reference is lost.
 func TestHostileObjects(t *testing.T) {
 	store := objstore.NewStore(objstore.Config{Tier: memory.New(memory.Config{})})
 	vs := values.Store{Objects: store, Most: 1 << 20}
@@ -39,19 +41,22 @@ func TestHostileObjects(t *testing.T) {
 	honest := put(bytes.Repeat([]byte("x"), 100), objstore.Key{Scope: "s", ID: objstore.Fresh()})
 	lie := *honest
 	lie.Size = 7
-	for name, v := range map[string]task.Value{
-		"a bundle of itself": loop(bundle),
-		"a value that refers to itself": loop(func(o *task.Object) task.Value {
+	for name, c := range map[string]struct {
+		v    task.Value
+		want task.Kind
+	}{
+		"a bundle of itself": {loop(bundle), task.KindInput},
+		"a value that refers to itself": {loop(func(o *task.Object) task.Value {
 			return task.Value{External: &task.External{Refs: []task.Value{bundle(o)}}}
-		}),
-		"two references to itself": loop(func(o *task.Object) task.Value {
+		}), task.KindTooLarge},
+		"two references to itself": {loop(func(o *task.Object) task.Value {
 			return task.Value{External: &task.External{Refs: []task.Value{bundle(o), bundle(o)}}}
-		}),
-		"another size": {External: &task.External{Object: &lie}},
+		}), task.KindTooLarge},
+		"another size": {task.Value{External: &task.External{Object: &lie}}, task.KindObjectLost},
 	} {
-		_, _, err := vs.Fetch(t.Context(), v, math.MaxInt64)
-		if f, ok := errors.AsType[*task.Failure](err); !ok || f.Kind != task.KindObjectLost {
-			t.Errorf("%s: got error %v, want a failure of kind %v", name, err, task.KindObjectLost)
+		_, _, err := vs.Fetch(t.Context(), c.v, math.MaxInt64)
+		if f, ok := errors.AsType[*task.Failure](err); !ok || f.Kind != c.want {
+			t.Errorf("%s: got error %v, want a failure of kind %v", name, err, c.want)
 		}
 	}
 	if v, pins, err := vs.Fetch(t.Context(), task.Value{External: &task.External{Object: honest}}, 100); len(v.Data) != 100 || pins.Bytes != 100 || err != nil {
@@ -59,5 +64,34 @@ func TestHostileObjects(t *testing.T) {
 	}
 	if _, _, err := vs.Fetch(t.Context(), task.Value{External: &task.External{Object: honest}}, 99); !errors.Is(err, values.ErrNoRoom) {
 		t.Errorf("fetch 100 bytes with room for 99: got %v, want %v", err, values.ErrNoRoom)
+	}
+}
+
+// A value is refused before it is written, if with its references it has more of them than a reader accepts. Parts that are
+// bundles of their own count for themselves.
+func TestTooManyReferencesAreRefusedWhenTheyAreWritten(t *testing.T) {
+	vs := values.Store{Objects: objstore.NewStore(objstore.Config{Tier: memory.New(memory.Config{})}), Most: 1 << 20}
+	refs := func(n int, each task.Value) task.Value {
+		return task.Value{Data: []byte{7}, External: &task.External{Refs: slices.Repeat([]task.Value{each}, n)}}
+	}
+	one := task.Value{Data: []byte{7}}
+	for name, c := range map[string]struct {
+		v    task.Value
+		want error
+	}{
+		"as many as a bundle may have": {refs(task.MaxRefs, one), nil},
+		"one more":                     {refs(task.MaxRefs+1, one), task.ErrTooLarge},
+		"small lists":                  {refs(task.MaxRefs/2+1, refs(1, one)), task.ErrTooLarge},
+		"large lists":                  {refs(3, refs(task.MaxRefs/2, one)), nil},
+	} {
+		fit, err := vs.Fit(t.Context(), "s", c.v, false)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: got error %v, want %v", name, err, c.want)
+		}
+		if err == nil {
+			if _, err = vs.Read(t.Context(), fit); err != nil {
+				t.Errorf("%s: read: got error %v, want none", name, err)
+			}
+		}
 	}
 }
