@@ -21,6 +21,7 @@ type arrowForm struct {
 	encode      func(v any) ([]arrow18.RecordBatch, *arrow18.Schema, error)
 	decode      func(schema *arrow18.Schema, records []arrow18.RecordBatch) (any, error)
 	placeholder func(index int) any // returns what the CBOR has in its place
+	tag         uint64              // of the placeholder
 }
 
 // The Arrow types that have an arrowForm, of versions 18 and 15 of the library.
@@ -91,6 +92,7 @@ var recordForm18 = arrowForm{
 	},
 	decode:      func(_ *arrow18.Schema, records []arrow18.RecordBatch) (any, error) { return onlyRecord(records) },
 	placeholder: func(i int) any { return recordPlaceholder{placeholder: placeholder{i}} },
+	tag:         placeholderTag + 1,
 }
 
 var tableForm18 = arrowForm{
@@ -102,6 +104,7 @@ var tableForm18 = arrowForm{
 		return arrowipc.Table(s, records), nil
 	},
 	placeholder: func(i int) any { return tablePlaceholder{placeholder: placeholder{i}} },
+	tag:         placeholderTag + 2,
 }
 
 var recordForm15 = arrowForm{
@@ -120,6 +123,7 @@ var recordForm15 = arrowForm{
 		return out[0], nil
 	},
 	placeholder: func(i int) any { return recordPlaceholder15{placeholder: placeholder{i}} },
+	tag:         placeholderTag + 3,
 }
 
 var tableForm15 = arrowForm{
@@ -148,6 +152,7 @@ var tableForm15 = arrowForm{
 		return array15.NewTableFromRecords(schema, out), nil
 	},
 	placeholder: func(i int) any { return tablePlaceholder15{placeholder: placeholder{i}} },
+	tag:         placeholderTag + 4,
 }
 
 func onlyRecord(records []arrow18.RecordBatch) (arrow18.RecordBatch, error) {

@@ -23,13 +23,14 @@ import (
 // deterministic CBOR, so that equal values have equal bytes. The most common small types are encoded without the CBOR
 // library, to the same bytes.
 type codec[T any] struct {
-	recursive bool  // T contains itself, so that a value can be a cycle
-	plan      *plan // where in a T there can be Refs and Arrow data; nil if nowhere
+	form  *form // how a T is encoded; nil if it would lose data
+	plan  *plan // where in a T there can be Refs and Arrow data; nil if nowhere
+	times *plan // where in a T there can be times; nil if nowhere
 }
 
 func codecOf[T any]() codec[T] {
 	s := shapeOf[T]()
-	return codec[T]{recursive: s.recursive, plan: s.plan}
+	return codec[T]{form: s.form, plan: s.plan, times: s.times}
 }
 
 // encoder and decoder are for all values that codec does not encode itself.
@@ -47,6 +48,7 @@ var (
 	decoder = func() cbor.DecMode {
 		mode, err := cbor.DecOptions{
 			MaxArrayElements: math.MaxInt32, MaxMapPairs: math.MaxInt32, MaxNestedLevels: maxDepth,
+			DupMapKey:       cbor.DupMapKeyEnforcedAPF,
 			UTF8:            cbor.UTF8DecodeInvalid, // a Go string may contain any bytes
 			TextUnmarshaler: cbor.TextUnmarshalerTextString,
 		}.DecModeWithTags(placeholderTags)
@@ -116,8 +118,9 @@ func (c codec[T]) encodeInput(out *task.Value, scratch *[]byte, v T) ([]*session
 const maxScratch = 1 << 20
 
 func (c codec[T]) encodeAny(out *task.Value, v T) (_ []*session.Handle, err error) {
-	if c.recursive {
-		if err := checkDepth(v); err != nil {
+	defer recovered(&err)
+	if c.form.checked {
+		if err := checkValue(c.form, c.times, reflect.ValueOf(&v).Elem()); err != nil {
 			return nil, err
 		}
 	}
@@ -135,6 +138,13 @@ func (c codec[T]) encodeAny(out *task.Value, v T) (_ []*session.Handle, err erro
 	}
 	out.Data, err = appendCBOR(out.Data, v)
 	return refs.handles, err
+}
+
+// recovered sets the error if a method of a user's type has panicked while a value was encoded or decoded.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("a method of the value, or of a part of it, panicked: %v", p)
+	}
 }
 
 // appendCBOR appends the CBOR encoding of v.
@@ -173,7 +183,9 @@ func (c codec[T]) decode(v *task.Value, refs refSource) (out T, err error) {
 			return out, nil
 		}
 	case *None:
-		return out, nil
+		if v.Type == task.CBOR && len(v.Data) == 1 && v.Data[0] == cborEmptyMap {
+			return out, nil
+		}
 	}
 	return c.decodeAny(v, refs)
 }
@@ -189,7 +201,10 @@ func (c codec[T]) decodeAny(v *task.Value, refs refSource) (T, error) {
 }
 
 func (c codec[T]) decodeInto(out *T, v *task.Value, refs refSource) (err error) {
+	defer recovered(&err)
 	switch {
+	case c.form == nil:
+		return shapeOf[T]().err
 	case v.Type == task.JSON:
 		err = json.Unmarshal(v.Data, out)
 	case v.Type == task.Arrow && c.plan != nil && c.plan.kind == planArrow:
@@ -197,7 +212,9 @@ func (c codec[T]) decodeInto(out *T, v *task.Value, refs refSource) (err error) 
 	case v.Type != task.CBOR:
 		err = errOtherType
 	default:
-		err = decoder.Unmarshal(v.Data, out)
+		if err = c.form.fits(v.Data); err == nil {
+			err = decoder.Unmarshal(v.Data, out)
+		}
 	}
 	if err == nil && c.plan != nil {
 		err = c.plan.restore(reflect.ValueOf(out).Elem(), &restorer{v, refs})
@@ -275,6 +292,8 @@ func sortedKeys(m reflect.Value) ([]reflect.Value, error) {
 
 // Single items of CBOR (RFC 8949, appendix B).
 const (
-	cborNull     = 0xf6
-	cborEmptyMap = 0xa0
+	cborNull       = 0xf6
+	cborEmptyBytes = 0x40
+	cborEmptyText  = 0x60
+	cborEmptyMap   = 0xa0
 )

@@ -150,7 +150,7 @@ type doc struct {
 	Title string         `json:"title"`
 	Pages []int          `json:"pages"`
 	More  map[string]doc `json:"more"`
-	Ref   Ref[int]       `json:"-"`
+	Ref   Ref[int]       `cbor:"ref" json:"-"`
 }
 
 // JSON from other NATS clients is decoded; if it does not fit, the error names both types.

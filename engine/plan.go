@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/tidemill/tidemill/engine/session"
 	"github.com/tidemill/tidemill/engine/task"
@@ -16,6 +17,7 @@ type plan struct {
 	kind   planKind
 	fields []fieldPlan // for a struct: the fields that can contain Refs or Arrow data
 	elem   *plan       // for a slice, array, map or pointer: the plan of its elements
+	key    *plan       // for a map: the plan of its keys
 }
 
 type planKind uint8
@@ -27,7 +29,25 @@ const (
 	planList
 	planMap
 	planPointer
+	planTime
 )
+
+// A leaf function says which types a plan is to find.
+type leaf func(reflect.Type) (planKind, bool)
+
+// dataLeaf finds Refs and Arrow data.
+func dataLeaf(t reflect.Type) (planKind, bool) {
+	switch {
+	case isRef(t):
+		return planRef, true
+	case arrowFormOf(t) != nil:
+		return planArrow, true
+	}
+	return 0, false
+}
+
+// timeLeaf finds times.
+func timeLeaf(t reflect.Type) (planKind, bool) { return planTime, t == timeType }
 
 type fieldPlan struct {
 	index int
@@ -40,31 +60,35 @@ type reference interface {
 	setHandle(h *session.Handle)
 }
 
-// planOf returns the plan of a type, nil if its values cannot contain Refs or Arrow data.
-func planOf(t reflect.Type) *plan { return (&planner{made: map[reflect.Type]*plan{}}).plan(t) }
+// planOf returns the plan that finds the leaves in the values of a type, nil if there can be none.
+func planOf(t reflect.Type, find leaf) *plan {
+	return (&planner{find: find, made: map[reflect.Type]*plan{}}).plan(t)
+}
 
 // planner makes plans. It handles recursive types: made has a plan before the plan is complete.
-type planner struct{ made map[reflect.Type]*plan }
+type planner struct {
+	find leaf
+	made map[reflect.Type]*plan
+}
 
 func (b *planner) plan(t reflect.Type) *plan {
 	if p, ok := b.made[t]; ok {
 		return p
 	}
-	if !refers(t, map[reflect.Type]bool{}) {
+	if !refers(t, b.find, map[reflect.Type]bool{}) {
 		b.made[t] = nil
 		return nil
 	}
 	p := &plan{}
 	b.made[t] = p
+	kind, found := b.find(t)
 	switch {
-	case isRef(t):
-		p.kind = planRef
-	case arrowFormOf(t) != nil:
-		p.kind = planArrow
+	case found:
+		p.kind = kind
 	case t.Kind() == reflect.Struct:
 		p.kind = planStruct
 		for i := range t.NumField() {
-			if _, encoded := encodedName(t.Field(i)); !encoded || !t.Field(i).IsExported() && !t.Field(i).Anonymous {
+			if !planned(t.Field(i)) {
 				continue
 			}
 			if field := b.plan(t.Field(i).Type); field != nil {
@@ -74,25 +98,36 @@ func (b *planner) plan(t reflect.Type) *plan {
 	default:
 		kinds := map[reflect.Kind]planKind{reflect.Slice: planList, reflect.Array: planList, reflect.Map: planMap, reflect.Pointer: planPointer}
 		p.kind, p.elem = kinds[t.Kind()], b.plan(t.Elem())
+		if t.Kind() == reflect.Map {
+			p.key = b.plan(t.Key())
+		}
 	}
 	return p
 }
 
-// refers reports whether values of the type can contain Refs or Arrow data.
-func refers(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if isRef(t) || arrowFormOf(t) != nil {
+// planned reports whether the field is encoded.
+func planned(f reflect.StructField) bool {
+	_, excluded, why := tagOf(f)
+	return !excluded && why == "" && (f.IsExported() || f.Anonymous)
+}
+
+// refers reports whether values of the type can contain leaves.
+func refers(t reflect.Type, find leaf, seen map[reflect.Type]bool) bool {
+	if _, found := find(t); found {
 		return true
 	}
-	if seen[t] || t.Kind() != reflect.Interface && encodesItself(t) {
+	if seen[t] || encodesItself(t) {
 		return false
 	}
 	seen[t] = true
 	switch t.Kind() {
-	case reflect.Slice, reflect.Array, reflect.Map, reflect.Pointer:
-		return refers(t.Elem(), seen)
+	case reflect.Map:
+		return refers(t.Key(), find, seen) || refers(t.Elem(), find, seen)
+	case reflect.Slice, reflect.Array, reflect.Pointer:
+		return refers(t.Elem(), find, seen)
 	case reflect.Struct:
 		for f := range t.Fields() {
-			if _, encoded := encodedName(f); encoded && refers(f.Type, seen) {
+			if planned(f) && refers(f.Type, find, seen) {
 				return true
 			}
 		}
@@ -158,6 +193,9 @@ func (p *plan) extract(at reflect.Value, to *refTable) error {
 		return extractRef(at, to)
 	case planArrow:
 		return extractArrow(at, to)
+	case planTime:
+		t := at.Addr().Interface().(*time.Time) //nolint:forcetypeassert // planTime is for times alone
+		*t = inWholeMinutes(*t)
 	case planStruct:
 		for _, f := range p.fields {
 			if err := f.plan.extract(at.Field(f.index), to); err != nil {
@@ -224,13 +262,19 @@ func (p *plan) extractMap(at reflect.Value, to *refTable) error {
 	for _, k := range keys {
 		found := at.MapIndex(k)
 		if !found.IsValid() { // the key is a NaN, or contains one
-			return fmt.Errorf("a key of the %s is not equal to itself (NaN): use other keys", at.Type())
+			return errNaN(at.Type())
 		}
-		e := copyOf(found)
-		if err := p.elem.extract(e, to); err != nil {
+		key, e := copyOf(k), copyOf(found)
+		if p.key != nil {
+			err = p.key.extract(key, to)
+		}
+		if err == nil && p.elem != nil {
+			err = p.elem.extract(e, to)
+		}
+		if err != nil {
 			return err
 		}
-		own.SetMapIndex(k, e)
+		own.SetMapIndex(key, e)
 	}
 	at.Set(own)
 	return nil
