@@ -222,6 +222,26 @@ func (c codec[T]) decodeInto(out *T, v *task.Value, refs refSource) (err error) 
 	return err
 }
 
+// undecodable says that the input or result of a function cannot be decoded. If it is the encoding of another type, it says how
+// that happens. The name is "" for a value that was put or imported.
+func undecodable(noun, name, version string, err error) string {
+	of := ""
+	if name != "" {
+		of = fmt.Sprintf(" of %s (Version %q)", name, version)
+	}
+	text := fmt.Sprintf("decode the %s%s: %v", noun, of, err)
+	_, other := errors.AsType[*mismatch](err)
+	switch {
+	case !other && !errors.Is(err, errOtherType):
+		return text
+	case name == "":
+		return text + ": the value was encoded as another type: use that type"
+	case noun == "input":
+		return text + ": it was submitted as another type: run the same program everywhere, or give the function another name when its types change"
+	}
+	return text + ": it was recorded as another type: change the function's Version when its types change"
+}
+
 var errOtherType = errors.New("the types differ")
 
 // describe names the type of the encoded value.

@@ -39,8 +39,9 @@ type Func[I, O any] struct {
 // are the defaults of all calls.
 //
 // NewFunc panics if the name is invalid or registered already, if fn is nil, if an option is invalid, and if values of
-// I or O would lose data when they are encoded (unexported or interface fields, channels, functions); the message has the
-// path of the field.
+// I or O would lose data when they are encoded (unexported or interface fields, channels, functions, fields with a json:"-" tag
+// and without a cbor tag, embedded types whose methods would encode the whole struct); the message has the path of the field. A
+// value that would lose data though its type does not, such as a pointer to a zero time or a cycle, is refused by Submit.
 func NewFunc[I, O any](name string, fn func(context.Context, I) (O, error), opts ...Option) *Func[I, O] {
 	f := &Func[I, O]{name: name, in: codecOf[I](), out: codecOf[O]()}
 	var err error
@@ -68,7 +69,9 @@ func (f *Func[I, O]) invoker(fn func(context.Context, I) (O, error)) func(contex
 	return func(ctx context.Context, v *task.Value, dst []byte) (task.Value, error) {
 		in, err := f.in.decode(v, refSource{refs: localRefs(v)})
 		if err != nil {
-			return task.Value{}, &registry.EncodingError{Failure: &task.Failure{Kind: task.KindInput, Message: "decode the input: " + err.Error()}}
+			return task.Value{}, &registry.EncodingError{Failure: &task.Failure{
+				Kind: task.KindInput, Message: undecodable("input", f.name, f.opts.version, err),
+			}}
 		}
 		out, err := fn(ctx, in)
 		if err != nil {

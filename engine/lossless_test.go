@@ -378,3 +378,50 @@ func TestSharedPointersAreBounded(t *testing.T) {
 		t.Errorf("2^60 parts: got error %v, want too large", err)
 	}
 }
+
+// Bytes that are the encoding of another type are refused, and the error names the field, what it has, and the type wanted.
+func TestOtherTypesAreNotDecoded(t *testing.T) {
+	type was struct {
+		Name  string
+		Score int
+		At    time.Time
+		Hash  [4]byte
+		Parts [2]int
+	}
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"a field less":        {decodeAs[struct{ Name string }](was{}), `got a field "`},
+		"a field more":        {decodeAs[struct{ Name, Nick string }](struct{ Name string }{"n"}), "Nick: the field is missing, want text (string)"},
+		"another kind":        {decodeAs[struct{ Score string }](struct{ Score int }{7}), "Score: got CBOR integer, want text (string)"},
+		"a float":             {decodeAs[struct{ Score float64 }](struct{ Score int }{7}), "Score: got CBOR integer, want float (float64)"},
+		"a time":              {decodeAs[struct{ At time.Time }](struct{ At int }{7}), "At: got CBOR integer, want text of a time (time.Time)"},
+		"a shorter array":     {decodeAs[struct{ A [2]int }](struct{ A []int }{[]int{1, 2, 3}}), "A: got an array of 3 elements, want array ([2]int)"},
+		"fewer bytes":         {decodeAs[[4]byte]([8]byte{}), "got 8 bytes, want bytes ([4]uint8)"},
+		"null":                {decodeAs[[]int]([]*int{nil}), "[0]: got CBOR simple value or float, want integer (int)"},
+		"in a map":            {decodeAs[map[string]int](map[string]string{"k": "v"}), "[]: got CBOR text, want integer (int)"},
+		"nothing of a value":  {decodeAs[None](was{}), "which struct {} does not have"},
+		"a number as nothing": {decodeAs[None](7), "got CBOR integer, want map (struct {})"},
+	} {
+		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {
+			t.Errorf("%s: got error %v, want %q in it", name, c.err, c.want)
+		}
+	}
+	text := undecodable("result", "score", "3", decodeAs[struct{ Score string }](struct{ Score int }{7}))
+	for _, part := range []string{`result of score (Version "3")`, "Score: got CBOR integer, want text (string)", "change the function's Version"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("got %q, want %q in it", text, part)
+		}
+	}
+}
+
+// decodeAs encodes v, and returns the error of decoding it as a W.
+func decodeAs[W, V any](v V) error {
+	var encoded task.Value
+	if _, err := codecOf[V]().encode(&encoded, v); err != nil {
+		panic(err)
+	}
+	_, err := codecOf[W]().decode(&encoded, refSource{})
+	return err
+}

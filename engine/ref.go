@@ -86,12 +86,10 @@ func decoded[T any](ctx context.Context, h *session.Handle, c codec[T]) (T, erro
 
 // badOutcome is the failure of a value that cannot be decoded.
 func badOutcome(h *session.Handle, err error) error {
-	f := &task.Failure{Kind: task.KindOutput, Message: "decode the value: " + err.Error()}
-	if f.Func, f.Task = h.Task(); f.Func == "" {
-		return f // it was put or imported
-	}
-	f.Message = "decode the result: " + err.Error()
-	if h.Resumed() {
+	name, version := h.Func() // none if it was put or imported
+	f := &task.Failure{Kind: task.KindOutput, Message: undecodable("result", name, version, err)}
+	f.Func, f.Task = h.Task()
+	if name != "" && h.Resumed() {
 		f.Message += " (a former run of the job has recorded it: give the function another Version when its result type changes)"
 	}
 	return f

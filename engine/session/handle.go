@@ -126,6 +126,14 @@ func (h *submission) localChild() *Child {
 // inputBytes is how much the open task counts against the bound on inputs. Session.mu is held.
 func (h *Handle) inputBytes() int { return len(h.content.Data) + task.SpecBytes }
 
+// Func returns the name and the version of the function whose result this is, "" if the value was put or imported.
+func (h *Handle) Func() (name, version string) {
+	if h.route == nil {
+		return "", ""
+	}
+	return h.route.template.Func, h.route.template.Version
+}
+
 // Tag returns the Order's tag.
 func (h *Handle) Tag() int { return int(h.tag) }
 
