@@ -14,10 +14,9 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tidemill/tidemill/engine"
 	"github.com/tidemill/tidemill/engine/task"
+	"github.com/tidemill/tidemill/internal/platform"
 	"github.com/tidemill/tidemill/queues"
 	"github.com/tidemill/tidemill/queues/embedded"
 )
@@ -238,11 +237,11 @@ func hostName() string {
 	return host[:min(len(host), 64)]
 }
 
-// totalMemory returns the machine's memory in bytes, 1 GiB if the system does not tell.
+// totalMemory returns the machine's memory in bytes, 1 GiB if the system does not say.
 func totalMemory() uint64 {
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
+	total, err := platform.TotalMemory()
+	if err != nil {
 		return 1 << 30
 	}
-	return info.Totalram * uint64(info.Unit)
+	return total
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	_ "github.com/tidemill/tidemill/internal/platform" // refuses 32-bit platforms
 )
 
 // ID names a value within a scope. It is the digest of the content (see [Content.Digest]), or random (see [Fresh]).

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	_ "github.com/tidemill/tidemill/internal/platform" // refuses 32-bit platforms
 )
 
 // Message is a message as it is sent and received. It must not be changed once it was sent or received.

@@ -6,6 +6,8 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+
+	_ "github.com/tidemill/tidemill/internal/platform" // refuses 32-bit platforms
 )
 
 // Class is a shape of resources as text, and the name of the queue of all tasks of that shape: cpu, cpu=4, gpu=0_5,

@@ -38,7 +38,7 @@ var layers = []layer{
 		},
 	},
 	{number: 1, packages: []string{"queues"}, implementations: []string{"queues/embedded"}},
-	{number: 0, packages: []string{"internal/invariant", "internal/faults", "internal/broken", "internal/failpoint", "internal/deps", "internal/arrowipc", "internal/mean", "internal/suggest", "internal/wait"}},
+	{number: 0, packages: []string{"internal/invariant", "internal/faults", "internal/broken", "internal/failpoint", "internal/deps", "internal/arrowipc", "internal/mean", "internal/suggest", "internal/wait", "internal/platform"}},
 }
 
 // assemblyLayer is the lowest layer that chooses implementations and may import them.

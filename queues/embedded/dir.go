@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/tidemill/tidemill/internal/platform"
 )
 
 // ErrDirHeld says that another process uses the directory. The error names it.
@@ -37,6 +37,10 @@ type dir struct {
 
 // openDir creates the directory unless it exists, and locks it.
 func openDir(path string) (*dir, error) {
+	path, err := filepath.Abs(path) // a program may change its working directory later
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, err
 	}
@@ -44,7 +48,7 @@ func openDir(path string) (*dir, error) {
 	if err := d.takeLock(); err != nil {
 		return nil, err
 	}
-	err := d.checkLayout()
+	err = d.checkLayout()
 	if err == nil {
 		err = d.mark()
 	}
@@ -64,9 +68,9 @@ func (d *dir) takeLock() error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := platform.LockFile(f); err != nil {
 		_ = f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
+		if !errors.Is(err, platform.ErrLocked) {
 			return fmt.Errorf("lock %s: %w", name, err)
 		}
 		holder, _ := os.ReadFile(name) // empty if the holder has not written it yet
@@ -80,7 +84,7 @@ func (d *dir) takeLock() error {
 	if err == nil {
 		_, err = f.WriteAt([]byte(words), 0)
 	}
-	if err != nil && !errors.Is(err, unix.ENOSPC) { // a full disk must still open, even if the holder cannot be written
+	if err != nil && !platform.IsDiskFull(err) { // a full disk must still open, even if the holder cannot be written
 		_ = f.Close()
 		return err
 	}
@@ -131,7 +135,7 @@ func (d *dir) close() error {
 	if !d.keepMark.Load() {
 		err = os.Remove(filepath.Join(d.path, runningFile))
 	}
-	return errors.Join(err, syncDir(d.path), d.lock.Close())
+	return errors.Join(err, platform.SyncDir(d.path), d.lock.Close())
 }
 
 // writeSynced writes a file that after a power cut is either complete or does not exist.
@@ -148,13 +152,5 @@ func writeSynced(name, text string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(name))
-}
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return platform.SyncDir(filepath.Dir(name))
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/tidemill/tidemill/internal/platform"
 )
 
 // ErrDirLost says that the directory was deleted, or can be written no more: whatever waits for the server waits in vain.
@@ -120,10 +122,13 @@ func (d *dir) check() error {
 }
 
 // passing are errors that go away again, or that others see to.
-var passing = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR}
+var passing = []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR}
 
 // seriously returns the error unless it may go away again.
 func seriously(err error) error {
+	if platform.IsDiskFull(err) {
+		return nil
+	}
 	for _, e := range passing {
 		if errors.Is(err, e) {
 			return nil

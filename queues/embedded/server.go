@@ -11,11 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/tidemill/tidemill/internal/platform"
 	"github.com/tidemill/tidemill/queues"
 )
 
@@ -94,7 +94,7 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	if s.cfg.Dir == "" {
-		s.temp, err = os.MkdirTemp("", "tidemill-")
+		s.temp, err = makeTempDir(tempDirs())
 		s.opts.StoreDir = s.temp
 	} else if s.dir, err = openDir(s.cfg.Dir); err == nil {
 		s.opts.StoreDir = s.dir.store()
@@ -337,7 +337,7 @@ func (l *logger) Warnf(format string, v ...any) {
 func (l *logger) note(msg string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if strings.Contains(msg, syscall.ENOSPC.Error()) || strings.Contains(msg, syscall.EDQUOT.Error()) {
+	if platform.SaysDiskFull(msg) {
 		l.full = true
 	}
 	l.noteFailure(msg)

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/tidemill/tidemill/internal/platform"
 )
 
 // ErrDiskFull says that so little space is left that no new work should be stored, only what lets running work end.
@@ -98,13 +98,13 @@ func (s *Server) ranFull() bool {
 
 // measure measures the space.
 func (s *Server) measure() {
-	var disk unix.Statfs_t
-	if err := unix.Statfs(s.dir.path, &disk); err != nil {
+	free, err := platform.FreeBytes(s.dir.path)
+	if err != nil {
 		s.cfg.Logger.Warn("embedded: measure the free space of the disk", "err", err)
 		return
 	}
 	s.mu.Lock()
-	now := Space{Used: s.usedLocked(), Limit: s.cfg.Limit, Free: int64(disk.Bavail) * disk.Bsize}
+	now := Space{Used: s.usedLocked(), Limit: s.cfg.Limit, Free: free}
 	s.mu.Unlock()
 	s.space.now.Store(&now)
 	if err := now.Full(); err != nil {

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"golang.org/x/sys/unix"
+	"github.com/tidemill/tidemill/internal/platform"
 )
 
 // tempPattern matches the names of temporary directories.
@@ -37,7 +37,7 @@ func newTempLock(path string) *os.File {
 	if err != nil {
 		return nil
 	}
-	if tryLock(f) != nil || os.Rename(name+".new", name) != nil {
+	if platform.LockFile(f) != nil || os.Rename(name+".new", name) != nil {
 		_ = f.Close()
 		return nil
 	}
@@ -62,7 +62,7 @@ func removeStale(parent string) {
 		if err != nil {
 			continue
 		}
-		stale := tryLock(f) == nil && isTempDir(filepath.Dir(name))
+		stale := platform.LockFile(f) == nil && isTempDir(filepath.Dir(name))
 		_ = f.Close()
 		if stale {
 			_ = os.RemoveAll(filepath.Dir(name))
@@ -81,6 +81,3 @@ func isTempDir(path string) bool {
 	}
 	return err == nil
 }
-
-// tryLock locks the file, unless somebody else has.
-func tryLock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }

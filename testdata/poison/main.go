@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/tidemill/tidemill"
@@ -18,7 +17,11 @@ import (
 var others = flag.Int("others", 6, "how many tasks are beside the poison")
 
 var poison = engine.NewFunc("poison", func(context.Context, int) (int, error) {
-	return 0, syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		return 0, err
+	}
+	return 0, self.Kill()
 })
 
 var good = engine.NewFunc("good", func(_ context.Context, n int) (int, error) {

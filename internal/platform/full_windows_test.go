@@ -1,0 +1,5 @@
+package platform_test
+
+import "golang.org/x/sys/windows"
+
+const diskFull = windows.ERROR_DISK_FULL
