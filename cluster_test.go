@@ -35,7 +35,9 @@ func check(t *testing.T, err error) {
 // Close leaves no goroutine, no file and no connection behind, even if tasks are still running.
 func TestCloseLeavesNothing(t *testing.T) {
 	tmp := t.TempDir()
-	t.Setenv("TMPDIR", tmp)
+	for _, name := range []string{"TMPDIR", "TMP", "TEMP"} { // the last two are for Windows
+		t.Setenv(name, tmp)
+	}
 	before := goleak.IgnoreCurrent()
 	ctx := t.Context()
 	cluster, err := tidemill.Open(ctx, tidemill.Config{Listen: "127.0.0.1:0"})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -137,10 +138,7 @@ func exitCode(err error) int {
 	return 1
 }
 
-func program() string {
-	name := os.Args[0]
-	return name[strings.LastIndexByte(name, '/')+1:]
-}
+func program() string { return strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") }
 
 // settings are the values of Main's flags, by flag name. A flag that the program has defined itself is not in it.
 type settings map[string]*string

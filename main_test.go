@@ -1,15 +1,13 @@
 package tidemill_test
 
 import (
-	"bufio"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 )
 
 // program is the source of a program in a module of its own, which uses this checkout by a replace directive.
@@ -63,6 +61,10 @@ func run(ctx context.Context) error {
 // build builds the program in a module of its own, and returns its path.
 func build(t *testing.T) string {
 	t.Helper()
+	name := "program"
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
 	root, err := os.Getwd()
 	check(t, err)
 	dir := t.TempDir()
@@ -75,13 +77,13 @@ func build(t *testing.T) string {
 	check(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(own), 0o600))
 	check(t, os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o600))
 	check(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600))
-	cmd := exec.Command("go", "build", "-o", "program", ".")
+	cmd := exec.Command("go", "build", "-o", name, ".")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	return filepath.Join(dir, "program")
+	return filepath.Join(dir, name)
 }
 
 func TestProgramOfItsOwnModule(t *testing.T) {
@@ -119,42 +121,4 @@ func exitCode(err error) int {
 		return exit.ExitCode()
 	}
 	return 0
-}
-
-// The first interrupt cancels run's context, and the second one ends the process.
-func TestInterrupts(t *testing.T) {
-	path := build(t)
-	for _, c := range []struct {
-		arg    string
-		second bool
-	}{{"wait", false}, {"hang", true}} {
-		cmd := exec.Command(path, c.arg)
-		stdout, err := cmd.StdoutPipe()
-		check(t, err)
-		check(t, cmd.Start())
-		kill := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }) // a bound on all that follows
-		out := bufio.NewReader(stdout)
-		wantLine(t, out, "waiting\n")
-		check(t, cmd.Process.Signal(syscall.SIGINT))
-		wantLine(t, out, "cancelled\n")
-		if c.second {
-			check(t, cmd.Process.Signal(syscall.SIGINT))
-		}
-		err = cmd.Wait()
-		if !kill.Stop() {
-			t.Fatalf("%s: the program did not end within a minute", c.arg)
-		}
-		var exit *exec.ExitError
-		if interrupted := errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGINT; interrupted != c.second {
-			t.Errorf("%s: the program ended with %v; want that the signal ended it: %t", c.arg, err, c.second)
-		}
-	}
-}
-
-// wantLine reads the next line of a program's output. It ends with the program, which the caller must bound.
-func wantLine(t *testing.T, out *bufio.Reader, want string) {
-	t.Helper()
-	if got, err := out.ReadString('\n'); got != want || err != nil {
-		t.Fatalf("the program printed %q (%v), want %q", got, err, want)
-	}
 }
