@@ -75,6 +75,10 @@ func exactly(name string) string {
 	return strings.Join(parts, "/")
 }
 
+// startDir is the working directory of this process when it began, "" if it has none. Files that tests and flags name are
+// relative to it, also after a test has changed the working directory.
+var startDir, _ = os.Getwd()
+
 // runAlone runs the test in a process of its own.
 func runAlone(t *testing.T) {
 	t.Helper()
@@ -83,6 +87,7 @@ func runAlone(t *testing.T) {
 		t.Fatalf("enginetest: find the test binary: %v", err)
 	}
 	cmd := exec.CommandContext(t.Context(), program, aloneArgs(t)...)
+	cmd.Dir = startDir
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err = cmd.Run()
