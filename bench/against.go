@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"syscall"
 )
 
 // A build is the bench program of one checkout. It is driven as a user drives it, by flags and the file of -json, which
@@ -62,7 +61,7 @@ func (b build) round(ctx context.Context, sc scale, row, result string) (Report,
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, b.command[0], args...)
 	cmd.Dir, cmd.Stderr = b.folder, &stderr
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it may have children to end
+	cmd.Cancel = func() error { return terminate(cmd.Process) } // it may have children to end
 	cmd.WaitDelay = killDelay
 	err := cmd.Run()
 	switch {

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -25,7 +24,7 @@ const tick = time.Second / 100
 func readJiffies() jiffies {
 	stat, _ := os.ReadFile("/proc/stat") // on an error, the share of other processes is 0
 	j := parseJiffies(string(stat))
-	j.ours = cpuTime(syscall.RUSAGE_SELF) + cpuTime(syscall.RUSAGE_CHILDREN) + time.Duration(uncounted.Load())
+	j.ours = ownCPUTime() + childrenCPUTime() + time.Duration(uncounted.Load())
 	return j
 }
 

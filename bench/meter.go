@@ -2,7 +2,6 @@ package main
 
 import (
 	"runtime"
-	"syscall"
 	"time"
 )
 
@@ -17,7 +16,7 @@ type meter struct {
 func startMeter() *meter {
 	m := &meter{}
 	runtime.ReadMemStats(&m.mem)
-	m.cpu = cpuTime(syscall.RUSAGE_SELF)
+	m.cpu = ownCPUTime()
 	m.start = time.Now()
 	return m
 }
@@ -25,7 +24,7 @@ func startMeter() *meter {
 // stop returns the sample of n tasks that ran since the start.
 func (m *meter) stop(n int) sample {
 	took := time.Since(m.start)
-	spent := cpuTime(syscall.RUSAGE_SELF) - m.cpu
+	spent := ownCPUTime() - m.cpu
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	each := 1 / float64(n)
@@ -36,13 +35,4 @@ func (m *meter) stop(n int) sample {
 		allocs:  float64(mem.Mallocs-m.mem.Mallocs) * each,
 		size:    float64(mem.TotalAlloc-m.mem.TotalAlloc) * each,
 	}
-}
-
-// cpuTime returns the CPU time that this process, or its children that have ended, used on all cores.
-func cpuTime(who int) time.Duration {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(who, &usage); err != nil {
-		panic(err) // its only error is a wrong argument
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

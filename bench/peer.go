@@ -9,7 +9,6 @@ import (
 	"io"
 	"os/exec"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -49,7 +48,7 @@ const (
 func startPeer(ctx context.Context, command []string) (*peer, error) {
 	p := &peer{cmd: exec.CommandContext(ctx, command[0], command[1:]...), lines: make(chan []byte)}
 	p.cmd.Stderr = &p.stderr
-	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) } // not killed at once: it has to end its own children
+	p.cmd.Cancel = func() error { return terminate(p.cmd.Process) } // not killed at once: it has to end its own children
 	p.cmd.WaitDelay = killDelay
 	p.wait = sync.OnceValue(p.cmd.Wait)
 	var err error
@@ -142,8 +141,8 @@ func (p *peer) end() error {
 	if p.exited {
 		return nil
 	}
-	used, counted := cpuOfTree(p.pid()), cpuTime(syscall.RUSAGE_CHILDREN)
-	defer func() { uncounted.Add(int64(max(0, used-(cpuTime(syscall.RUSAGE_CHILDREN)-counted)))) }()
+	used, counted := cpuOfTree(p.pid()), childrenCPUTime()
+	defer func() { uncounted.Add(int64(max(0, used-(childrenCPUTime()-counted)))) }()
 	late := time.AfterFunc(exitLimit, func() { _ = p.cmd.Process.Kill() }) // Wait returns an error then
 	defer late.Stop()
 	_ = p.stdin.Close()        // an error says that it is closed already

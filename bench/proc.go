@@ -5,14 +5,26 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
 )
 
+// needProc returns an error where there is no /proc of Linux.
+func needProc() error {
+	if runtime.GOOS != "linux" {
+		return fmt.Errorf("the row is measured on Linux only, since it needs /proc; this is %s", runtime.GOOS)
+	}
+	return nil
+}
+
 // usageOf reads the usage of a process from /proc, without its descendants.
 func usageOf(pid int) (usage, error) {
 	u := usage{at: time.Now()}
+	if err := needProc(); err != nil {
+		return u, err
+	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return u, err

@@ -76,6 +76,9 @@ func descends(p procStat, root int, all map[int]procStat) bool {
 
 // allProcesses returns all processes except zombies, by PID.
 func allProcesses() (map[int]procStat, error) {
+	if err := needProc(); err != nil {
+		return nil, err
+	}
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return nil, err
