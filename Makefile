@@ -21,6 +21,15 @@ SEEDS    ?= 2000
 KILLS    ?= 5
 PYTHON   ?= python3
 
+# The platforms that everything must compile for. README.md names them too.
+PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 darwin/amd64 windows/amd64 freebsd/amd64
+
+# Tests that make soak does not run for arm64, in packages of which it runs the others: they start a process of their own
+# binary; the last one needs the real run times of tasks.
+NOT_EMULATED := TestDirectoryHasOneUser|TestKilledServerLosesNothing|TestFullDisk|TestALateNodeGetsItsShare|$\
+	TestALogThatGoesBack|TestAResultThatIsLostWithTheEndOfALog|TestABatchWithTheSequenceOfAnother|$\
+	TestARecordedResultIsThereWhenItsServerIs|TestTheSizeOfBatchesFollowsRunTimes
+
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 GO_WANTED := $(shell awk '$$1 == "go" { print $$2; exit }' go.mod)
@@ -77,7 +86,7 @@ test: need-go ## run all tests with the race detector, then TestAlloc... without
 # Seeds are fresh each time. A simulation, or a job that is killed, prints the command that repeats
 # it with its seed if it fails. One process for each core runs a part of the simulations.
 .PHONY: soak
-soak: need-go ## run SEEDS simulations on all cores, KILLS killed jobs for each place, and power cuts
+soak: need-go ## run SEEDS simulations on all cores, KILLS killed jobs for each place, tests for arm64, and power cuts
 	@$(shell_functions)
 	export CGO_ENABLED=0
 	failed=0
@@ -100,18 +109,21 @@ soak: need-go ## run SEEDS simulations on all cores, KILLS killed jobs for each 
 	done
 	((failed)) || echo "make: $$((each * cores)) simulations, none failed"
 	run go test -count=1 -timeout 24h -v -run '^TestKilled$$' -seed $$first -kills $(KILLS) -demo "$(ROOT)" . || failed=1
+	test_on_arm64 || failed=1
 	power_can_be_lost && { run go test -count=1 -timeout 24h -tags soak -v -run '^TestPowerLoss' -seed $$first -kills $(KILLS) . || failed=1; }
 	exit $$failed
 
+# The platforms come last: the first time, Go compiles its library and all modules for each, which takes a minute or more
+# of each core for a platform.
 .PHONY: lint
-lint: need-go ## check formatting, and run the linters of .golangci.yml
+lint: need-go ## check formatting, run the linters of .golangci.yml, compile for all platforms
 	@$(shell_functions)
 	export CGO_ENABLED=0
 	run $(GOLANGCI) run
 	if [[ -f bench/go.mod ]]; then
-		cd bench
-		run $(GOLANGCI) run --config ../.golangci.yml
+		(cd bench && run $(GOLANGCI) run --config ../.golangci.yml)
 	fi
+	vet_platforms
 
 .PHONY: fmt
 fmt: need-go ## format all Go files
@@ -243,6 +255,41 @@ packages_with() {
 		return 1
 	fi
 	echo "$$folders"
+}
+# vet_platforms compiles and vets all code and all tests for each platform without cgo, and on Linux also with it. Nothing
+# of it is run, so the compiler does not optimize.
+vet_platforms() {
+	local platform failed=0
+	for platform in $(PLATFORMS); do
+		vet_all GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 || failed=1
+	done
+	if [[ $$(go env GOHOSTOS) == linux ]]; then
+		use_c_compiler
+		vet_all CGO_ENABLED=1 || failed=1
+	fi
+	return $$failed
+}
+# vet_all runs go vet on all packages with the variables $$@ in its environment.
+vet_all() {
+	run env "$$@" go vet -gcflags='all=-N -l' ./... || return 1
+	run env "$$@" go vet -gcflags='all=-N -l' -tags failpoints,soak . ./internal/failpoint ./testdata/killed ./testdata/poison || return 1
+	if [[ -f bench/go.mod ]]; then
+		(cd bench && run env "$$@" go vet -gcflags='all=-N -l' ./...) || return 1
+	fi
+}
+# test_on_arm64 runs tests for arm64 in an emulator. It leaves out those that start programs for arm64, since the emulator
+# runs one process: whole packages of them, and single tests by name.
+test_on_arm64() {
+	local emulator packages
+	if ! emulator=$$(command -v qemu-aarch64-static || command -v qemu-aarch64); then
+		echo 'make: arm64 was NOT tested: that needs Linux and qemu-aarch64 or qemu-aarch64-static:' \
+			'install the package qemu-user or qemu-user-static'
+		return
+	fi
+	packages=$$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... |
+		grep -Ev '/(tidemill|engine/enginetest|examples/patterns|internal/broken|internal/deps)$$')
+	run env GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go test -count=1 -timeout 24h -exec "$$emulator" \
+		-skip '^($(NOT_EMULATED))$$' $$packages
 }
 # power_can_be_lost reports whether a test can create and mount a file system here, and prints why if not.
 power_can_be_lost() {

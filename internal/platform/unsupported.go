@@ -25,5 +25,5 @@ func TotalMemory() (uint64, error) { return 0, unsupported("the machine's memory
 
 func unsupported(what string) error {
 	return fmt.Errorf("%s on %s: %w: Tidemill has them on linux, darwin, freebsd and windows; elsewhere, keep streams in memory"+
-		" (no directory) and say how much memory tasks may use", what, runtime.GOOS, errors.ErrUnsupported)
+		" (without a directory)", what, runtime.GOOS, errors.ErrUnsupported)
 }

@@ -34,7 +34,7 @@ const (
 // Config configures a server.
 type Config struct {
 	Listen string       // host:port for other NATS clients, port 0 = any free one; "" = this process alone
-	Dir    string       // of streams in files, created unless it exists; "" = a temporary directory, removed by Close
+	Dir    string       // of streams in files, created unless it exists; "" = a temporary directory, removed by Close, in the first place where it can be made
 	Limit  int64        // bytes that streams in files may use; 0 = what the disk has
 	Sync   SyncMode     // of streams in files
 	Memory int64        // bytes that streams in memory may use; 0 = 4 GiB
