@@ -256,8 +256,7 @@ packages_with() {
 	fi
 	echo "$$folders"
 }
-# vet_platforms compiles and vets all code and all tests for each platform without cgo, and on Linux also with it. Nothing
-# of it is run, so the compiler does not optimize.
+# vet_platforms compiles and vets all code and all tests for each platform without cgo, and on Linux also with it.
 vet_platforms() {
 	local platform failed=0
 	for platform in $(PLATFORMS); do
@@ -271,10 +270,10 @@ vet_platforms() {
 }
 # vet_all runs go vet on all packages with the variables $$@ in its environment.
 vet_all() {
-	run env "$$@" go vet -gcflags='all=-N -l' ./... || return 1
-	run env "$$@" go vet -gcflags='all=-N -l' -tags failpoints,soak . ./internal/failpoint ./testdata/killed ./testdata/poison || return 1
+	run env "$$@" go vet ./... || return 1
+	run env "$$@" go vet -tags failpoints,soak . ./internal/failpoint ./testdata/killed ./testdata/poison || return 1
 	if [[ -f bench/go.mod ]]; then
-		(cd bench && run env "$$@" go vet -gcflags='all=-N -l' ./...) || return 1
+		(cd bench && run env "$$@" go vet ./...) || return 1
 	fi
 }
 # test_on_arm64 runs tests for arm64 in an emulator. It leaves out those that start programs for arm64, since the emulator
