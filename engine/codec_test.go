@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -204,7 +205,7 @@ func TestTooManyRefs(t *testing.T) {
 		refs[i] = Ref[int]{h: session.Local(task.Value{Data: []byte{7}})}
 	}
 	c := codecOf[[]Ref[int]]()
-	most := append(refs[:task.MaxRefs:task.MaxRefs], refs[:task.MaxRefs/8]...)
+	most := slices.Concat(refs[:task.MaxRefs], refs[:task.MaxRefs/8])
 	var v task.Value
 	if handles, err := c.encode(&v, most); len(handles) != task.MaxRefs || err != nil {
 		t.Errorf("%d Refs, some of them twice: got %d references, error %v; want %d", task.MaxRefs, len(handles), err, task.MaxRefs)

@@ -172,8 +172,9 @@ func (f *form) accepts(major int, n uint64) bool {
 		return major == majorMap
 	case formStruct:
 		return f.toArray && major == majorArray || !f.toArray && major == majorMap
+	default: // nothing, a pointer, or an encoding of the type's own: looked at before
+		return false
 	}
-	return false
 }
 
 // fitParts reads what an item contains whose head was read.

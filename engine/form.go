@@ -63,8 +63,9 @@ func (f *form) nullable() bool {
 	switch f.kind {
 	case formSlice, formMap, formBytes, formTime, formArrow, formOwn:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // plainKey reports whether map keys of the form are equal exactly if their encodings are.
@@ -81,8 +82,9 @@ func (f *form) plainKey() bool {
 			}
 		}
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // needsCheck reports whether form.check has something to look at, apart from what the value contains.
@@ -100,6 +102,7 @@ func (f *form) needsCheck() bool {
 				return true
 			}
 		}
+	default: // what it contains is looked at by itself
 	}
 	return false
 }
@@ -111,6 +114,7 @@ func (f *structField) needsCheck() bool {
 		if f.omitEmpty {
 			return true
 		}
+	default: // an empty one is its zero value
 	}
 	t := f.form.t
 	return f.omitZero && f.form.kind != formTime && (t.Implements(zeroer) || reflect.PointerTo(t).Implements(zeroer))

@@ -165,12 +165,12 @@ func (m maker) fillAny(v reflect.Value, depth int) {
 			v.SetMapIndex(k, e)
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if f := v.Field(i); f.CanSet() {
+		for _, f := range v.Fields() {
+			if f.CanSet() {
 				m.fillAny(f, depth+1)
 			} else if f.Kind() == reflect.Struct { // embedded, with fields that can be set
-				for j := range f.NumField() {
-					if inner := f.Field(j); inner.CanSet() {
+				for _, inner := range f.Fields() {
+					if inner.CanSet() {
 						m.fillAny(inner, depth+1)
 					}
 				}

@@ -305,6 +305,7 @@ func (p *plan) restore(at reflect.Value, from *restorer) error {
 		if !at.IsNil() {
 			return p.elem.restore(at.Elem(), from)
 		}
+	default: // a time has no placeholder
 	}
 	return nil
 }

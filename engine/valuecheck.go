@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidemill/tidemill/engine/task"
@@ -46,11 +48,11 @@ type valueError struct {
 }
 
 func (e *valueError) Error() string {
-	path := ""
-	for i := len(e.path) - 1; i >= 0; i-- {
-		path += e.path[i]
+	var path strings.Builder
+	for _, step := range slices.Backward(e.path) {
+		path.WriteString(step)
 	}
-	return lost(path, e.err.Error()).Error()
+	return lost(path.String(), e.err.Error()).Error()
 }
 
 func (e *valueError) Unwrap() error { return e.err }
@@ -220,7 +222,7 @@ func (c *valueCheck) structFields(f *form, v reflect.Value, depth int) error {
 		if !field.form.checked && !field.needsCheck() {
 			continue
 		}
-		x := v
+		var x reflect.Value
 		if len(field.index) == 1 {
 			x = v.Field(field.index[0])
 		} else {
@@ -246,9 +248,9 @@ func (f *structField) omits(v reflect.Value) string {
 	}
 	if f.omitZero && f.form.kind != formTime {
 		p := copyOf(v).Addr()
-		z, ok := p.Interface().(interface{ IsZero() bool })
+		z, ok := reflect.TypeAssert[interface{ IsZero() bool }](p)
 		if p.Elem().Kind() == reflect.Pointer {
-			z, ok = p.Elem().Interface().(interface{ IsZero() bool })
+			z, ok = reflect.TypeAssert[interface{ IsZero() bool }](p.Elem())
 		}
 		if ok && z.IsZero() {
 			return "omitzero"

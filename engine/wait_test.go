@@ -219,8 +219,9 @@ func TestWaitForOneOfMany(t *testing.T) {
 			t.Errorf("refs that were ready: got %d, want %d", seen, tasks)
 		}
 	}
-	for range tasks {
-		refs = append(refs, noop.Submit(ctx, 0, engine.Delay(time.Hour)))
+	refs = make([]engine.Ref[int], tasks)
+	for i := range refs {
+		refs[i] = noop.Submit(ctx, i, engine.Delay(time.Hour))
 	}
 	short, cancel := context.WithTimeout(ctx, time.Millisecond)
 	defer cancel()

@@ -201,12 +201,13 @@ const slowPut = 20 * time.Millisecond
 // lookForGarbage wakes the keeper, until it is stopped, when the collector has found objects: a put may wait for their room.
 func (o *objectSet) lookForGarbage() *time.Timer {
 	var t *time.Timer
-	t = time.AfterFunc(slowPut, func() {
+	t = time.AfterFunc(time.Hour, func() {
 		if o.dropped.any() {
 			o.keeper.Set()
 		}
 		t.Reset(slowPut)
 	})
+	t.Reset(slowPut) // it may fire from now on, when t is set
 	return t
 }
 

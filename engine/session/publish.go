@@ -87,12 +87,12 @@ func (s *Session) fireTimers(now time.Time) {
 		if !ok {
 			return
 		}
-		switch {
-		case t.kind == loadInputAgain:
+		switch t.kind {
+		case loadInputAgain:
 			s.inputs.add(t.number)
-		case t.kind == deadlinePassed:
+		case deadlinePassed:
 			u.apply(&graph.Event{What: graph.Expired, Task: t.number}, h, nil)
-		default:
+		case delayOver:
 			u.apply(&graph.Event{What: graph.Due, Task: t.number}, h, nil)
 		}
 	}

@@ -244,7 +244,8 @@ func (i *ErrorInfo) registered() error {
 		return nil
 	}
 	v := reflect.New(k.typ)
-	if unreadable := json.Unmarshal(i.Details, v.Interface()) != nil; unreadable || k.typ.Kind() == reflect.Pointer && v.Elem().IsNil() {
+	readable := json.Unmarshal(i.Details, v.Interface()) == nil
+	if !readable || k.typ.Kind() == reflect.Pointer && v.Elem().IsNil() {
 		return nil
 	}
 	err, _ := reflect.TypeAssert[error](v.Elem())
