@@ -356,7 +356,7 @@ func ExampleNonRetryable() {
 	// Output: true 1 "x" is not a number
 }
 
-// errEmpty is told from other errors wherever a task has failed with it.
+// errors.Is finds errEmpty wherever a task has failed with it.
 var errEmpty = engine.RegisterError("account-empty", errors.New("account is empty"))
 
 // A program asks what a task has failed with as it asks of a plain function. Errors of its own are registered under a code.

@@ -36,7 +36,7 @@ func invoke(ctx context.Context, fn *registry.Function, in *task.Value, dst []by
 	return nil
 }
 
-// panicked describes a panic. With an error, it is told from others as if the function had returned that.
+// panicked describes a panic. If the value is an error, errors.Is and errors.As find it as if the function had returned it.
 func panicked(p any, stack string) *fault {
 	failure := &task.Failure{Kind: task.KindPanic, Message: printed(p), Stack: stack}
 	if err, ok := p.(error); ok {

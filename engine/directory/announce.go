@@ -16,7 +16,7 @@ import (
 type Row struct {
 	table    *queues.Table
 	node     string // the node's ID, which is the row's key
-	instance string // random; tells this agent from others under the same node ID
+	instance string // random; distinguishes this agent from others with the same node ID
 	beat     uint64 // counts writes
 	revision uint64 // of the row as last written; 0 = there is none
 }

@@ -57,7 +57,7 @@ func (s *Session) sendAtOnceLocked(l *lane) *sending {
 		return nil // the publisher knows since the first of them
 	}
 	if l.queue == nil || l.gone || !l.sendable(now) || !s.keeper.leased(now) {
-		s.publisher.rouse()
+		s.publisher.wakeUp()
 		return nil
 	}
 	return s.formBatchLocked(l)
@@ -165,7 +165,7 @@ func (l *lane) refused(numbers []uint64, gone bool) {
 // openTimeout bounds the requests that opening a lane takes.
 const openTimeout = 10 * time.Second
 
-// openLane makes the class's queue when it is first used, and tells agents of the class.
+// openLane makes the class's queue when it is first used, and writes the class into the table of classes, which agents watch.
 func (s *Session) openLane(l *lane) bool {
 	s.mu.Lock()
 	queue, gone := l.queue, l.gone

@@ -32,7 +32,7 @@ var (
 	LateFailure      = task.Failure{Kind: task.KindTimeout, Message: "no outcome within its deadline"}
 )
 
-// cancelRows are the tasks that agents are to be told not to run: the keeper writes them to the table of cancels.
+// cancelRows are the tasks that agents must not run: the keeper writes them to the table of cancels.
 type cancelRows struct {
 	table  *queues.Table // fixed once the session is connected
 	keeper wait.Signal   // set when there is something to write
@@ -44,7 +44,7 @@ type cancelRows struct {
 	written   uint64  // rows; only under keeper.lock
 }
 
-// add has agents told of a task that its owner ends, if one of them may run it.
+// add adds a task that its owner ends, if an agent may run it.
 func (r *cancelRows) add(c *graph.Command) {
 	switch c.Why {
 	case graph.Asked:

@@ -336,7 +336,7 @@ func (s *Session) nodesChanged() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.children.cpusElsewhere.Store(true) // under the lock: shareChildren, which resets it, may not have seen this change
-	s.publisher.rouse()
+	s.publisher.wakeUp()
 }
 
 // AllEnded reports whether all of the tasks have ended.

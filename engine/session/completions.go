@@ -86,14 +86,14 @@ func (c *Completions) add(h ...*Handle) {
 	}
 }
 
-// announcement collects handles that end in one fold, so that a collection is told of many at a time. The fold's goroutine
+// announcement collects handles that end in one fold, so that a collection receives many at a time. The fold's goroutine
 // owns it, under Session.mu.
 type announcement struct {
 	to      *Completions
 	handles []*Handle // memory that is used again
 }
 
-// add has the collection told of a handle that has ended. The handle may be used again at once after flush.
+// add has a handle that has ended added to the collection. The handle may be used again at once after flush.
 func (a *announcement) add(c *Completions, h *Handle) {
 	if a.to != c {
 		a.flush()
@@ -102,7 +102,7 @@ func (a *announcement) add(c *Completions, h *Handle) {
 	a.handles = append(a.handles, h)
 }
 
-// flush tells the collection of what was added.
+// flush adds the handles to the collection.
 func (a *announcement) flush() {
 	if len(a.handles) > 0 {
 		a.to.add(a.handles...)

@@ -46,7 +46,7 @@ func (s *Session) foldSome(id *identity, sequence uint64, from, to int) {
 	if id != s.reader.identity() {
 		return // the session has another name by now
 	}
-	u.told = &id.told
+	u.announced = &id.announced
 	rec := recorded{writer: id.record.Writer}
 	for i := from; i < to; i++ {
 		rec.Entry = &id.record.Entries[i]
@@ -55,7 +55,7 @@ func (s *Session) foldSome(id *identity, sequence uint64, from, to int) {
 		}
 		s.foldOne(&u, id, &rec, logPosition{sequence, i})
 	}
-	u.told.flush()
+	u.announced.flush()
 	s.tracker.room.freed.Wake()
 }
 
@@ -161,13 +161,13 @@ func (u *update) succeed(h *Handle, rec *recorded) {
 		v.Data = append([]byte(nil), v.Data...) // not to retain a whole record for one result
 	}
 	if v.External == nil {
-		h.end(&v, nil, u.told)
+		h.end(&v, nil, u.announced)
 		return
 	}
 	if s.resume != nil {
 		s.objects.holdByLog(&v)
 	}
-	h.end(&v, nil, u.told)
+	h.end(&v, nil, u.announced)
 	h.holdObjects()
 	h.forgetLocked()
 }
@@ -186,7 +186,7 @@ func (u *update) fail(h *Handle, rec *recorded, history []graph.Note) {
 	if rec.State == task.Failed && f.Kind != task.KindDependency && h.child == nil { // a dependency has its own dead letter
 		s.letters.add(deadLetter{class: h.route.lane.class, input: h.content, history: history, failure: f, at: time.Now()})
 	}
-	h.end(&task.Value{}, f, u.told)
+	h.end(&task.Value{}, f, u.announced)
 }
 
 // releaseDeps ends the task's need of what its input refers to. Session.mu is held.

@@ -48,7 +48,7 @@ type submission struct {
 
 // delivery is how whoever has submitted the task takes its outcome. It is fixed, but for first.
 type delivery struct {
-	first  *Completions // guarded by Session.mu; told when the task has its outcome
+	first  *Completions // guarded by Session.mu; receives the handle when the task has its outcome
 	tag    int32        // of whoever submitted it; of a hole, its index
 	borrow bool         // the value is looked at soon and then forgotten: it may share the record's memory
 	hole   bool         // made by Hole
@@ -387,9 +387,9 @@ func (h *Handle) stopYielding(t *TaskContext) {
 	}
 }
 
-// end sets the outcome and tells those who wait; collections are told by told, or at once if it is nil. Session.mu is
-// held. It touches the handle last when it tells a collection: whoever takes it from there may use it again.
-func (h *Handle) end(v *task.Value, failure error, told *announcement) {
+// end sets the outcome, and all who wait for it go on. Collections receive the handle through announced, or at once if it is
+// nil. Session.mu is held. A collection receives the handle last: whoever takes it from there may use it again.
+func (h *Handle) end(v *task.Value, failure error, announced *announcement) {
 	first := h.first
 	h.first = nil
 	if h.released && h.needed == 0 {
@@ -407,10 +407,10 @@ func (h *Handle) end(v *task.Value, failure error, told *announcement) {
 	}
 	switch {
 	case first == nil:
-	case told == nil:
+	case announced == nil:
 		first.add(h)
 	default:
-		told.add(first, h)
+		announced.add(first, h)
 	}
 }
 

@@ -162,7 +162,7 @@ func (s *Session) renew(trimmed uint64) {
 	if !k.unfinished && k.confirm() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.publisher.rouse()
+		s.publisher.wakeUp()
 	}
 }
 

@@ -30,13 +30,13 @@ type logReader struct {
 
 // identity is a name of the session, and what it has under that name.
 type identity struct {
-	owner    string
-	header   queues.Header // of batches
-	log      *queues.Log
-	created  time.Time                       // of the log's stream
-	follower atomic.Pointer[queues.Follower] // nil until the log is followed
-	record   task.Record                     // memory of fold
-	told     announcement                    // memory of fold; only under Session.mu
+	owner     string
+	header    queues.Header // of batches
+	log       *queues.Log
+	created   time.Time                       // of the log's stream
+	follower  atomic.Pointer[queues.Follower] // nil until the log is followed
+	record    task.Record                     // memory of fold
+	announced announcement                    // memory of fold; only under Session.mu
 }
 
 // ownerHeader names a batch's owner for those who do not decode it.

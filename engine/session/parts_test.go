@@ -595,12 +595,12 @@ func TestResumeTellsAgentsAgain(t *testing.T) {
 // The publisher is woken once, and only while it sleeps.
 func TestPublisherIsWokenWhileItSleeps(t *testing.T) {
 	p := publisher{wake: wait.NewSignal()}
-	p.rouse()
+	p.wakeUp()
 	if isSet(p.wake) {
 		t.Error("while it works: got woken, want left alone")
 	}
 	p.sleeps = true
-	p.rouse()
+	p.wakeUp()
 	if !isSet(p.wake) || p.sleeps {
 		t.Error("while it sleeps: got left alone, want woken")
 	}

@@ -14,8 +14,8 @@ type publisher struct {
 	sleeps bool // guarded by Session.mu; the goroutine looks again when it is woken, or at the time it knows
 }
 
-// rouse has the goroutine look again. Session.mu is held.
-func (p *publisher) rouse() {
+// wakeUp has the goroutine look again, if it sleeps. Session.mu is held.
+func (p *publisher) wakeUp() {
 	if p.sleeps {
 		p.sleeps = false
 		p.wake.Set()

@@ -124,7 +124,7 @@ func (r *resume) lost(from int, w *task.RecordWriter, maxBytes int) (next int, m
 			}
 			continue
 		}
-		if h.inLog { // whoever asks for it is told that it is gone
+		if h.inLog { // Outcome returns an error that says that it is gone
 			h.named.recordedAt.sequence = lostSequence
 			continue
 		}

@@ -161,7 +161,7 @@ func (s *Session) silenceOver() {
 	s.reader.expecting.Store(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.publisher.rouse()
+	s.publisher.wakeUp()
 }
 
 // connect opens the tables, takes the lease, and reads the log.
@@ -236,7 +236,7 @@ func (s *Session) disconnect() {
 	}
 }
 
-// Abandon ends the session as the death of its process would: nobody is told.
+// Abandon ends the session as the death of its process would: no row says that it has ended.
 func (s *Session) Abandon() {
 	s.breakWith(ErrClosed)
 	s.reader.timer.Stop()

@@ -36,7 +36,7 @@ type Order struct {
 	Deps     []*Handle    // to what the input refers, by index
 	Whole    bool         // the input is the value of the only one in Deps
 	Failure  error        // known before: the outcome, and no task is made
-	Collect  *Completions // told when the task has its outcome; nil = nobody
+	Collect  *Completions // receives the handle when the task has its outcome; nil = nobody
 	Tag      int          // for Handle.Tag
 	Borrow   bool         // the outcome is looked at soon, and then forgotten: its value need not be copied
 }

@@ -12,9 +12,9 @@ import (
 // update is a change of the core: it lives as long as Session.mu is held. Events are applied to the tracker; what follows
 // from them outside of the core (wake-ups, calls into the agent) is collected, and done by unlock.
 type update struct {
-	s    *Session
-	told *announcement // collects the handles that end, for their collections; nil = each is announced at once
-	next []followUp    // events that follow from the one that is applied
+	s         *Session
+	announced *announcement // collects the handles that end, for their collections; nil = each is announced at once
+	next      []followUp    // events that follow from the one that is applied
 
 	enqueued  bool      // a lane that is free has something to send
 	publish   bool      // the publisher has something to do
@@ -53,7 +53,7 @@ func (s *Session) lock() update {
 func (u *update) unlock() {
 	s := u.s
 	if u.publish || u.enqueued {
-		s.publisher.rouse()
+		s.publisher.wakeUp()
 	}
 	s.mu.Unlock()
 	if u.wakeSlots {
